@@ -1,0 +1,106 @@
+"""Was the search large enough: best-of-k curves, whether the last doubling still gained, ease of tuning (rule C16)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+
+from analysis.design import Design
+from analysis.intervals import FloatArray
+from analysis.selection import SEARCH_STAGES
+
+
+class Adequacy(NamedTuple):
+    """How one arm's search went, means over splits; errors are fractions, nan where unknown."""
+
+    num_trials: int
+    search_gain: float
+    search_gain_se: float
+    search_converged: bool | None
+    median_trial_test_error: float
+    share_beating_reference: float
+
+
+UNSEARCHED = Adequacy(0, float("nan"), float("nan"), None, float("nan"), float("nan"))
+
+
+def trial_errors(members: pd.DataFrame) -> pd.DataFrame:
+    """One row per trial: arm, split_seed, trial_id, mean errors over search and rescreen seeds."""
+    rows = members[members["stage"].isin(SEARCH_STAGES)]
+    return rows.groupby(["arm", "split_seed", "trial_id"], as_index=False)[["validation_error", "test_error"]].mean()
+
+
+def best_of_k(validation: FloatArray, test: FloatArray) -> FloatArray:
+    """Expected test error of the trial with the lowest validation error among k of T, for k = 1 .. T.
+
+    With trials sorted by validation error, trial r (from 1) is the best of a random k-subset with probability
+    C(T - r, k - 1) / C(T, k): exact, no draws. Right for trials that are exchangeable.
+    """
+    test = test[np.argsort(validation, kind="stable")]
+    total = test.size
+    rank, k = np.arange(1, total + 1)[None], np.arange(1, total + 1)[:, None]
+    possible = total - rank >= k - 1
+    left = np.where(possible, total - rank, k - 1)
+    log_share = _log_choose(left, k - 1) - _log_choose(np.full_like(k, total), k)
+    return np.asarray(np.where(possible, np.exp(log_share), 0.0) @ test, dtype=np.float64)
+
+
+def _log_choose(n: np.ndarray, k: np.ndarray) -> FloatArray:
+    return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0), dtype=np.float64)
+
+
+def curves(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Best-of-k curves: arm, split_seed, k, test_error; empty where trials are not exchangeable (tpe, schedulers)."""
+    columns = ["arm", "split_seed", "k", "test_error"]
+    if not design.searches_resampled:
+        return pd.DataFrame(columns=columns)
+    parts = [
+        pd.DataFrame({"arm": arm, "split_seed": split, "k": range(1, len(rows) + 1), "test_error": _curve(rows)})
+        for (arm, split), rows in trial_errors(members).groupby(["arm", "split_seed"], sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def _curve(rows: pd.DataFrame) -> FloatArray:
+    return best_of_k(rows["validation_error"].to_numpy(np.float64), rows["test_error"].to_numpy(np.float64))
+
+
+def adequacy(members: pd.DataFrame, design: Design, arm: str, reference_errors: dict[int, float]) -> Adequacy:
+    """Of one arm: the gain of the last doubling of trials beside its standard error, median trial, share that beats.
+
+    Gain: best_of_k at T // 2 minus at T. Its standard error: the pooled standard deviation over the search seeds of a
+    trial, over sqrt(seeds). Not converged where the gain is more than one. reference_errors: split_seed -> confirmed
+    test error of the tuned reference, which a trial beats if its own mean test error is lower.
+    """
+    trials = trial_errors(members[members["arm"] == arm])
+    by_split = [rows for _, rows in trials.groupby("split_seed")]
+    if not by_split:
+        return UNSEARCHED
+    gains = [_last_doubling(rows) for rows in by_split] if design.searches_resampled else [float("nan")]
+    gain, error = float(np.mean(gains)), _trial_standard_error(members[members["arm"] == arm])
+    known = trials[trials["split_seed"].isin(list(reference_errors))]
+    beats = known["test_error"] < known["split_seed"].map(reference_errors)
+    return Adequacy(
+        num_trials=len(trials),
+        search_gain=gain,
+        search_gain_se=error,
+        search_converged=bool(gain <= error) if np.isfinite(gain) and np.isfinite(error) else None,
+        median_trial_test_error=float(np.mean([rows["test_error"].median() for rows in by_split])),
+        share_beating_reference=float(beats.mean()) if len(beats) else float("nan"),
+    )
+
+
+def _last_doubling(rows: pd.DataFrame) -> float:
+    if len(rows) < 2:
+        return float("nan")
+    curve = _curve(rows)
+    return float(curve[len(rows) // 2 - 1] - curve[-1])
+
+
+def _trial_standard_error(members: pd.DataFrame) -> float:
+    search = members[members["stage"] == "search"].groupby("trial_id")["test_error"]
+    counts, variances = search.count(), search.var(ddof=1)
+    return float(np.sqrt(variances.mean() / counts.mean())) if len(counts) else float("nan")

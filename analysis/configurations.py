@@ -1,0 +1,136 @@
+"""One row per configuration that was tried: what it was, how far it came, what it reached, what it cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from analysis.design import Design
+from analysis.intervals import LEVEL
+from analysis.selection import SEARCH_STAGES, confirmed_trials
+
+STAGES = (*SEARCH_STAGES, "confirm")
+IDENTITY = ("arm", "split_seed", "trial_id")
+CONFIGURATION = (
+    *("data", "model", "loss", "optimizer", "schedule", "budget", "batch_size", "lr", "eta_over_b", "momentum"),
+    *("weight_decay", "epochs", "remedies", "noise_scale"),
+)
+ERRORS = ("validation_error", "test_error", "train_error")
+QUALITY = (
+    *ERRORS,
+    *("test_error_running", "generalization_gap", "generalization_gap_loss"),
+    *("train_loss", "validation_loss", "test_loss", "running_train_loss"),
+)
+COST = ("wall_s", "examples", "updates", "gradient_evaluations")
+OTHER = (
+    *("schema_version", "run", "space_hash", "seed", "stage", "status", "error", "diverged_at_step", "stop_reason"),
+    *("peak_memory_bytes", "git_commit", "tune_lb_version", "torch_version", "device", "execution", "threads"),
+    "finished_at",
+)
+PROTOCOL = frozenset(
+    (
+        *("split", "num_samples", "batch_norm", "dtype", "seed", "tolerance", "eps", "start", "method", "chunk"),
+        *("dimension", "max_hvps", "hvps", "steps", "evaluations", "residual", "converged", "reason"),
+    )
+)
+
+
+def usable(members: pd.DataFrame) -> pd.DataFrame:
+    """Members with a result: those that completed, and those that diverged (at chance)."""
+    return members[members["status"].isin(("completed", "diverged"))]
+
+
+def remedy_columns(members: pd.DataFrame, design: Design) -> list[str]:
+    """Columns that hold a remedy's field, such as sam.rho."""
+    prefixes = {name for arm in design.arms for name in (*arm.remedies, *(arm.dimensions or ()))}
+    prefixes |= {name for text in members["remedies"].dropna().unique() for name in str(text).split(",")}
+    prefixes = {name.partition(".")[0] for name in prefixes}
+    return [name for name in _unknown(members) if "." in name and name.partition(".")[0] in prefixes]
+
+
+def metric_columns(members: pd.DataFrame, design: Design) -> list[str]:
+    """Columns that a metric wrote, values and protocol."""
+    remedies = set(remedy_columns(members, design))
+    return [name for name in _unknown(members) if name not in remedies]
+
+
+def metric_values(members: pd.DataFrame, design: Design) -> list[str]:
+    """Columns with a metric's values: numbers whose last part does not name a part of the protocol."""
+    return [
+        name
+        for name in metric_columns(members, design)
+        if name.rpartition(".")[2] not in PROTOCOL
+        and pd.api.types.is_numeric_dtype(members[name])
+        and not pd.api.types.is_bool_dtype(members[name])
+    ]
+
+
+def _unknown(members: pd.DataFrame) -> list[str]:
+    known = {*IDENTITY, *CONFIGURATION, *QUALITY, *COST, *OTHER}
+    return [name for name in members.columns if name not in known]
+
+
+def configurations(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """One row per (arm, split_seed, trial_id), best by validation first within an arm and split.
+
+    Quality and metrics are over the confirm members of a confirmed trial (n of them), else over those of search and
+    rescreen: mean under the column's own name, standard deviation (n - 1) with _std, Student t interval of the errors
+    with _low and _high. selection_validation_error is over search and rescreen in any case. Costs are means per member,
+    and total_ sums over all stages.
+    """
+    results = usable(members)
+    values = [*[name for name in QUALITY if name in members], *metric_values(members, design)]
+    fields = [name for name in (*CONFIGURATION, *remedy_columns(members, design)) if name in members]
+    protocol = [name for name in metric_columns(members, design) if name not in values]
+    costs = [name for name in COST if name in members]
+    selected = confirmed_trials(results)["trial_id"]
+
+    trials = members.groupby("trial_id")
+    table = trials[["arm", "split_seed", *fields]].first()
+    table["stage"] = members["stage"].map(STAGES.index).groupby(members["trial_id"]).max().map(dict(enumerate(STAGES)))
+    table["is_selected"] = table.index.isin(selected)
+
+    confirmed = results["trial_id"].isin(results.loc[results["stage"] == "confirm", "trial_id"])
+    shown = results[(results["stage"] == "confirm") | ~confirmed]
+    by_trial = shown.groupby("trial_id")
+    table["n"] = by_trial.size().reindex(table.index, fill_value=0)
+    for stage in STAGES:
+        table[f"n_{stage}"] = _count(results, results["stage"] == stage, table)
+    table["n_diverged"] = _count(shown, shown["status"] == "diverged", table)
+    table["n_failed"] = trials.size() - _count(results, results["status"].notna(), table)
+    before = results[results["stage"].isin(SEARCH_STAGES)]
+    table["selection_validation_error"] = before.groupby("trial_id")["validation_error"].mean()
+    statistics = pd.concat([by_trial[values].mean(), by_trial[values].std(ddof=1).add_suffix("_std")], axis=1)
+    table = table.join(statistics).join(_error_intervals(shown))
+    if protocol:
+        table = table.join(pd.DataFrame({name: by_trial[name].agg(agreed) for name in protocol}))
+    table = table.join(trials[costs].mean()).join(trials[costs].sum().add_prefix("total_"))
+
+    order = {name: position for position, name in enumerate(design.order(list(table["arm"].unique())))}
+    table = table.reset_index().assign(order=table["arm"].map(order).to_numpy())
+    table = table.sort_values(["order", "split_seed", "selection_validation_error", "trial_id"]).drop(columns="order")
+    return table[[*IDENTITY, *[name for name in table.columns if name not in IDENTITY]]].reset_index(drop=True)
+
+
+def _count(rows: pd.DataFrame, condition: pd.Series, table: pd.DataFrame) -> pd.Series:
+    counts: pd.Series = rows.loc[condition, "trial_id"].value_counts()
+    return counts.reindex(table.index, fill_value=0).astype("int64")
+
+
+def _error_intervals(shown: pd.DataFrame) -> pd.DataFrame:
+    """Student t interval of each error's mean over members: m +- t(0.975, n - 1) s / sqrt(n)."""
+    grouped = shown.groupby("trial_id")[list(ERRORS)]
+    counts = grouped.count()
+    half = stdtrit(np.maximum(counts - 1, 1), (1 + LEVEL) / 2) * grouped.std(ddof=1) / np.sqrt(counts)
+    return (grouped.mean() - half).add_suffix("_low").join((grouped.mean() + half).add_suffix("_high"))
+
+
+def agreed(column: pd.Series) -> object:
+    """What members agree on; of numbers that differ the mean, of flags whether all are true, of texts "mixed"."""
+    known = column.dropna()
+    if known.nunique() <= 1:
+        return known.iloc[0] if len(known) else None
+    if all(isinstance(value, bool | np.bool_) for value in known):
+        return bool(known.all())
+    return float(known.mean()) if pd.api.types.is_numeric_dtype(known) else "mixed"

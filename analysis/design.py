@@ -1,0 +1,121 @@
+"""What was asked: the arms and the protocol of a run, read from its space.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DERIVED_ROLES = ("copied", "scaled")
+REFERENCE_ROLES = ("baseline", "reference", "placebo", *DERIVED_ROLES)
+
+
+@dataclass(frozen=True)
+class ArmDesign:
+    """One arm as it was asked for; the fields are those of space.json."""
+
+    name: str
+    role: str = "arm"
+    batch_size: int | None = None
+    remedies: tuple[str, ...] = ()
+    dimensions: Mapping[str, Mapping[str, Any]] | None = None
+    num_samples: int | None = None
+    cost: float = 1.0
+    shares_points: bool = True
+    matched_by: str | None = None
+
+    @property
+    def shares_draws(self) -> bool:
+        """True where the arm has the same seeds as the others (all but the placebo), so that members pair by seed."""
+        return self.role != "placebo" and (self.shares_points or self.role in DERIVED_ROLES)
+
+    @property
+    def searched(self) -> bool:
+        """False for the derived arms, which take the baseline's configuration and search nothing."""
+        return self.role not in DERIVED_ROLES
+
+
+@dataclass(frozen=True)
+class Design:
+    """The protocol of a run, as far as the tables need it; None where space.json does not say."""
+
+    name: str
+    question: str
+    baseline: str | None
+    reference: str | None
+    placebo: str | None
+    arms: tuple[ArmDesign, ...]
+    split_seeds: tuple[int, ...]
+    confirm_seeds: int | None
+    sampler: str | None
+    scheduler: str | None
+    metrics: tuple[str, ...]
+    num_train: int | None
+    num_validation: int | None
+    num_test: int | None
+    num_classes: int | None
+    own_test_split: bool
+    data: str
+
+    def arm(self, name: str) -> ArmDesign:
+        """The arm of that name; one that only the result files know has the defaults."""
+        return next((arm for arm in self.arms if arm.name == name), ArmDesign(name))
+
+    def order(self, names: list[str]) -> list[str]:
+        """The names in the order of space.json, those that it does not know last."""
+        known = [arm.name for arm in self.arms]
+        return [name for name in known if name in names] + sorted(set(names) - set(known))
+
+    @property
+    def searches_resampled(self) -> bool:
+        """Whether trials can be resampled: tpe proposes from what it saw, a scheduler stops some because of others."""
+        return self.sampler != "tpe" and not self.scheduler
+
+    def named(self, role: str) -> str | None:
+        """The name of the first arm in that role, None where the space has none."""
+        return next((arm.name for arm in self.arms if arm.role == role), None)
+
+    @property
+    def matched_pairs(self) -> tuple[tuple[str, str], ...]:
+        """(arm, its compute-matched reference) for every arm that has one."""
+        return tuple((arm.name, arm.matched_by) for arm in self.arms if arm.matched_by is not None)
+
+
+def read_design(space: Mapping[str, Any]) -> Design:
+    """Read the protocol from the contents of space.json."""
+    data = space.get("data") or {}
+    arms = tuple(_arm(entry) for entry in space.get("arms") or ())
+    by_role = {arm.role: arm.name for arm in reversed(arms)}
+    return Design(
+        name=str(space.get("name", "")),
+        question=str(space.get("question") or ""),
+        baseline=space.get("baseline") or by_role.get("baseline"),
+        reference=space.get("reference") or by_role.get("reference"),
+        placebo=space.get("placebo") or by_role.get("placebo"),
+        arms=arms,
+        split_seeds=tuple(space.get("split_seeds") or ()),
+        confirm_seeds=space.get("confirm_seeds"),
+        sampler=space.get("sampler"),
+        scheduler=space.get("scheduler"),
+        metrics=tuple(space.get("metrics") or ()),
+        num_train=data.get("num_train"),
+        num_validation=data.get("num_validation"),
+        num_test=data.get("num_test"),
+        num_classes=data.get("num_classes"),
+        own_test_split=bool(data.get("own_test_split", True)),
+        data=str(data.get("name", "")),
+    )
+
+
+def _arm(entry: Mapping[str, Any]) -> ArmDesign:
+    return ArmDesign(
+        name=entry["name"],
+        role=entry.get("role", "arm"),
+        batch_size=entry.get("batch_size"),
+        remedies=tuple(entry.get("remedies") or ()),
+        dimensions=entry.get("dimensions") or {},
+        num_samples=entry.get("num_samples"),
+        cost=float(entry.get("cost") or 1.0),
+        shares_points=bool(entry.get("shares_points", True)),
+        matched_by=entry.get("matched_by"),
+    )

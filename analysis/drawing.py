@@ -1,0 +1,210 @@
+"""Drawing of the figures: each function draws what the one of its name in analysis.figures says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from analysis import figures
+from analysis.canvas import (
+    DASHES,
+    FADED,
+    GREY,
+    INK,
+    PALE,
+    ROLES,
+    SPLIT_MARKERS,
+    STYLE,
+    Inks,
+    log_scale,
+    new_figure,
+    png,
+)
+from analysis.design import REFERENCE_ROLES
+from analysis.results import Results
+
+BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+
+
+def draw_all(results: Results) -> dict[str, bytes]:
+    """Every figure that the results allow: file name without suffix -> PNG. Cost: about half a second each."""
+    inks = Inks(results.arms)
+    found: dict[str, bytes] = {}
+    with mpl.rc_context(STYLE):
+        for name, draw in DRAWINGS.items():
+            figure = draw(results, inks)
+            if figure is not None:
+                found[name] = png(figure)
+    return found
+
+
+def arm_errors(results: Results, inks: Inks) -> Figure | None:
+    """Left: test error of members and arms. Right: difference from the reference, with the placebo's band."""
+    info = figures.arm_errors(results)
+    if info is None:
+        return None
+    compared = bool(np.isfinite(info.arms["difference"]).any())
+    splits = info.members["split_seed"].nunique()
+    dots = "Dots: confirm seeds" + (f", one marker for each of {splits} splits" if splits > 1 else "")
+    note = f"{dots}. Diamonds and bars: mean and 95 % interval over {info.covers}."
+    if info.members["diverged"].any():
+        note += " Crosses at the right edge: diverged, counted at chance."
+    figure = new_figure(11.0 if compared else 7.5, 1.9 + 0.46 * len(info.arms), info.title, note)
+    left = figure.add_subplot(1, 2 if compared else 1, 1)
+    _errors(left, info, inks)
+    if compared:
+        _differences(figure.add_subplot(1, 2, 2, sharey=left), info, inks)
+    return figure
+
+
+def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
+    rows = info.rows
+    if np.isfinite(info.floor) and np.isfinite(info.reference):
+        axes.axvspan(info.reference - info.floor, info.reference + info.floor, color=PALE, zorder=0, lw=0)
+    for value, role in ((info.baseline, "baseline"), (info.reference, "reference")):
+        if np.isfinite(value):
+            axes.axvline(value, color=ROLES[role], lw=1, ls=DASHES, zorder=1)
+    splits = sorted(info.members["split_seed"].unique())
+    for (name, split), members in info.members.groupby(["arm", "split_seed"]):
+        place = splits.index(split)
+        lane = 0.13 + (0.2 * place / (len(splits) - 1) - 0.1 if len(splits) > 1 else 0.0)
+        y = rows[str(name)] + lane + np.linspace(-0.05, 0.05, len(members))
+        lost = members["diverged"].to_numpy(bool)
+        x = np.where(lost, info.limit, members["test_error"].to_numpy(np.float64))
+        colour, marker = inks.colour[str(name)], SPLIT_MARKERS[place % len(SPLIT_MARKERS)]
+        axes.scatter(x[~lost], y[~lost], s=17, marker=marker, color=colour, alpha=0.55, lw=0, zorder=3)
+        axes.scatter(x[lost], y[lost], s=28, marker="x", color=colour, lw=1.4, zorder=3)
+    for arm in info.records:
+        y_mean, colour = rows[arm["arm"]] - 0.2, inks.colour[arm["arm"]]
+        axes.plot([arm["low"], arm["high"]], [y_mean] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=4)
+        axes.plot([arm["mean"]], [y_mean], "D", color=colour, ms=6, mec="white", mew=0.8, zorder=5)
+    low = axes.get_xlim()[0]
+    axes.set_xlim(low, info.limit + 0.04 * (info.limit - low))
+    axes.set_yticks(list(rows.values()), [f"{arm['arm']}\nn = {arm['n']}" for arm in info.records], color=INK)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("test error, %")
+    axes.tick_params(axis="y", length=0)
+
+
+def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
+    rows = info.rows
+    small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
+    axes.axvline(0, color=ROLES["reference"], lw=1, ls=DASHES, zorder=1)
+    if np.isfinite(info.floor):
+        axes.axvspan(-info.floor, info.floor, color=PALE, zorder=0, lw=0)
+        top: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "ha": "center", "color": GREY}
+        axes.annotate("noise floor (placebo)", (0, 1), **top, **small)
+    for arm in info.records:
+        name, difference, y = arm["arm"], arm["difference"], rows[arm["arm"]]
+        if not np.isfinite(difference):
+            axes.annotate("the reference", (0, y), xytext=(6, 0), va="center", color=ROLES["reference"], **small)
+            continue
+        claimed = arm["role"] in REFERENCE_ROLES or arm["claim"] is True
+        colour = inks.colour[name] if claimed else FADED
+        ends = [arm["difference_low"], arm["difference_high"]]
+        axes.plot(ends, [y, y], color=colour, lw=2.4, solid_capstyle="butt", zorder=4)
+        axes.plot([difference], [y], "D", color=colour, ms=6.5, mec="white", mew=0.8, zorder=5)
+        ink = INK if claimed else GREY
+        axes.annotate(f"{difference:+.2f}", (difference, y), xytext=(0, 6), ha="center", color=ink, **small)
+    axes.set_xlabel("difference from the reference, points (grey: not claimed)")
+    axes.tick_params(axis="y", labelleft=False, length=0)
+
+
+def sharpness_and_gap(results: Results, inks: Inks) -> Figure | None:
+    """Sharpness against the generalization gap."""
+    return _scatter(figures.sharpness_and_gap(results), inks)
+
+
+def sharpness_and_loss(results: Results, inks: Inks) -> Figure | None:
+    """Sharpness against train loss."""
+    return _scatter(figures.sharpness_and_loss(results), inks)
+
+
+def _scatter(info: figures.Scatter | None, inks: Inks) -> Figure | None:
+    if info is None:
+        return None
+    figure = new_figure(8.4, 5.2, info.title, "Small: confirm members. Large: means of arms.")
+    axes = figure.add_subplot()
+    for arm in inks.ordered(info.means["arm"]):
+        rows, mean = info.members[info.members["arm"] == arm], info.means[info.means["arm"] == arm]
+        colour, marker = inks.colour[arm], inks.marker[arm]
+        axes.scatter(rows["x"], rows["y"], s=18, marker=marker, color=colour, alpha=0.35, lw=0)
+        label = f"{arm} (n = {len(rows)})"
+        axes.scatter(mean["x"], mean["y"], s=95, marker=marker, color=colour, ec="white", lw=1, zorder=5, label=label)
+    log_scale(axes, "x")
+    if info.log_y:
+        log_scale(axes, "y")
+    axes.set_xlabel(f"{info.x_label} (log scale)")
+    axes.set_ylabel(info.y_label + (" (log scale)" if info.log_y else ""))
+    axes.legend(**BESIDE)
+    return figure
+
+
+def history_curves(results: Results, inks: Inks) -> Figure | None:
+    """One panel for each thing recorded, one line per arm."""
+    info = figures.history_curves(results)
+    if info is None:
+        return None
+    note = "Lines: means. Bands: smallest to largest over members."
+    figure = new_figure(4.2 * len(info.panels) + 2.4, 4.6, info.title, note)
+    arms = inks.ordered(info.lines["arm"])
+    for number, (name, label) in enumerate(info.panels.items()):
+        axes = figure.add_subplot(1, len(info.panels), number + 1)
+        for arm in arms:
+            rows = info.lines[(info.lines["arm"] == arm) & (info.lines["name"] == name)].sort_values("epoch")
+            colour = inks.colour[arm]
+            axes.fill_between(rows["epoch"], rows["low"], rows["high"], color=colour, alpha=0.13, lw=0)
+            axes.plot(rows["epoch"], rows["mean"], color=colour, lw=1.8, marker=inks.marker[arm], ms=4.5, markevery=0.2)
+        if name in info.log:
+            log_scale(axes, "y")
+        axes.set_title(label)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    counts = info.lines.groupby("arm")["n"].max()
+    handles = [inks.handle(arm, f"{arm} (n = {counts[arm]})") for arm in arms]
+    figure.legend(handles=handles, loc="outside right center")
+    return figure
+
+
+def search_curves(results: Results, inks: Inks) -> Figure | None:
+    """Test error of the best of k trials."""
+    info = figures.search_curves(results)
+    if info is None:
+        return None
+    splits = f", mean of {info.num_splits} splits" if info.num_splits > 1 else ""
+    note = f"Expectation over random k of an arm's trials, search and rescreen seeds{splits}."
+    figure = new_figure(8.4, 4.8, info.title, note)
+    axes = figure.add_subplot()
+    for arm in inks.ordered(info.lines["arm"]):
+        rows = info.lines[info.lines["arm"] == arm]
+        done = bool(rows["converged"].iloc[0])
+        look: dict[str, Any] = {
+            "color": inks.colour[arm],
+            "marker": inks.marker[arm],
+            "lw": 1.8,
+            "ms": 4.5,
+            "ls": "-" if done else (0, (3, 2)),
+        }
+        label = f"{arm} ({rows['k'].max()} trials{'' if done else ', still gaining'})"
+        axes.plot(rows["k"], rows["test_error"], label=label, **look)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("trials searched, k (log scale)")
+    axes.set_ylabel("test error of the best by validation, %")
+    axes.legend(**BESIDE)
+    return figure
+
+
+DRAWINGS: dict[str, Callable[[Results, Inks], Figure | None]] = {
+    "test_error": arm_errors,
+    "sharpness_and_gap": sharpness_and_gap,
+    "sharpness_and_loss": sharpness_and_loss,
+    "history": history_curves,
+    "search": search_curves,
+}

@@ -1,0 +1,205 @@
+"""What the figures show, as frames: each function here is drawn by the one of the same name in analysis.drawing."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.notation import known, listed, points
+from analysis.results import Results
+
+HISTORY_NAMES = {
+    "running_train_loss": "train loss (running)",
+    "train_loss": "train loss",
+    "validation_error": "validation error, %",
+    "test_error": "test error, %",
+    "lambda_max": "lambda_max",
+}
+LOGARITHMIC = ("running_train_loss", "train_loss", "lambda_max")
+IN_PERCENT = ("validation_error", "test_error")
+MAX_PANELS = 3
+
+
+class ArmErrors(NamedTuple):
+    """Errors in percent, differences in points.
+
+    arms: arm, role, mean, low, high, difference, difference_low, difference_high, n, n_diverged, claim; in order.
+    members: arm, split_seed, test_error, diverged. floor: |placebo's difference|, nan where unknown. covers: what the
+    intervals are over.
+    """
+
+    title: str
+    arms: pd.DataFrame
+    members: pd.DataFrame
+    baseline: float
+    reference: float
+    floor: float
+    covers: str
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Height of each arm, the first on top."""
+        return {str(arm): len(self.arms) - 1 - position for position, arm in enumerate(self.arms["arm"])}
+
+    @property
+    def limit(self) -> float:
+        """Right end of the error axis: beyond all that did not diverge, since chance error would hide the rest."""
+        fine = self.members.loc[~self.members["diverged"], "test_error"].to_numpy(np.float64)
+        means = self.arms.loc[self.arms["n_diverged"] == 0, ["mean", "high"]].to_numpy(np.float64)
+        shown = np.concatenate([fine, means.ravel()])
+        return 1.03 * float(np.nanmax(shown)) if np.isfinite(shown).any() else 100.0
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The arms one by one."""
+        return [{str(name): value for name, value in row.items()} for row in self.arms.to_dict("records")]
+
+
+def arm_errors(results: Results) -> ArmErrors | None:
+    """Test error of every confirmed member, and of every arm with its headline interval; None before the first one."""
+    table = results.arms[results.arms["n"] > 0]
+    if table.empty:
+        return None
+    headline = table["test_error_low"].notna().any()
+    low, high = ("test_error_low", "test_error_high") if headline else ("test_error_seed_low", "test_error_seed_high")
+    edges = ("difference_low", "difference_high") if headline else ("difference_seed_low", "difference_seed_high")
+    columns = {"mean": "test_error", "low": low, "high": high, "difference": "difference"}
+    columns |= dict(zip(("difference_low", "difference_high"), edges, strict=True))
+    arms = table[["arm", "role", "n", "n_diverged", "claim"]].reset_index(drop=True)
+    arms = arms.assign(**{name: 100 * table[column].to_numpy(np.float64) for name, column in columns.items()})
+    confirmed = results.confirmed
+    members = confirmed[["arm", "split_seed"]].assign(
+        test_error=100 * confirmed["test_error"], diverged=confirmed["status"] == "diverged"
+    )
+    floor = float(table["noise_floor"].iloc[0])
+    covers = next((text for text in table["difference_covers"] if text), "") if headline else "seeds only"
+    design = results.design
+    return ArmErrors(
+        _finding(results),
+        arms,
+        members.reset_index(drop=True),
+        _mean(arms, design.baseline),
+        _mean(arms, design.reference),
+        100 * floor,
+        covers or "search, seeds",
+    )
+
+
+def _mean(arms: pd.DataFrame, name: str | None) -> float:
+    found = arms.loc[arms["arm"] == name, "mean"]
+    return float(found.iloc[0]) if len(found) else float("nan")
+
+
+def _finding(results: Results) -> str:
+    """What the comparison shows, as a title."""
+    table, reference = results.arms, results.design.reference
+    if reference is None or not (table.loc[table["arm"] == reference, "n"] > 0).any():
+        return "Test error after the search"
+    claimed = table[table["claim"].fillna(False).astype(bool)]
+    better = claimed.loc[claimed["difference"] < 0, "arm"].tolist()
+    worse = claimed.loc[claimed["difference"] > 0, "arm"].tolist()
+    parts = []
+    if better:
+        parts.append(f"{listed(better)} {'improve' if len(better) > 1 else 'improves'} on {reference}")
+    if worse:
+        parts.append(f"{listed(worse)} {'are' if len(worse) > 1 else 'is'} worse than {reference}")
+    return "; ".join(parts) or f"No remedy can be told from {reference}"
+
+
+class Scatter(NamedTuple):
+    """Two quantities of confirmed members. members, means (of arms, over members): arm, x, y; labels of the axes."""
+
+    title: str
+    members: pd.DataFrame
+    means: pd.DataFrame
+    x_label: str
+    y_label: str
+    log_y: bool
+
+
+def sharpness_and_gap(results: Results, value: str = "lambda_max") -> Scatter | None:
+    """Sharpness against the generalization gap (points); None where no confirmed member has both."""
+    label = "generalization gap, points (test - train error)"
+    return _scatter(results, value, "generalization_gap", 100.0, label, "with_gap")
+
+
+def sharpness_and_loss(results: Results, value: str = "lambda_max") -> Scatter | None:
+    """Sharpness against train loss, both on logarithmic axes; None where no confirmed member has both."""
+    return _scatter(results, value, "train_loss", 1.0, "train loss, nats per example", "with_train_loss")
+
+
+def _scatter(results: Results, value: str, other: str, scale: float, label: str, correlation: str) -> Scatter | None:
+    confirmed = results.confirmed
+    if value not in confirmed or other not in confirmed:
+        return None
+    loss = other == "train_loss"
+    table = pd.DataFrame({"arm": confirmed["arm"], "x": confirmed[value], "y": scale * confirmed[other]}).dropna()
+    table = table[(table["x"] > 0) & ((table["y"] > 0) if loss else True)]
+    if table.empty:
+        return None
+    means = table.assign(x=np.log(table["x"]), y=np.log(table["y"]) if loss else table["y"])
+    means = means.groupby("arm", as_index=False)[["x", "y"]].mean()
+    means = means.assign(x=np.exp(means["x"]), y=np.exp(means["y"]) if loss else means["y"])
+    found = results.correlations
+    row = found[(found["value"] == value) & (found["level"] == "arms")].iloc[0]
+    what = "train loss" if loss else "the generalization gap"
+    title = f"{value} and {what}"
+    if known(float(row[correlation])):
+        title += f": rank correlation {row[correlation]:+.2f} over {row['n']} arm means"
+        if not loss and known(float(row["partial"])):
+            title += f", {row['partial']:+.2f} at equal train loss"
+    return Scatter(title, table.reset_index(drop=True), means, value, label, loss)
+
+
+class Curves(NamedTuple):
+    """panels: name -> label. lines: arm, name, epoch, mean, low, high (range over members), n. log: on a log axis."""
+
+    title: str
+    panels: dict[str, str]
+    lines: pd.DataFrame
+    log: tuple[str, ...]
+
+
+def history_curves(results: Results) -> Curves | None:
+    """What was recorded over training, mean and range over each arm's confirmed members; None without history."""
+    history = results.history
+    names = [name for name in HISTORY_NAMES if (history["name"] == name).any()][:MAX_PANELS]
+    arms = results.confirmed.drop_duplicates("trial_id").set_index("trial_id")["arm"]
+    keys = pd.MultiIndex.from_frame(results.confirmed[["trial_id", "seed"]])
+    mine = pd.MultiIndex.from_frame(history[["trial_id", "seed"]]).isin(keys) & history["name"].isin(names).to_numpy()
+    rows = history[mine]
+    rows = rows.assign(arm=rows["trial_id"].map(arms), value=rows["value"].where(np.isfinite(rows["value"])))
+    if rows.empty:
+        return None
+    grouped = rows.groupby(["arm", "name", "epoch"], as_index=False)["value"]
+    lines = pd.DataFrame(grouped.agg(mean="mean", low="min", high="max", n="count"))
+    percent = lines["name"].isin(IN_PERCENT)
+    for column in ("mean", "low", "high"):
+        lines[column] = lines[column].where(~percent, 100 * lines[column])
+    return Curves(
+        "Training of the confirmed members", {name: HISTORY_NAMES[name] for name in names}, lines, LOGARITHMIC
+    )
+
+
+class SearchCurves(NamedTuple):
+    """lines: arm, k, test_error (percent, mean over splits), converged."""
+
+    title: str
+    lines: pd.DataFrame
+    num_splits: int
+
+
+def search_curves(results: Results) -> SearchCurves | None:
+    """Expected test error of the best of k trials by validation, per arm; None where trials are not exchangeable."""
+    curves = results.curves
+    if curves.empty or curves["k"].max() < 2:
+        return None
+    lines = curves.groupby(["arm", "k"], as_index=False)["test_error"].mean()
+    unfinished = results.arms.loc[results.arms["search_converged"].eq(False), ["arm", "search_gain"]]
+    gains = [f"{arm} ({points(-gain)})" for arm, gain in unfinished.itertuples(index=False)]
+    quiet = "No arm gains more than a standard error from its last doubling of trials"
+    title = f"Still gaining with more trials: {listed(gains)} points" if gains else quiet
+    lines = lines.assign(test_error=100 * lines["test_error"], converged=~lines["arm"].isin(unfinished["arm"]))
+    return SearchCurves(title, lines, curves["split_seed"].nunique())

@@ -1,0 +1,95 @@
+"""The files of a run as pandas frames: what everything else here stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from analysis.configurations import ERRORS
+from analysis.design import Design
+from tune_lb.errors import RequestError
+from tune_lb.results import (
+    HISTORY_SCHEMA,
+    decode_predictions,
+    read_history,
+    read_members,
+    read_predictions,
+    read_space,
+    read_targets,
+)
+from tune_lb.storage import Store
+
+UNKNOWN_IF_DIVERGED = ("generalization_gap", "generalization_gap_loss", "train_loss", "validation_loss", "test_loss")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Classes of the test examples: predicted, by (trial_id, seed), and true, by split_seed."""
+
+    classes: Mapping[tuple[str, int], NDArray[np.int64]] = field(default_factory=dict)
+    targets: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A run as its files tell it.
+
+    members: one row per (trial_id, seed). history: tidy. descriptions: of the members' columns. problems: what could
+    not be read, each with its name. store: where predictions are read from when they are asked for.
+    """
+
+    space: Mapping[str, Any]
+    members: pd.DataFrame
+    history: pd.DataFrame
+    descriptions: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+    store: Store | None = None
+
+    def predictions(self, trial_ids: Collection[str], num_classes: int | None) -> Predictions:
+        """Predictions of these trials; none where the run has none, or where they are damaged (see problems)."""
+        if self.store is None or num_classes is None or not self.store.exists("predictions/targets.parquet"):
+            return Predictions()
+        try:
+            table, problems = read_predictions(self.store)
+            true = read_targets(self.store)
+        except RequestError as error:
+            return Predictions(problems=tuple(error.problems))
+        table = table.filter(pc.is_in(table["trial_id"], pa.array(sorted(trial_ids), pa.string())))
+        keys = zip(table["trial_id"].to_pylist(), table["seed"].to_pylist(), strict=True)
+        coded = dict(zip(keys, table["predictions"].to_pylist(), strict=True))
+        targets = {split: decode_predictions(data, num_classes) for split, data in true.items()}
+        classes = {key: decode_predictions(data, num_classes) for key, data in coded.items()}
+        return Predictions(classes, targets, tuple(problems))
+
+
+def read_frames(store: Store) -> Frames:
+    """Read a run's folder. RequestError where there is no run; a damaged file is named in problems and left out."""
+    space = read_space(store)
+    members, problems = read_members(store)
+    try:
+        history, more = read_history(store)
+    except RequestError as error:
+        history, more = HISTORY_SCHEMA.empty_table(), error.problems
+    found = {column.name: (column.metadata or {}).get(b"description", b"").decode() for column in members.schema}
+    seen = tuple(dict.fromkeys((*problems, *more)))
+    return Frames(space, members.to_pandas(), history.to_pandas(), found, seen, store)
+
+
+def at_chance(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Members with the errors of diverged ones at chance, 1 - 1 / num_classes, and their gaps and losses unknown."""
+    if design.num_classes is None:
+        return members
+    diverged = members["status"] == "diverged"
+    errors = [name for name in (*ERRORS, "test_error_running") if name in members]
+    unknown = [name for name in UNKNOWN_IF_DIVERGED if name in members]
+    chance = 1 - 1 / design.num_classes
+    replaced = {name: members[name].mask(diverged, chance) for name in errors}
+    return members.assign(**replaced, **{name: members[name].mask(diverged) for name in unknown})

@@ -1,0 +1,52 @@
+"""How numbers are written for people: errors in percent, differences in points, intervals in brackets."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "-"
+
+
+def known(value: object) -> bool:
+    """True for a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """An error or a share as a percentage without its sign: 0.0213 -> "2.13"."""
+    return f"{_rounded(100 * fraction, digits):.{digits}f}" if known(fraction) else MISSING
+
+
+def points(difference: float, digits: int = 2) -> str:
+    """A difference of errors in points with its sign: -0.0131 -> "-1.31"."""
+    return f"{_rounded(100 * difference, digits):+.{digits}f}" if known(difference) else MISSING
+
+
+def with_interval(text: str, low: float, high: float, digits: int = 2) -> str:
+    """The text and, where it is known, its interval in percent or points: "-1.31 [-1.90, -0.67]"."""
+    return f"{text} [{percent(low, digits)}, {percent(high, digits)}]" if known(low) and known(high) else text
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """A number to so many significant digits, without an exponent between 0.001 and 100,000."""
+    if not known(value):
+        return MISSING
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        places = 0 if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{places}f}"
+    return f"{value:.{digits - 1}e}"
+
+
+def count(value: float) -> str:
+    """A whole number with separators of thousands."""
+    return f"{value:,.0f}" if known(value) else MISSING
+
+
+def listed(names: list[str]) -> str:
+    """Names as a sentence has them: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def _rounded(value: float, digits: int) -> float:
+    """Rounded, and never minus zero."""
+    return round(value, digits) + 0.0

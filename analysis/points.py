@@ -1,0 +1,71 @@
+"""Which quasi-random point a trial is: arms that share points are matched by their shared dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.design import Design
+
+DECIMALS = 6
+
+
+def shared_dimensions(design: Design) -> tuple[str, ...]:
+    """Dimensions that every searched arm with shared points has, in order of name."""
+    arms = [set(arm.dimensions or ()) for arm in design.arms if arm.searched and arm.shares_points]
+    return tuple(sorted(set.intersection(*arms))) if arms else ()
+
+
+def unit_coordinate(value: float, dimension: Mapping[str, Any]) -> float:
+    """Where a value lies between the bounds of its dimension, in [0, 1], on the dimension's own scale."""
+    values = dimension.get("values")
+    if values is not None:
+        nearest = min(range(len(values)), key=lambda i: abs(float(values[i]) - value)) if _numeric(values) else None
+        return float(values.index(value) if nearest is None else nearest)
+    low, high = float(dimension["low"]), float(dimension["high"])
+    if low == high:
+        return 0.0
+    if dimension.get("log"):
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return (value - low) / (high - low)
+
+
+def point_numbers(members: pd.DataFrame, design: Design) -> pd.Series:
+    """The number of the point behind each trial, by trial_id: equal in all arms (and splits) that share it.
+
+    The number is that of the rounded unit coordinates in the shared dimensions, so it does not depend on the batch
+    size (lr and its bounds scale with it) nor on the order of the files. Points of the placebo, and of arms that share
+    no dimension, are numbered on their own. Two trials of an arm at one point (discrete dimensions) count as different
+    points.
+    """
+    trials = members.drop_duplicates("trial_id").sort_values("trial_id")
+    dimensions = shared_dimensions(design)
+    keys = pd.Series(
+        [_key(row, design, dimensions) for row in trials.to_dict("records")], index=trials.index, dtype=object
+    )
+    repeats = trials.assign(key=keys).groupby(["arm", "split_seed", "key"]).cumcount()
+    codes, _ = pd.factorize(pd.Series(list(zip(keys, repeats, strict=True)), dtype=object), sort=True)
+    return pd.Series(codes.astype(np.int64), index=trials["trial_id"].to_numpy(), name="point")
+
+
+def _key(row: Mapping[Any, Any], design: Design, dimensions: tuple[str, ...]) -> tuple[str, ...]:
+    arm = design.arm(row["arm"])
+    alone = not (arm.searched and arm.shares_points and dimensions)
+    names = tuple(sorted(arm.dimensions or ())) if alone else dimensions
+    given = arm.dimensions or {}
+    coordinates = tuple(
+        f"{unit_coordinate(row[name], given[name]):.{DECIMALS}f}" if _known(row.get(name)) else "?" for name in names
+    )
+    return (arm.name if alone else "", *coordinates)
+
+
+def _known(value: object) -> bool:
+    return value is not None and value == value
+
+
+def _numeric(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

@@ -1,0 +1,131 @@
+"""A run, read once: its frames, and the tables made from them when they are first asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import adequacy, sharpness
+from analysis.arms import arms_table, confirmed_members, drop_reason_of
+from analysis.comparisons import GapClosed, tuning_closed
+from analysis.configurations import configurations, metric_values, usable
+from analysis.design import Design, read_design
+from analysis.frames import Frames, Predictions, at_chance, read_frames
+from analysis.predictions import ArmPredictions, SplitPredictions
+from analysis.selection import Resamples, resample
+from tune_lb.storage import Store
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of one run.
+
+    frames: as read. The tables are pandas frames: `members`, `history`, `configurations`, `arms`, `curves`.
+    """
+
+    frames: Frames
+
+    @property
+    def space(self) -> Mapping[str, Any]:
+        """Contents of space.json."""
+        return self.frames.space
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Tidy history: trial_id, seed, step, epoch, wall_s, name, value."""
+        return self.frames.history
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """Files that could not be read, each with its name."""
+        return tuple(dict.fromkeys((*self.frames.problems, *self._stored_predictions.problems)))
+
+    @cached_property
+    def design(self) -> Design:
+        """The protocol, from space.json."""
+        return read_design(self.frames.space)
+
+    @cached_property
+    def members(self) -> pd.DataFrame:
+        """One row per trained member; diverged ones count at chance."""
+        return at_chance(self.frames.members, self.design).reset_index(drop=True)
+
+    @cached_property
+    def configurations(self) -> pd.DataFrame:
+        """One row per configuration tried; see `analysis.configurations`."""
+        return configurations(self.members, self.design)
+
+    @cached_property
+    def resamples(self) -> Resamples:
+        """The procedure as found and as drawn again; see `analysis.selection.resample`."""
+        return resample(usable(self.members), self.design)
+
+    @cached_property
+    def arms(self) -> pd.DataFrame:
+        """One row per arm; see `analysis.arms.arms_table`."""
+        return arms_table(self.members, self.design, self.resamples, self.predictions)
+
+    @cached_property
+    def confirmed(self) -> pd.DataFrame:
+        """The members that are the arms' results."""
+        return confirmed_members(self.members)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Best-of-k curves: arm, split_seed, k, test_error."""
+        return adequacy.curves(usable(self.members), self.design)
+
+    @cached_property
+    def tuning_closed(self) -> GapClosed:
+        """What tuning alone closes."""
+        return tuning_closed(self.resamples, self.design)
+
+    @cached_property
+    def no_gap_reason(self) -> str:
+        """Why no share of the drop can be given, "" where it can."""
+        return drop_reason_of(self.design, self.resamples, self.predictions)
+
+    @cached_property
+    def sharpness_values(self) -> list[str]:
+        """Names of the metric values that some confirmed member has."""
+        return [name for name in metric_values(self.members, self.design) if self.confirmed[name].notna().any()]
+
+    @cached_property
+    def correlations(self) -> pd.DataFrame:
+        """Rank correlations of every sharpness value with the gap and the training loss."""
+        return sharpness.correlations(self.confirmed, self.sharpness_values)
+
+    @cached_property
+    def predictions(self) -> dict[str, ArmPredictions]:
+        """Test predictions of confirmed members that have them: arm -> split_seed -> classes."""
+        stored = self._stored_predictions
+        found: dict[str, dict[int, SplitPredictions]] = {}
+        for (arm, _), rows in self.confirmed.groupby(["arm", "split_seed"]):
+            split = int(rows["split_seed"].iloc[0])
+            keys = zip(rows["trial_id"], rows["seed"].astype(int), strict=True)
+            known = sorted(key for key in keys if key in stored.classes)
+            if known and split in stored.targets:
+                seeds = np.array([seed for _, seed in known], dtype=np.int64)
+                classes = np.stack([stored.classes[key] for key in known])
+                found.setdefault(str(arm), {})[split] = SplitPredictions(seeds, classes, stored.targets[split])
+        return dict(found)
+
+    @cached_property
+    def _stored_predictions(self) -> Predictions:
+        return self.frames.predictions(set(self.confirmed["trial_id"]), self.design.num_classes)
+
+
+def load(run: str | os.PathLike[str], storage: str | os.PathLike[str] = "runs") -> Results:
+    """Read a run: a folder with a space.json (path or URI), or the name of a run in storage.
+
+    Raises RequestError where there is no such run. Reads members and history; predictions when a table needs them.
+    """
+    text = os.fspath(run)
+    here = Store(text)
+    return Results(read_frames(here if here.exists("space.json") else Store(os.fspath(storage)).child(text)))

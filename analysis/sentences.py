@@ -1,0 +1,191 @@
+"""The answer in plain words: what can be known from a run, and what cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from analysis.decomposition import UNDER_TRAINED_ERROR
+from analysis.design import REFERENCE_ROLES
+from analysis.notation import known, listed, percent, points, significant, with_interval
+from analysis.results import Results
+
+MIN_CONFIRM_SEEDS = 8
+MIN_SPLITS = 3
+PROVENANCE = ("git_commit", "tune_lb_version", "torch_version", "device", "execution", "threads")
+
+
+def sentences(results: Results) -> list[str]:
+    """Findings first, then limits; each a sentence or two that stands on its own."""
+    arms = {str(row["arm"]): row for row in results.arms.to_dict("records")}
+    return [
+        *_missing(results, arms),
+        *_drop(results, arms),
+        *_remedies(results, arms),
+        *_sharpness(results, arms),
+        *_limits(results),
+    ]
+
+
+def _missing(results: Results, arms: dict[str, Any]) -> Iterator[str]:
+    design = results.design
+    waiting = [name for name, row in arms.items() if row["n"] == 0]
+    if len(waiting) == len(arms):
+        yield f"No arm is confirmed yet: {len(results.members)} members are there, and nothing can be compared."
+        return
+    if waiting:
+        yield f"Not confirmed yet, so not compared: {listed(waiting)}."
+    for role in ("baseline", "reference"):
+        if getattr(design, role) is None:
+            yield f"The space has no {role} arm, so what depends on it is not given."
+    if design.placebo is None:
+        yield "The space has no placebo arm: the noise floor of the comparison is not known."
+
+
+def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
+    design = results.design
+    baseline, reference = arms.get(str(design.baseline)), arms.get(str(design.reference))
+    if baseline is None or reference is None or not known(reference["large_batch_drop"]):
+        return
+    drop = points(reference["large_batch_drop"])
+    interval = with_interval(drop, reference["large_batch_drop_low"], reference["large_batch_drop_high"])
+    errors = " against ".join(f"{row['arm']} {percent(row['test_error'])} %" for row in (reference, baseline))
+    reason = results.no_gap_reason
+    if not reason:
+        yield f"The large batch costs {interval} points of test error: {errors}, both tuned with the same budget."
+    elif reason.startswith("no drop"):
+        yield f"There is no drop to close that can be told from zero: {interval} points ({errors})."
+    else:
+        yield f"The drop is {drop} points ({errors}); no share of it is given: {reason}."
+    train, gap = points(reference["drop_train_error"]), points(reference["drop_generalization_gap"])
+    yield f"Of it, {train} points are lost on the training set itself and {gap} points in generalization."
+    if reference["under_trained"]:
+        yield _under_trained(design.reference, reference, design.baseline, baseline)
+    closed = results.tuning_closed
+    if closed.value is not None:
+        share = with_interval(f"{percent(closed.value, 0)} %", *closed.interval, digits=0)
+        yield f"Tuning alone closes {share} of what the large batch loses at the baseline's own learning rate."
+
+
+def _under_trained(reference: str | None, row: dict[str, Any], baseline: str | None, other: dict[str, Any]) -> str:
+    ratio = (
+        f"{significant(row['train_loss'] / other['train_loss'])} times that of {baseline}"
+        if other["train_loss"]
+        else "higher"
+    )
+    error = f"{percent(row['train_error'])} % (limit {percent(UNDER_TRAINED_ERROR, 1)} %)"
+    return (
+        f"{reference} is under-trained: its train error is {error} and its train loss is {ratio}. "
+        "Part of the drop may be training that has not ended rather than the minimum it ends in."
+    )
+
+
+def _remedies(results: Results, arms: dict[str, Any]) -> Iterator[str]:
+    design = results.design
+    placebo = arms.get(str(design.placebo))
+    if placebo is not None and known(placebo["difference"]):
+        effect = with_interval(points(placebo["difference"]), placebo["difference_low"], placebo["difference_high"])
+        yield (
+            f"Noise floor: {design.placebo}, which is {design.reference} with other random draws, "
+            f"differs from it by {effect} points. No smaller difference is claimed."
+        )
+    tested = {
+        name: row for name, row in arms.items() if row["role"] not in REFERENCE_ROLES and known(row["difference"])
+    }
+    claimed = {name: row for name, row in tested.items() if row["claim"] is True}
+    for name, row in sorted(claimed.items(), key=lambda item: item[1]["difference"]):
+        yield _claim(results, name, row)
+    if tested and not claimed:
+        yield f"No remedy can be told from {design.reference} in this search."
+    rest = [_unclaimed(name, row) for name, row in tested.items() if name not in claimed]
+    if rest:
+        yield f"Not claimed: {'; '.join(rest)}."
+    unfinished = [name for name, row in arms.items() if row["search_converged"] is False]
+    if unfinished:
+        yield (
+            f"Search not converged for {listed(unfinished)}: the last doubling of trials still gained more than one "
+            "standard error, so more trials may change their places."
+        )
+
+
+def _claim(results: Results, name: str, row: dict[str, Any]) -> str:
+    better = row["difference"] < 0
+    effect = with_interval(points(row["difference"]), row["difference_low"], row["difference_high"])
+    text = f"{name} {'lowers' if better else 'RAISES'} the test error: {effect} points (Holm p = {row['p_holm']:.2g})"
+    if better and known(row["gap_closed"]):
+        share = with_interval(
+            f"{percent(row['gap_closed'], 0)} %", row["gap_closed_low"], row["gap_closed_high"], digits=0
+        )
+        text += f"; it closes {share} of the drop"
+    cost = results.design.arm(name).cost
+    text += f", at {significant(cost)} gradient evaluations an update." if cost > 1 else "."
+    if row["matched_by"] and known(row["matched_difference"]):
+        matched = with_interval(
+            points(row["matched_difference"]), row["matched_difference_low"], row["matched_difference_high"]
+        )
+        text += f" Against {row['matched_by']}, which spends as much: {matched} points (exploratory)."
+    return text
+
+
+def _unclaimed(name: str, row: dict[str, Any]) -> str:
+    effect = with_interval(points(row["difference"]), row["difference_low"], row["difference_high"])
+    return f"{name} {effect} points, {row['claim_reason']}"
+
+
+def _sharpness(results: Results, arms: dict[str, Any]) -> Iterator[str]:
+    found = results.correlations
+    found = found[(found["value"] == "lambda_max") & (found["level"] == "arms")]
+    if found.empty or not known(float(found["with_gap"].iloc[0])):
+        return
+    row = found.iloc[0]
+    measured = {name: arm for name, arm in arms.items() if known(arm.get("lambda_max"))}
+    flat, sharp = (pick(measured, key=lambda name: measured[name]["lambda_max"]) for pick in (min, max))
+    text = (
+        f"Flattest by lambda_max is {flat} ({significant(measured[flat]['lambda_max'])}), sharpest {sharp} "
+        f"({significant(measured[sharp]['lambda_max'])}). Over {row['n']} arm means lambda_max has rank correlation "
+        f"{row['with_gap']:+.2f} with the generalization gap and {row['with_train_loss']:+.2f} with the train loss"
+    )
+    partial = f"; at equal train loss it has {row['partial']:+.2f} with the gap" if known(float(row["partial"])) else ""
+    yield f"{text}{partial} (exploratory)."
+
+
+def _limits(results: Results) -> Iterator[str]:
+    design, confirmed = results.design, results.confirmed
+    if not design.searches_resampled:
+        why = (
+            f"trials were stopped by {design.scheduler}"
+            if design.scheduler
+            else f"{design.sampler} trials depend on each other"
+        )
+        yield f"The noise of the search is not known ({why}): intervals are over seeds only, and nothing is claimed."
+    if len(confirmed) == 0:
+        return
+    splits = confirmed["split_seed"].nunique()
+    if splits == 1 or (splits < MIN_SPLITS and not design.own_test_split):
+        yield (
+            f"{splits} split{'s' * (splits > 1)} of the data: how much the answer depends on the cut is not known"
+            f"{'' if splits == 1 else ' well'}; use at least {MIN_SPLITS} split_seeds."
+        )
+    seeds = confirmed.groupby(["arm", "split_seed"])["seed"].nunique()
+    few = seeds[seeds < MIN_CONFIRM_SEEDS].reset_index()["arm"].unique().tolist() if len(seeds) else []
+    if few:
+        yield f"Fewer than {MIN_CONFIRM_SEEDS} confirm seeds: {listed(few)}."
+    yield from _mixtures(confirmed)
+    failed = {
+        str(k): int(v) for k, v in results.members["status"].value_counts().items() if k in ("failed", "out_of_memory")
+    }
+    if failed:
+        yield f"Members without a result: {listed([f'{v} {k}' for k, v in failed.items()])}; they count nowhere."
+    diverged = confirmed.loc[confirmed["status"] == "diverged", "arm"].value_counts()
+    if len(diverged):
+        texts = [f"{number} of {arm}" for arm, number in diverged.items()]
+        yield f"Diverged confirm members count at chance error: {listed(texts)}."
+
+
+def _mixtures(confirmed: pd.DataFrame) -> Iterator[str]:
+    for name in PROVENANCE:
+        values = sorted(map(str, confirmed[name].dropna().unique())) if name in confirmed else []
+        if len(values) > 1:
+            yield f"The results mix {name}: {listed(values)}."

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from tests.metrics.cases import data, network, quadratic, surface
+from tune_lb.errors import RequestError
+from tune_lb.metrics import keskar as module
+from tune_lb.metrics.keskar import GaussianSubspace, Keskar, label
+
+FULL = Keskar(spaces=("full",), eps=(0.1, 0.05))
+
+
+def vector(n, seed=0):
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def rises(f, point, coordinates, eps, A):
+    """f(x + A y) - f(x) at every corner y of the box, by enumeration."""
+    widths = eps * (coordinates.abs() + 1)
+    corners = [
+        torch.tensor(signs, dtype=torch.float64) * widths for signs in itertools.product((-1, 1), repeat=len(widths))
+    ]
+    return max(f(point + A @ y) for y in corners) - f(point)
+
+
+def test_linear_loss_in_the_full_space():
+    b, w = vector(12), vector(12, 1)
+    row = FULL.measure(quadratic(torch.zeros(12, 12, dtype=torch.float64), b=b, w=w, c=50.0), 0)
+    f = 50 + float(b @ w)
+    for eps in FULL.eps:
+        rise = float((b.abs() * eps * (w.abs() + 1)).sum())
+        assert row[f"keskar.full_{label(eps)}"] == pytest.approx(100 * rise / (1 + f), rel=1e-12)
+        assert row[f"keskar.corner_{label(eps)}"] == pytest.approx(100 * rise / (1 + f), rel=1e-12)
+        assert row[f"keskar.full_{label(eps)}.stop"] == "projected_gradient"
+
+
+def test_separable_quadratic_away_from_its_minimum():
+    # f = sum h_i (w_i - m_i)^2 / 2: each coordinate's maximum is at the end of its interval that is farther from m_i.
+    h, m, w = vector(9).abs() + 3, vector(9, 1), vector(9, 2)
+    row = FULL.measure(quadratic(torch.diag(h), b=-h * m, w=w, c=float((h * m * m).sum() / 2)), 0)
+    f = float((h * (w - m) ** 2).sum() / 2)
+    for eps in FULL.eps:
+        reach = (w - m).abs() + eps * (w.abs() + 1)
+        rise = float((h * reach**2).sum() / 2) - f
+        assert row[f"keskar.full_{label(eps)}"] == pytest.approx(100 * rise / (1 + f), rel=1e-10)
+
+
+def test_concave_quadratic_has_its_maximum_inside_the_box():
+    h, w = vector(9).abs() + 1, 0.02 * torch.ones(9, dtype=torch.float64)
+    row = FULL.measure(quadratic(-torch.diag(h), w=w, c=3.0), 0)
+    f = 3 - float((h * w * w).sum() / 2)
+    assert row["keskar.full_1e-1"] == pytest.approx(100 * (3 - f) / (1 + f), rel=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_linear_loss_in_a_subspace(seed):
+    n, p = 40, 3
+    b, w = vector(n), vector(n, 1)
+    f = quadratic(torch.zeros(n, n, dtype=torch.float64), b=b, w=w, c=50.0)
+    A = torch.cat(list(GaussianSubspace(f, p, seed).blocks()))
+    row = Keskar(spaces=("subspace",), eps=(0.1,), p=p).measure(f, seed)
+    rise = rises(lambda point: float(b @ point), w, torch.linalg.pinv(A) @ w, 0.1, A)
+    assert row["keskar.subspace_1e-1"] == pytest.approx(100 * rise / (1 + f.value()), rel=1e-9)
+
+
+def test_least_squares_and_gram_matrix_agree_with_the_pseudo_inverse():
+    for n, p in ((5, 5), (30, 5), (200, 5)):
+        f = quadratic(torch.eye(n, dtype=torch.float64), w=vector(n))
+        space = GaussianSubspace(f, p, 0)
+        A = torch.cat(list(space.blocks()))
+        torch.testing.assert_close(space.coordinates(f.point), torch.linalg.pinv(A) @ f.point, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(space.up(vector(p)), A @ vector(p))
+        torch.testing.assert_close(space.down(f.point), A.T @ f.point)
+
+
+def test_a_matrix_too_large_to_keep_is_drawn_again_the_same(monkeypatch):
+    f = quadratic(torch.eye(50, dtype=torch.float64), w=vector(50))
+    monkeypatch.setattr(module, "ROWS", 7)
+    kept = GaussianSubspace(f, 4, 0)
+    monkeypatch.setattr(module, "MAX_STORED_ELEMENTS", 10)
+    redrawn = GaussianSubspace(f, 4, 0)
+    assert redrawn._stored is None
+    assert kept._stored is not None
+    for map_ in ("coordinates", "down"):
+        assert torch.equal(getattr(kept, map_)(f.point), getattr(redrawn, map_)(f.point))
+    A = torch.cat(list(redrawn.blocks()))
+    assert len(A.unique()) == 200
+    torch.testing.assert_close(redrawn.down(f.point), A.T @ f.point)
+    torch.testing.assert_close(redrawn.up(vector(4)), A @ vector(4))
+
+
+def test_entries_of_a_are_standard_normal():
+    A = torch.cat(list(GaussianSubspace(quadratic(torch.eye(400)), 100, 0).blocks()))
+    n = A.numel()
+    assert abs(float(A.mean())) < 4 / n**0.5
+    assert abs(float(A.var()) - 1) < 4 * (2 / n) ** 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_on_a_network_phi_is_positive_grows_with_eps_and_is_repeatable(seed):
+    metric = Keskar(p=10, eps=(1e-2, 1e-3, 5e-4))
+    f = surface(network(seed), *data(20))
+    row = metric.measure(f, seed)
+    for where in ("full", "subspace", "corner"):
+        values = [row[f"keskar.{where}_{label(eps)}"] for eps in metric.eps]
+        assert values[0] > values[1] > values[2] > 0
+    assert row == metric.measure(surface(network(seed), *data(20)), seed)
+    assert row["keskar.subspace_1e-3"] != metric.measure(f, seed + 9)["keskar.subspace_1e-3"]
+    assert row["keskar.full_1e-3"] == metric.measure(f, seed + 9)["keskar.full_1e-3"]
+
+
+def test_more_starts_never_lower_the_value_and_the_corner_start_holds_the_corner():
+    f = surface(network(), *data(20))
+    one, two = (Keskar(p=10, starts=starts).measure(f, 0) for starts in (("x",), ("x", "corner")))
+    for key in ("keskar.full_1e-3", "keskar.subspace_1e-3"):
+        assert two[key] >= one[key]
+        assert two[f"{key}.evaluations"] > one[f"{key}.evaluations"]
+    assert two["keskar.full_1e-3"] >= two["keskar.corner_1e-3"]
+    assert two["keskar.starts"] == "x+corner"
+
+
+def test_the_order_of_starts_does_not_matter():
+    f = surface(network(), *data(20))
+    for fields in ({"spaces": ("full",)}, {"spaces": ("subspace",), "p": 10}):
+        orders = [Keskar(**fields, starts=starts, eps=(0.1,)) for starts in (("x", "corner"), ("corner", "x"))]
+        first, second = (metric.measure(f, 0)[f"keskar.{fields['spaces'][0]}_1e-1"] for metric in orders)
+        assert first == second
+
+
+def test_a_maximum_has_no_sharpness():
+    row = FULL.measure(quadratic(-torch.eye(4, dtype=torch.float64), c=1.0), 0)
+    assert row["keskar.full_1e-1"] == row["keskar.corner_1e-1"] == 0
+
+
+def test_a_loss_that_overflows_in_the_box_gives_null_with_the_reason():
+    row = FULL.measure(quadratic(torch.zeros(2, 2), b=torch.tensor([3e38, 3e38]), w=torch.tensor([0.0, 0.0])), 0)
+    assert row["keskar.full_1e-1"] is not None
+    row = Keskar(spaces=("full",), eps=(2.0,)).measure(quadratic(torch.zeros(2, 2), b=torch.tensor([3e38, 3e38])), 0)
+    assert row["keskar.full_2e0"] is None
+    assert "at a point of the box" in row["keskar.reason"]
+
+
+def test_a_loss_without_a_phi_gives_null_with_the_reason():
+    row = FULL.measure(quadratic(torch.eye(2), c=-1.0), 0)
+    assert row["keskar.full_1e-1"] is None
+    assert "losses above -1" in row["keskar.reason"]
+
+
+def test_fewer_parameters_than_directions_give_null_with_the_reason():
+    row = Keskar(p=5).measure(quadratic(torch.eye(4)), 0)
+    assert row["keskar.full_1e-3"] is None
+    assert row["keskar.reason"] == "p = 5 directions, but the network has 4 parameters"
+
+
+@pytest.mark.parametrize(
+    ("eps", "expected"), [(1e-3, "1e-3"), (5e-4, "5e-4"), (2.5e-4, "2.5e-4"), (0.1, "1e-1"), (10, "1e1")]
+)
+def test_labels(eps, expected):
+    assert label(eps) == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"eps": ()},
+        {"eps": (0.0,)},
+        {"eps": (1e-3, 1e-3)},
+        {"spaces": ("half",)},
+        {"starts": ()},
+        {"p": 0},
+        {"max_evaluations": 0},
+    ],
+)
+def test_settings_without_meaning_are_refused(fields):
+    with pytest.raises(RequestError, match="keskar"):
+        Keskar(**fields)

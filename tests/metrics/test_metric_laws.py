@@ -1,0 +1,169 @@
+"""Laws over every metric in tune_lb.metrics, and proof that each law catches a metric that breaks it."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pickle
+import pkgutil
+from dataclasses import is_dataclass
+
+import pytest
+import torch
+
+import tune_lb.metrics
+from tests.laws import assert_leaves_no_trace
+from tests.metrics.cases import data, network, surface
+
+METRICS = [
+    member
+    for found in pkgutil.iter_modules(tune_lb.metrics.__path__)
+    for member in vars(importlib.import_module(f"tune_lb.metrics.{found.name}")).values()
+    if isinstance(member, type)
+    and is_dataclass(member)
+    and hasattr(member, "measure")
+    and member.__module__.endswith(found.name)
+]
+SMALL = {"keskar": {"p": 10}}
+
+
+def build(kind):
+    return kind(**SMALL.get(kind.name, {}))
+
+
+def test_the_scan_finds_them():
+    assert {kind.name for kind in METRICS} >= {"lambda_max", "keskar", "adaptive_sharpness"}
+
+
+@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize("batch_norm", ["running", "batch"])
+def test_leaves_no_trace(kind, batch_norm):
+    net = network()
+    net[4].weight.grad = torch.ones_like(net[4].weight)
+    assert_leaves_no_trace(lambda: build(kind).measure(surface(net, *data(), batch_norm=batch_norm), 0), net)
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_leaves_no_trace_when_interrupted(kind):
+    net, calls = network(), []
+
+    def fails_later(outputs, targets):
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+    f = surface(net, *data(), loss=fails_later)
+    f.value()
+    with pytest.raises(KeyboardInterrupt):
+        assert_leaves_no_trace(lambda: build(kind).measure(f, 0), net)
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_is_a_value_and_depends_on_the_seed_alone(kind):
+    metric = build(kind)
+    assert metric == pickle.loads(pickle.dumps(metric)) == build(kind)
+    assert hash(metric) == hash(build(kind))
+    rows = []
+    for noise in range(2):
+        torch.manual_seed(noise)
+        rows.append(metric.measure(surface(network(), *data()), 5))
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_keys_are_the_columns_and_carry_the_protocol(kind):
+    metric = build(kind)
+    row = metric.measure(surface(network(), *data(), batch_norm="batch", split="validation"), 5)
+    assert row.keys() == metric.columns().keys()
+    assert all(key == metric.name or key.startswith(f"{metric.name}.") for key in row)
+    expected = {
+        "reason": None,
+        "seed": 5,
+        "split": "validation",
+        "num_samples": 10,
+        "batch_norm": "batch",
+        "dtype": "float64",
+    }
+    assert {field: row[f"{metric.name}.{field}"] for field in expected} == expected
+    assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+    assert all(type(value) in (float, int, str, bool, type(None)) for value in row.values())
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_float32_agrees_with_float64(kind):
+    double, single = (
+        build(kind).measure(surface(network(), *data(), dtype=dtype), 0) for dtype in (torch.float64, torch.float32)
+    )
+    mains = [
+        key
+        for key in double
+        if key.count(".") == (0 if kind.name != "keskar" else 1) and isinstance(double[key], float)
+    ]
+    assert mains
+    for key in mains:
+        assert single[key] == pytest.approx(double[key], rel=2e-3), key
+
+
+def leak_random(net):
+    torch.rand(1)
+
+
+def leak_mode(net):
+    net.train(not net.training)
+
+
+def leak_submodule_mode(net):
+    net[3].training = not net[3].training
+
+
+def leak_grad(net):
+    net[0].bias.grad = torch.zeros_like(net[0].bias)
+
+
+def leak_statistics(net):
+    net[1].num_batches_tracked += 1
+
+
+def leak_rounding(net):
+    with torch.no_grad():
+        net[0].weight.add_(0.1).sub_(0.1)
+
+
+def leak_object(net):
+    net[0].weight = torch.nn.Parameter(net[0].weight.detach().clone())
+
+
+def leak_freeze(net):
+    net[0].weight.requires_grad_(False)
+
+
+def leak_attribute(net):
+    net[0].remembered = 1
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        leak_random,
+        leak_mode,
+        leak_submodule_mode,
+        leak_grad,
+        leak_statistics,
+        leak_rounding,
+        leak_object,
+        leak_freeze,
+        leak_attribute,
+    ],
+)
+@pytest.mark.parametrize("raises", [False, True])
+def test_the_law_catches_what_is_left_behind(leak, raises):
+    net = network()
+
+    def broken():
+        leak(net)
+        if raises:
+            raise ArithmeticError
+
+    with pytest.raises(AssertionError, match="left behind"):
+        assert_leaves_no_trace(broken, net)

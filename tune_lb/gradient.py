@@ -1,0 +1,96 @@
+"""Gradient functions: what a training step differentiates, as pure functions of parameters, buffers and batch.
+
+Everything here and in the remedies is written for one member. Several members are the same functions under
+`torch.func.vmap`; nothing is changed in place except buffers that the function itself has cloned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Params = dict[str, Tensor]
+Buffers = dict[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """What one gradient evaluation sees: only tensors, so that the step can be vectorised and compiled.
+
+    inputs: (B, ...), float. targets: (B,), int64 class or float. step: (), int64, the optimiser step counted from 0.
+    draws: the random tensors that the active remedies asked for in this step, by remedy module name.
+    values: every searched number as a 0-dimensional tensor, by column name (`sam.rho`): a new value needs no new program.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    step: Tensor
+    draws: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+
+    def piece(self, index: int, num_pieces: int) -> Batch:
+        """Return every num_pieces-th example from `index` on.
+
+        Strided, not contiguous: ghost group i mod S stays whole inside a piece when the ghost size divides its length.
+        """
+        return self._replace(inputs=self.inputs[index::num_pieces], targets=self.targets[index::num_pieces])
+
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+"""(outputs (B, K), targets (B,)) -> loss of each example (B,), in nats for cross entropy. The mean is taken outside."""
+
+GradientFn = Callable[[Params, Buffers, Batch], tuple[Tensor, Params, Buffers]]
+"""(params, buffers, batch) -> (mean loss (), gradient by parameter name, buffers after the step)."""
+
+Objective = Callable[[Params], tuple[Tensor, Any]]
+Differentiate = Callable[[Objective, Params], tuple[Tensor, Any, Params]]
+
+
+def by_autograd(objective: Objective, params: Params) -> tuple[Tensor, Buffers, Params]:
+    """Return loss, auxiliary value and gradient by ordinary reverse mode: the fastest eager way for one member."""
+    with torch.enable_grad():
+        leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+        loss, auxiliary = objective(leaves)
+        gradients = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
+    return loss.detach(), auxiliary, dict(zip(leaves, gradients, strict=True))
+
+
+def by_functorch(objective: Objective, params: Params) -> tuple[Tensor, Buffers, Params]:
+    """Return the same through torch.func, which several members at once (vmap) need."""
+    gradients, (loss, auxiliary) = torch.func.grad_and_value(objective, has_aux=True)(params)
+    return loss, auxiliary, gradients
+
+
+def mean_gradient(module: nn.Module, loss: LossFn, differentiate: Differentiate) -> GradientFn:
+    """Return the gradient of the batch's mean loss, module in the mode it is in.
+
+    loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them
+    in place (batch-norm statistics). Cost: one forward and one backward pass.
+    """
+
+    def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+        def objective(point: Params) -> tuple[Tensor, Buffers]:
+            updated = {name: value.clone() for name, value in buffers.items()}
+            outputs = torch.func.functional_call(module, (point, updated), (batch.inputs,))
+            return loss(outputs, batch.targets).mean(), updated
+
+        value, updated, gradients = differentiate(objective, params)
+        return value, gradients, {name: tensor.detach() for name, tensor in updated.items()}
+
+    return gradient
+
+
+def norm(tree: Params) -> Tensor:
+    """Return the Euclidean norm over all tensors of the tree, shape ()."""
+    return torch.stack([value.square().sum() for value in tree.values()]).sum().sqrt()
+
+
+def average(trees: list[Params]) -> Params:
+    """Return the mean of trees of the same shapes; integer tensors (counters) are taken from the first."""
+    first = trees[0]
+    return {
+        name: torch.stack([tree[name] for tree in trees]).mean(0) if value.is_floating_point() else value
+        for name, value in first.items()
+    }

@@ -1,0 +1,1 @@
+"""Metrics: one file per quantity, and the algorithms that they share."""

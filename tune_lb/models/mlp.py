@@ -1,0 +1,41 @@
+"""Multilayer perceptrons."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from tune_lb.setting import Settings, setting
+
+
+@dataclass(frozen=True)
+class MLP(Settings):
+    """Fully connected network: input, then hidden layers of (linear, batch norm, ReLU), then a linear layer.
+
+    With batch norm the hidden linear layers have no bias of their own: the normalisation would remove it.
+    """
+
+    hidden: tuple[int, ...] = setting((128, 128, 128), "units of each hidden layer")
+    batch_norm: bool = setting(True, "batch normalization before each ReLU")
+
+    def problems(self, where: str = "") -> list[str]:
+        """Also refuse layers without units."""
+        found = super().problems(where)
+        if not all(isinstance(width, int) and width > 0 for width in self.hidden):
+            found.append(f"{where or 'MLP'}.hidden = {self.hidden}: every layer needs at least one unit")
+        return found
+
+    def __call__(self, input_shape: Sequence[int], num_classes: int) -> nn.Module:
+        """Return the network for flattened inputs."""
+        widths = [math.prod(input_shape), *self.hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for fan_in, fan_out in itertools.pairwise(widths):
+            layers.append(nn.Linear(fan_in, fan_out, bias=not self.batch_norm))
+            if self.batch_norm:
+                layers.append(nn.BatchNorm1d(fan_out))
+            layers.append(nn.ReLU())
+        return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))

@@ -1,0 +1,115 @@
+"""Ghost batch normalization, vectorised over the groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tune_lb.remedy import Remedy
+from tune_lb.setting import setting
+
+if TYPE_CHECKING:
+    from tune_lb.trial import Trial
+
+
+@dataclass(frozen=True)
+class GhostBatchNorm(Remedy):
+    """Normalise each group of the batch with statistics of its own, as if the batch were small.
+
+    Training only: example i belongs to group i mod S, S = B / g; every group is normalised with its own mean and (biased)
+    variance, scale and shift are shared. Running statistics: the groups' means and unbiased variances are averaged, then one
+    ordinary update with the layer's momentum. Evaluation uses the running statistics.
+
+    Source: Hoffer, Hubara and Soudry, 2017, algorithm 1. Departures: strided groups, the same in law for shuffled data; one averaged
+    update in place of S sequential ones, whose effective momentum 1 - (1 - m)^S forgets all but the last groups.
+    Cost: that of one batch norm on S times the channels; no loop over groups. The network needs batch normalization.
+    """
+
+    ghost_batch_size: int | None = setting(None, "examples in a group; none: the whole batch", low=1)
+
+    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+        """Refuse a size that does not divide the batch (or SAM's m), and a network without batch normalization."""
+        size = self.ghost_batch_size
+        if size is None:
+            return []
+        if not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in module.modules()):
+            return [f"ghost_batch_norm.ghost_batch_size = {size}: the model has no batch normalization to work on"]
+        found = []
+        groups = {"batch_size": trial.batch_size}
+        m = next((getattr(r, "m", None) for r in trial.remedies if r.module_name() == "sam" and not r.is_neutral()), None)
+        if m is not None:
+            groups["sam.m"] = m
+        for name, number in groups.items():
+            if number % size:
+                divisors = ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+                found.append(f"ghost_batch_norm.ghost_batch_size = {size} does not divide {name} = {number}; its divisors: {divisors}")
+        if size == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+            found.append("ghost_batch_norm.ghost_batch_size = 1: one example has no variance; take 2 or more")
+        return found
+
+    def model(self, module: nn.Module) -> nn.Module:
+        """Turn every BatchNorm1d and BatchNorm2d into its ghost twin: same state names and shapes."""
+        for part in module.modules():
+            for plain, ghost in ((nn.BatchNorm1d, GhostBatchNorm1d), (nn.BatchNorm2d, GhostBatchNorm2d)):
+                if type(part) is plain:
+                    part.__class__ = ghost
+                    part.ghost_batch_size = self.ghost_batch_size
+        return module
+
+
+def ghost_batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, ghost_batch_size: int) -> Tensor:
+    """Return x (B, C, ...) normalised by groups, and update the layer's running statistics in place.
+
+    (B, C, ...) is viewed, without a copy, as (g, S C, ...): channel s C + c then holds the examples of group s, so a single
+    call of batch norm with S-fold repeated scale and shift does all groups at once.
+    """
+    num_groups = x.shape[0] // ghost_batch_size
+    channels = x.shape[1]
+    grouped = x.reshape(ghost_batch_size, num_groups * channels, *x.shape[2:])
+    weight = None if layer.weight is None else layer.weight.repeat(num_groups)
+    bias = None if layer.bias is None else layer.bias.repeat(num_groups)
+    if not layer.track_running_stats or layer.running_mean is None or layer.running_var is None:
+        return F.batch_norm(grouped, None, None, weight, bias, True, 0.0, layer.eps).reshape(x.shape)
+    # scratch statistics at momentum 1 receive exactly each group's mean and unbiased variance
+    means = layer.running_mean.detach().repeat(num_groups)
+    variances = layer.running_var.detach().repeat(num_groups)
+    y = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, layer.eps)
+    if layer.num_batches_tracked is not None:
+        layer.num_batches_tracked.add_(1)
+    momentum = layer.momentum
+    if momentum is None:
+        raise ValueError("ghost batch norm needs a momentum; BatchNorm(momentum=None), a cumulative average, is not defined for groups")
+    with torch.no_grad():
+        for running, group in ((layer.running_mean, means), (layer.running_var, variances)):
+            running.mul_(1.0 - momentum).add_(group.view(num_groups, channels).mean(0), alpha=momentum)
+    return y.reshape(x.shape)
+
+
+class GhostBatchNorm1d(nn.BatchNorm1d):
+    """BatchNorm1d that normalises each ghost group by itself while training."""
+
+    ghost_batch_size: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C) or (B, C, L)."""
+        if not self.training:
+            return super().forward(input)
+        self._check_input_dim(input)
+        return ghost_batch_norm(self, input, self.ghost_batch_size)
+
+
+class GhostBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d that normalises each ghost group by itself while training."""
+
+    ghost_batch_size: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, H, W)."""
+        if not self.training:
+            return super().forward(input)
+        self._check_input_dim(input)
+        return ghost_batch_norm(self, input, self.ghost_batch_size)

@@ -1,0 +1,159 @@
+"""The remedy: one frozen dataclass that changes how training is done, and the order in which remedies nest.
+
+A remedy wraps one or more of the model, the batch, the loss, the gradient, the update, the step and the schedules, and may
+own state. Each hook takes the thing it wraps and returns a thing of the same type; unless overridden it is the identity.
+With its default field values a remedy is neutral: it is left out, so the trajectory is that of training without it to
+the last bit.
+
+A new remedy is one file: a frozen subclass of `Remedy` with its fields declared by `setting`. Its columns in the results are
+`<module>.<field>`, e.g. `sam.rho`. There is no registry to enter it in; a space imports it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.gradient import Batch, GradientFn, LossFn, Params
+from tune_lb.setting import Settings
+
+if TYPE_CHECKING:
+    from tune_lb.trial import Plan, Trial
+
+BatchFn = Callable[[Batch], Batch]
+"""Batch -> batch: augmentation, mixup. Pure; random numbers come from `batch.draws`."""
+
+UpdateFn = Callable[[Params, Params, float], None]
+"""(params, gradient by name, learning rate) -> None: the optimiser's step, in place on the parameters (stacked members
+have a leading dimension)."""
+
+StepFn = Callable[[Params, dict[str, Tensor], Batch, float], tuple[Tensor, dict[str, Tensor]]]
+"""(params, buffers, batch, learning rate) -> (loss, buffers): a gradient and an update. Wrapped by what takes several inner steps."""
+
+State = dict[str, Tensor]
+"""What a remedy remembers from step to step (averaged weights, slopes): tensors, stacked per member, in the checkpoint."""
+
+
+class Position(NamedTuple):
+    """Where in training a step stands; schedules are pure functions of it."""
+
+    step: int
+    batch_size: int
+    examples: int
+    """Examples seen before this step."""
+    examples_after: int
+    """Examples seen when this step is done."""
+    total_examples: int
+    epoch_examples: int
+    """Size of the train set."""
+
+
+Schedule = Callable[[Position], float]
+"""Position -> learning rate."""
+
+BatchSize = Callable[[int], int]
+"""Examples seen so far -> examples in the next batch."""
+
+
+class Evaluation(enum.Enum):
+    """How a remedy's gradient hook relates to the gradient inside it; it fixes the nesting, whatever the order in a list."""
+
+    POINT = 1
+    """Chooses the points at which gradients are taken (SAM). Innermost, once for every mean gradient."""
+    RESULT = 2
+    """Changes the mean gradient of the step, once (noise). Outermost."""
+
+
+@dataclass(frozen=True)
+class Remedy(Settings):
+    """Base of all remedies: every hook is the identity."""
+
+    nesting: ClassVar[Evaluation] = Evaluation.RESULT
+
+    @classmethod
+    def module_name(cls) -> str:
+        """Return the name of the file that defines it: the prefix of its columns."""
+        return cls.__module__.rsplit(".", 1)[-1]
+
+    def is_neutral(self) -> bool:
+        """Say whether it changes nothing: true for the default values of all fields."""
+        return self == type(self)()
+
+    def gradient_evaluations(self) -> float:
+        """Return the mean gradients evaluated per update, as a multiple of the step inside it."""
+        return 1.0
+
+    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+        """Say what in the trial, train set or model makes it undefined (a ghost size that does not divide the batch)."""
+        return []
+
+    def model(self, module: nn.Module) -> nn.Module:
+        """Wrap the training network. The module is the trial's own copy; evaluation and metrics use another, unwrapped."""
+        return module
+
+    def batch(self, inner: BatchFn) -> BatchFn:
+        """Wrap what is done to a batch before it reaches the loss."""
+        return inner
+
+    def batch_size(self, inner: BatchSize, plan: Plan) -> BatchSize:
+        """Wrap the number of examples in the next batch."""
+        return inner
+
+    def loss(self, inner: LossFn) -> LossFn:
+        """Wrap the loss of each example, before the mean."""
+        return inner
+
+    def gradient(self, inner: GradientFn) -> GradientFn:
+        """Wrap the gradient function."""
+        return inner
+
+    def update(self, inner: UpdateFn) -> UpdateFn:
+        """Wrap the optimiser's step."""
+        return inner
+
+    def step(self, inner: StepFn) -> StepFn:
+        """Wrap gradient and update together."""
+        return inner
+
+    def schedule(self, inner: Schedule, plan: Plan) -> Schedule:
+        """Wrap the learning rate as a function of the position in training."""
+        return inner
+
+    def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor | None:
+        """Draw the random numbers of one step of one member, in the parameters' dtype and device; None for none.
+
+        The generator is the remedy's own stream for (seed, step): switching a remedy on changes no other draw.
+        """
+        return None
+
+    def initial_state(self, params: Params) -> State:
+        """Return the state before the first step."""
+        return {}
+
+    def after_step(self, state: State, params: Params, batch: Batch) -> State:
+        """Return the state after an update."""
+        return state
+
+    def evaluated(self, params: Params, state: State) -> Params:
+        """Return the parameters to evaluate and measure (averaged weights) in place of the trained ones."""
+        return params
+
+    def values(self) -> dict[str, float]:
+        """Return the numeric fields by column name; they reach the step as tensors in `batch.values`."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            f"{self.module_name()}.{name}": float(value)
+            for name, value in fields.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+
+
+def nested(remedies: Sequence[Remedy]) -> list[Remedy]:
+    """Return the active remedies from the innermost to the outermost: POINT before RESULT, then by name."""
+    active = [remedy for remedy in remedies if not remedy.is_neutral()]
+    return sorted(active, key=lambda remedy: (remedy.nesting.value, remedy.module_name()))

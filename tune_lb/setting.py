@@ -1,0 +1,113 @@
+"""Settings: frozen dataclasses whose fields know their unit and range, and may hold a domain in place of a value."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from types import NoneType, UnionType
+from typing import Any, Self
+
+from tune_lb.domain import Choice, Domain, Interval
+from tune_lb.errors import nearest
+
+
+def setting(
+    default: Any = MISSING,
+    description: str = "",
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    one_of: tuple[Any, ...] | None = None,
+) -> Any:
+    """Declare a field with its description (and unit), its inclusive (low, high) or exclusive (above, below) bounds."""
+    bounds = {"low": low, "high": high, "above": above, "below": below, "one_of": one_of}
+    return dataclasses.field(default=default, metadata={"description": description, **bounds})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A frozen dataclass that says what is wrong with it and which of its fields are searched.
+
+    Construction never raises for a value out of range: `problems()` collects every mistake, so that all are reported
+    together before any work starts.
+    """
+
+    def problems(self, where: str = "") -> list[str]:
+        """Return one line per field whose value, or whose domain's ends, have the wrong type or range."""
+        found = []
+        for name, value, types, metadata in described(self):
+            place = f"{where or type(self).__name__}.{name}"
+            if isinstance(value, Interval | Choice):
+                found += [f"{place}: {problem}" for problem in value.problems()]
+            for end in value.ends() if isinstance(value, Interval | Choice) else (value,):
+                problem = _type_problem(end, types) or _range_problem(end, metadata)
+                if problem:
+                    found.append(f"{place} = {value}: {problem}")
+                    break
+        return found
+
+    def dimensions(self) -> dict[str, Domain]:
+        """Return the searched fields and their domains."""
+        return {name: value for name, value, _, _ in described(self) if isinstance(value, Interval | Choice)}
+
+    def resolved(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with the given values in place of the domains of those fields."""
+        unknown = [name for name in values if name not in {field.name for field in dataclasses.fields(self)}]
+        if unknown:
+            known = [field.name for field in dataclasses.fields(self)]
+            raise TypeError(f"{type(self).__name__} has no field {unknown[0]!r}{nearest(unknown[0], known)}")
+        return dataclasses.replace(self, **values)
+
+
+def described(settings: Settings) -> Iterator[tuple[str, Any, tuple[Any, ...], Mapping[str, Any]]]:
+    """Yield name, value, allowed types and metadata of each field."""
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        hint = hints[field.name]
+        types = typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
+        yield field.name, getattr(settings, field.name), types, field.metadata
+
+
+def column_type(types: tuple[Any, ...]) -> str:
+    """Return the column type (int, float, bool or str) that holds values of the field's types."""
+    kinds = [kind for kind in types if kind is not NoneType]
+    return {int: "int", float: "float", bool: "bool"}.get(kinds[0], "str") if len(kinds) == 1 else "str"
+
+
+def _type_problem(value: Any, types: tuple[Any, ...]) -> str:
+    scalars = {int: "a whole number", float: "a number", bool: "True or False", str: "a string", NoneType: "None"}
+    if not all(kind in scalars for kind in types):
+        return ""
+    for kind in types:
+        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return ""
+        if kind is int and isinstance(value, bool):
+            continue
+        if isinstance(value, kind):
+            return ""
+    return f"must be {' or '.join(scalars[kind] for kind in types)}, not {value!r}"
+
+
+def _range_problem(value: Any, metadata: Mapping[str, Any]) -> str:
+    if value is None or isinstance(value, bool):
+        return ""
+    if metadata.get("one_of") and value not in metadata["one_of"]:
+        return f"must be one of {', '.join(map(repr, metadata['one_of']))}" + nearest(str(value), metadata["one_of"])
+    if not isinstance(value, int | float):
+        return ""
+    if value != value or value in (float("inf"), float("-inf")):
+        return "must be finite"
+    for key, holds, words in (
+        ("low", lambda bound: value >= bound, "at least"),
+        ("high", lambda bound: value <= bound, "at most"),
+        ("above", lambda bound: value > bound, "above"),
+        ("below", lambda bound: value < bound, "below"),
+    ):
+        bound = metadata.get(key)
+        if bound is not None and not holds(bound):
+            return f"must be {words} {bound:g}"
+    return ""

@@ -1,0 +1,260 @@
+"""A folder on any file system that pyarrow can open: a local path, NFS, or an object store.
+
+One promise holds everywhere: a reader sees a whole file or none. Where files can be renamed, the bytes go to a name
+that begins with a dot, which every reader ignores, reach the device, and are renamed over the final name. On object
+stores an object appears only when its upload is complete, so one upload is enough (and a rename would be a copy).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.fs as fs
+
+from tune_lb.errors import RequestError
+from tune_lb.pause import pause
+
+# pyarrow's names of object stores, and fsspec's.
+_OBJECT_STORES: Final = frozenset({"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az", "adl", "oss"})
+
+
+class StorageError(RequestError):
+    """A folder, or a file in it, cannot be used; the message says what, where, and what to do."""
+
+
+class Store:
+    """One folder and the whole files in it.
+
+    location: a path (runs/digits, ~/runs) or a URI (file:///data/runs, s3://bucket/runs?region=eu-west-1); afterwards
+    the absolute path, or the URI without its secrets and options. A relative path becomes absolute at once, because
+    workers may have another working directory.
+    filesystem: an open pyarrow file system, where a URI does not say enough; location is then a path in it.
+    Nothing is created before the first write. A Store can be pickled: each process opens its own connection.
+    The paths that methods take are relative, separated by '/', and may lead to folders below.
+    Raises StorageError for a location that pyarrow cannot open, and from every method for what the storage refuses.
+    """
+
+    def __init__(self, location: str | os.PathLike[str], filesystem: fs.FileSystem | None = None) -> None:
+        text = os.fspath(location)
+        if not text:
+            raise StorageError("storage: the location is empty; give a folder (runs) or a URI (s3://bucket/runs)")
+        self.filesystem: fs.FileSystem
+        self.root: str
+        self.location: str
+        if filesystem is not None:
+            self.filesystem = filesystem
+            self.root = self.location = text.rstrip("/")
+        elif "://" in text:
+            self.filesystem, self.root = _open(text)
+            self.location = self.root if self.is_local else _without_secrets(text)
+        else:
+            self.filesystem = fs.LocalFileSystem()
+            self.root = self.location = os.path.abspath(os.path.expanduser(text))
+
+    def __repr__(self) -> str:
+        return f"Store({self.location!r})"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is in this machine's own file system, which other nodes share only where it is mounted."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def child(self, *parts: str) -> Store:
+        """Return the folder below, on the same connection."""
+        below = Store.__new__(Store)
+        below.filesystem = self.filesystem
+        below.root = self._path("/".join(parts))
+        below.location = "/".join((self.location.rstrip("/"), *parts))
+        return below
+
+    def write(self, path: str, data: bytes | pa.Buffer, *, pause_point: str = "rename") -> None:
+        """Put a whole file in the place of whatever has that name; folders are made as needed.
+
+        pause_point: where tests may stop the process (tune_lb.pause).
+        """
+        target = self._path(path)
+        if target.rpartition("/")[2].startswith("."):
+            raise ValueError(
+                f"storage: {path!r}: a name that begins with a dot is a temporary file, which no reader sees"
+            )
+        try:
+            if _can_rename(self.filesystem):
+                self._replace(target, data, pause_point)
+            else:
+                pause(pause_point, target)
+                self._upload(target, data)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("write", path, error) from error
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of a file."""
+        target = self._path(path)
+        try:
+            if self.is_local:
+                with open(target, "rb") as file:
+                    return file.read()
+            with self.filesystem.open_input_file(target) as stream:
+                data: bytes = stream.read()
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("read", path, error) from error
+        return data
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file or a folder of that name."""
+        target = self._path(path)
+        try:
+            return self._is_there(target)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("look for", path, error) from error
+
+    def list(self, prefix: str = "", suffix: str = "") -> list[str]:
+        """Return the names of this folder's files that begin and end so, sorted; none where there is no such folder.
+
+        Temporary files and the files of folders below (see child) are left out.
+        """
+        if "/" in prefix:
+            folder, _, rest = prefix.rpartition("/")
+            raise ValueError(
+                f"storage: list() sees one folder; for {prefix!r} use child({folder!r}).list({rest!r}, ...)"
+            )
+        try:
+            if self.is_local:
+                with os.scandir(self.root) as entries:
+                    names = [entry.name for entry in entries if entry.name.endswith(suffix) and entry.is_file()]
+            else:
+                found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
+                names = [info.base_name for info in found if info.type == fs.FileType.File]
+        except FileNotFoundError:
+            return []
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("list", "", error) from error
+        return sorted(n for n in names if n.startswith(prefix) and n.endswith(suffix) and not n.startswith("."))
+
+    def delete(self, path: str) -> None:
+        """Remove a file; one that is not there counts as removed."""
+        target = self._path(path)
+        try:
+            if self._is_there(target):
+                self.filesystem.delete_file(target)
+        except FileNotFoundError:
+            return
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("delete", path, error) from error
+
+    def delete_all(self) -> None:
+        """Remove the folder with everything in it, temporary files included; the top of a disk or bucket is refused."""
+        if "/" not in self.root.strip("/"):
+            raise StorageError(
+                f"storage: {self.location} is the top of a file system; delete it by hand if you mean it"
+            )
+        try:
+            if self._is_there(self.root):
+                self.filesystem.delete_dir(self.root)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("delete", "", error) from error
+
+    def size_bytes(self) -> int:
+        """Return the bytes of all files here and below, temporary ones included."""
+        try:
+            found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True, recursive=True))
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("measure", "", error) from error
+        return sum(info.size for info in found if info.type == fs.FileType.File)
+
+    def check_writable(self) -> None:
+        """Write a small file, read it back and remove it, so that a search fails before it has trained anything."""
+        name, data = f"writable-{secrets.token_hex(6)}", secrets.token_bytes(16)
+        self.write(name, data)
+        came_back = self.read(name)
+        self.delete(name)
+        if came_back != data:
+            raise StorageError(
+                f"storage: a file written to {self.location} was read back changed; choose another storage"
+            )
+
+    def _path(self, path: str) -> str:
+        parts = path.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"storage: {path!r} is not a plain relative path")
+        return "/".join((self.root.rstrip("/"), *parts)) if self.root else path
+
+    def _is_there(self, target: str) -> bool:
+        return bool(self.filesystem.get_file_info(target).type != fs.FileType.NotFound)
+
+    def _upload(self, target: str, data: bytes | pa.Buffer) -> None:
+        with self.filesystem.open_output_stream(target) as stream:
+            stream.write(data)
+
+    def _replace(self, target: str, data: bytes | pa.Buffer, pause_point: str) -> None:
+        folder, _, name = target.rpartition("/")
+        # Readers, and pandas among them, skip names that begin with a dot: a killed writer leaves nothing in sight.
+        temporary = f"{folder}/.{name}.{secrets.token_hex(6)}" if folder else f".{name}.{secrets.token_hex(6)}"
+        if folder:
+            self.filesystem.create_dir(folder, recursive=True)
+        try:
+            if self.is_local:
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    # Without it a power cut can leave the final name with no bytes behind it.
+                    os.fsync(file.fileno())
+            else:
+                self._upload(temporary, data)
+            pause(pause_point, target)
+            if self.is_local:
+                os.replace(temporary, target)
+            else:
+                self.filesystem.move(temporary, target)
+        except BaseException:
+            if self._is_there(temporary):
+                self.filesystem.delete_file(temporary)
+            raise
+
+    def _error(self, verb: str, path: str, error: Exception) -> StorageError:
+        where = f"{self.location}/{path}" if path else self.location
+        reason, advice = _explain(error, self.is_local)
+        return StorageError(f"storage: cannot {verb} {where}: {reason}; {advice}")
+
+
+def _open(uri: str) -> tuple[fs.FileSystem, str]:
+    try:
+        filesystem, root = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError) as error:
+        shown, advice = (
+            _without_secrets(uri),
+            "give a path, or a URI of a file system that it knows (file, s3, gs, hdfs)",
+        )
+        reason = str(error).replace(uri, shown)
+        # No cause: pyarrow's own message has the whole URI.
+        raise StorageError(f"storage: pyarrow cannot open {shown}: {reason}; {advice}") from None
+    return filesystem, root.rstrip("/") or "/"
+
+
+def _can_rename(filesystem: fs.FileSystem) -> bool:
+    while isinstance(filesystem, fs.SubTreeFileSystem):
+        filesystem = filesystem.base_fs
+    return filesystem.type_name.rpartition("+")[2] not in _OBJECT_STORES
+
+
+def _without_secrets(uri: str) -> str:
+    """Drop user, password and options: locations are printed and stored."""
+    scheme, _, rest = uri.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
+
+
+def _explain(error: Exception, local: bool) -> tuple[str, str]:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, FileNotFoundError):
+        return "it does not exist", "check the name"
+    if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
+        return reason, "a file stands where a folder is needed, or the reverse: choose another folder"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return reason, "free some space, or choose a folder on another disk"
+    if local:
+        return reason, "check that you may write there, or choose another folder"
+    return reason, "check the address, the credentials, and the permissions"

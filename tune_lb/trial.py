@@ -1,0 +1,254 @@
+"""The trial: one resolved configuration of one arm, and the facts that follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from tune_lb.budgets import Budget
+from tune_lb.data.dataset import DataSet, DataSource
+from tune_lb.domain import Choice, Interval
+from tune_lb.gradient import LossFn
+from tune_lb.optimizers import OptimizerSettings
+from tune_lb.remedy import Evaluation, Position, Remedy, Schedule, nested
+from tune_lb.schedules import ScheduleShape
+from tune_lb.setting import Settings, setting
+
+Model = Callable[[tuple[int, ...], int], nn.Module]
+"""(shape of one input, number of classes) -> a fresh network."""
+
+PLAIN_PREFIXES = ("optimizer", "schedule", "budget")
+"""Parts whose fields are columns under their own name: momentum, epochs."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a trial amounts to on a train set of a given size."""
+
+    num_train: int
+    batch_size: int
+    num_updates: int
+    evaluations_per_update: float
+
+    @property
+    def num_examples(self) -> int:
+        """Return the examples drawn over the whole training."""
+        return self.num_updates * self.batch_size
+
+    @property
+    def num_epochs(self) -> float:
+        """Return the passes over the train set."""
+        return self.num_examples / self.num_train
+
+    @property
+    def gradient_evaluations(self) -> int:
+        """Return the mean mini-batch gradients evaluated over the whole training."""
+        return round(self.num_updates * self.evaluations_per_update)
+
+    def position(self, step: int) -> Position:
+        """Return where the step stands."""
+        before = step * self.batch_size
+        return Position(step, self.batch_size, before, before + self.batch_size, self.num_examples, self.num_train)
+
+
+@dataclass(frozen=True)
+class Trial(Settings):
+    """One resolved configuration of one arm in one split. With several seeds it has several members.
+
+    The learning rate is given as `lr` or per example as `eta_over_b` (lr = eta_over_b * batch_size), never both.
+    """
+
+    arm: str
+    data: DataSource
+    model: Model
+    optimizer: OptimizerSettings
+    schedule: ScheduleShape
+    budget: Budget
+    loss: LossFn
+    batch_size: int = setting(description="examples per update", low=1)
+    lr: float | None = setting(None, "peak learning rate", above=0.0)
+    eta_over_b: float | None = setting(None, "peak learning rate per example of the batch", above=0.0)
+    split_seed: int = setting(0, "which cut of the data", low=0)
+    draws: str = setting("", "salt of the random streams; empty: shared by all arms, so that members pair by seed")
+    remedies: tuple[Remedy, ...] = ()
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the peak learning rate, whichever way it was given."""
+        if self.lr is not None:
+            return self.lr
+        if self.eta_over_b is None:
+            raise ValueError(f"arm {self.arm!r} has neither lr nor eta_over_b")
+        return self.eta_over_b * self.batch_size
+
+    @property
+    def active(self) -> list[Remedy]:
+        """Return the remedies that change something, innermost first."""
+        return nested(self.remedies)
+
+    def parts(self) -> dict[str, Settings]:
+        """Return the nested settings by the prefix of their fields' dimension names."""
+        found: dict[str, Settings] = {
+            name: getattr(self, name)
+            for name in ("optimizer", "schedule", "budget", "data", "model")
+            if isinstance(getattr(self, name), Settings)
+        }
+        return found | {remedy.module_name(): remedy for remedy in self.remedies}
+
+    def dimensions(self) -> dict[str, Interval | Choice]:
+        """Return every searched field, those of nested settings included, by column name."""
+        found = dict(super().dimensions())
+        for prefix, part in self.parts().items():
+            for name, domain in part.dimensions().items():
+                found[name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"] = domain
+        return found
+
+    def resolved(self, values: dict[str, Any]) -> Trial:  # type: ignore[override]
+        """Return a copy with values, by column name, in place of the searched fields."""
+        return self._replaced(values)
+
+    def _replaced(self, values: dict[str, Any]) -> Trial:
+        left, own = dict(values), {}
+        names = {field.name for field in dataclasses.fields(self)}
+        for name in list(left):
+            if name in names:
+                own[name] = left.pop(name)
+        remedies = []
+        for prefix, part in self.parts().items():
+            fields = {field.name for field in dataclasses.fields(part)}
+            keys = {
+                (name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"): name
+                for name in fields
+            }
+            chosen = {keys[name]: left.pop(name) for name in list(left) if name in keys}
+            changed = dataclasses.replace(part, **chosen)
+            if isinstance(part, Remedy):
+                remedies.append(changed)
+            elif chosen:
+                own[prefix] = changed
+        if left:
+            raise KeyError(f"arm {self.arm!r} has no field {next(iter(left))!r}")
+        return dataclasses.replace(self, **own, remedies=tuple(remedies))
+
+    def problems(self, where: str = "") -> list[str]:
+        """Return every mistake in the trial's own fields and in those of its parts."""
+        where = where or f"arm {self.arm!r}"
+        found = super().problems(where)
+        for prefix, part in self.parts().items():
+            found += part.problems(f"{where}: {prefix}")
+        if self.lr is not None and self.eta_over_b is not None:
+            found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
+        if self.lr is None and self.eta_over_b is None:
+            found.append(f"{where}: neither lr nor eta_over_b is given")
+        names = [remedy.module_name() for remedy in self.remedies]
+        found += [f"{where}: remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        points = [r.module_name() for r in self.remedies if r.nesting is Evaluation.POINT]
+        if len(points) > 1:
+            found.append(f"{where}: {' and '.join(points)} each choose where the gradient is taken; together they are not defined")
+        return found
+
+    def plan(self, num_train: int) -> Plan:
+        """Return what the trial amounts to on a train set of num_train examples."""
+        per_update = 1.0
+        for remedy in self.active:
+            per_update *= remedy.gradient_evaluations()
+        updates = self.budget.num_updates(num_train, self.batch_size, per_update)
+        return Plan(num_train, self.batch_size, updates, per_update)
+
+    def rate(self, plan: Plan) -> Schedule:
+        """Return the learning rate as a function of the position: peak times schedule, wrapped by the remedies."""
+        peak, shape = self.learning_rate, self.schedule
+
+        def scheduled(position: Position) -> float:
+            return peak * shape.factor(position)
+
+        rate: Schedule = scheduled
+        for remedy in self.active:
+            rate = remedy.schedule(rate, plan)
+        return rate
+
+    def values(self) -> dict[str, float]:
+        """Return the numbers of the active remedies, which reach the step as tensors."""
+        found: dict[str, float] = {}
+        for remedy in self.active:
+            found |= remedy.values()
+        return found
+
+    def columns(self) -> dict[str, Any]:
+        """Return the configuration as it stands in a row of the results."""
+        row: dict[str, Any] = {
+            "arm": self.arm,
+            "split_seed": self.split_seed,
+            "batch_size": self.batch_size,
+            "lr": self.learning_rate,
+            "eta_over_b": self.learning_rate / self.batch_size,
+            "data": describe(self.data),
+            "model": describe(self.model),
+            "loss": describe(self.loss),
+            "optimizer": type(self.optimizer).__name__,
+            "schedule": describe(self.schedule),
+            "budget": describe(self.budget),
+            "momentum": self.optimizer.effective_momentum(),
+            "weight_decay": self.optimizer.weight_decay,
+            "remedies": ",".join(remedy.module_name() for remedy in self.active),
+        }
+        for remedy in self.remedies:
+            for field in dataclasses.fields(remedy):
+                row[f"{remedy.module_name()}.{field.name}"] = getattr(remedy, field.name)
+        return row
+
+    def trial_id(self, fingerprint: str) -> str:
+        """Return the identity: a hash of every field, of the qualified names, and of the data's content; no seeds, no stage."""
+        text = json.dumps([identity(self), fingerprint], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identity(value: Any) -> Any:
+    """Return the value as JSON that names types by their qualified names: equal exactly when the values mean the same."""
+    if isinstance(value, Settings | Interval | Choice) or dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: identity(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+    if isinstance(value, tuple | list):
+        return [identity(entry) for entry in value]
+    if isinstance(value, dict):
+        return {str(key): identity(entry) for key, entry in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    raise TypeError(f"{value!r} has no identity: give a function, a class or a frozen dataclass")
+
+
+def describe(value: Any) -> str:
+    """Return a short text for a row: MLP(hidden=(128, 128, 128)), fields at their defaults left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [
+            f"{field.name}={getattr(value, field.name)!r}"
+            for field in dataclasses.fields(value)
+            if getattr(value, field.name) != field.default
+        ]
+        return f"{type(value).__name__}({', '.join(fields)})"
+    return str(getattr(value, "__name__", value))
+
+
+def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str]:
+    """Return what is wrong with a resolved trial on the loaded data: batch against train set, remedies against network."""
+    where = where or f"arm {trial.arm!r}"
+    num_train = len(data.train.targets)
+    found = []
+    if trial.batch_size > num_train:
+        found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
+        return found
+    module = trial.model(data.input_shape, data.num_classes)
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        found.append(f"{where}: the model has no trainable parameter")
+    for remedy in trial.remedies:
+        if not remedy.is_neutral():
+            found += [f"{where}: {problem}" for problem in remedy.conflicts(trial, num_train, module)]
+    return found
