@@ -50,7 +50,7 @@ def arms_table(
         row |= _drop(name, confirmed, design, resamples)
         closed = comparisons.gap_closed(resamples, name, design, reason)
         row |= {
-            "gap_closed": closed.value,
+            "gap_closed": NAN if closed.value is None else closed.value,
             "gap_closed_low": closed.interval.low,
             "gap_closed_high": closed.interval.high,
         }
@@ -209,6 +209,8 @@ def _with_claims(table: pd.DataFrame, design: Design) -> pd.DataFrame:
         for tests, adjusted, difference in zip(tested, p_holm, table["difference"], strict=True)
     ]
     claims = [reason == "" if tests else None for tests, reason in zip(tested, reasons, strict=True)]
+    flags = {name: pd.array(table[name].tolist(), dtype="boolean") for name in ("under_trained", "search_converged")}
+    table = table.assign(**flags)
     return table.assign(p_holm=p_holm, noise_floor=floor, claim=pd.array(claims, dtype="boolean"), claim_reason=reasons)
 
 

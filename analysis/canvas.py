@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -75,7 +76,7 @@ def new_figure(width: float, height: float, title: str, note: str) -> Figure:
     if engine is not None:
         margin = 0.3 / height
         engine.set(rect=(0.005, margin, 0.99, 0.99 - margin))  # type: ignore[call-arg]
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold")
+    figure.suptitle(textwrap.fill(title, int(10 * width)), x=0.012, ha="left", fontsize=12.5, fontweight="bold")
     figure.text(0.012, 0.06 / height, note, fontsize=9, color=GREY)
     return figure
 

@@ -126,6 +126,11 @@ def load(run: str | os.PathLike[str], storage: str | os.PathLike[str] = "runs") 
 
     Raises RequestError where there is no such run. Reads members and history; predictions when a table needs them.
     """
+    return Results(read_frames(run_store(run, storage)))
+
+
+def run_store(run: str | os.PathLike[str], storage: str | os.PathLike[str] = "runs") -> Store:
+    """The folder of a run: a folder with a space.json (path or URI), else the one of that name in storage."""
     text = os.fspath(run)
     here = Store(text)
-    return Results(read_frames(here if here.exists("space.json") else Store(os.fspath(storage)).child(text)))
+    return here if here.exists("space.json") else Store(os.fspath(storage)).child(text)

@@ -43,7 +43,7 @@ class Resamples:
     """Test errors of the procedure, as found and as resampled.
 
     estimates: arm -> (num_splits,), nan where the arm has no confirmed member; draws: arm -> (num_draws, num_splits).
-    confirmed: arm -> (num_splits, num_confirm_seeds). split_noise: (num_draws, num_splits), Student t contrasts between
+    confirmed: arm -> (num_splits, num_confirm_seeds). split_noise: (num_draws, num_splits), Student t noise of S degrees of freedom
     splits, the same for all arms.
     """
 
@@ -124,9 +124,10 @@ def resample(members: pd.DataFrame, design: Design, num_draws: int = NUM_DRAWS, 
         draws[name] = np.stack([redraw(arm) if arm else np.full(num_draws, np.nan) for arm in by_split], axis=1)
     generator = np.random.default_rng((seed, len(names) + 1))
     normal = generator.standard_normal((num_draws, len(splits)))
-    return Resamples(
-        splits, estimates, draws, confirmed, normal * t_scale(generator.random(num_draws), len(splits))[:, None]
-    )
+    # Student's t with S degrees of freedom, not S - 1: two splits would give Cauchy draws, and an interval that says
+    # nothing. The price is coverage where the splits differ much more than an arm's error within one.
+    scale = t_scale(generator.random(num_draws), len(splits) + 1)
+    return Resamples(splits, estimates, draws, confirmed, normal * scale[:, None])
 
 
 @dataclass(frozen=True)

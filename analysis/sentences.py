@@ -61,7 +61,7 @@ def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
         yield f"The drop is {drop} points ({errors}); no share of it is given: {reason}."
     train, gap = points(reference["drop_train_error"]), points(reference["drop_generalization_gap"])
     yield f"Of it, {train} points are lost on the training set itself and {gap} points in generalization."
-    if reference["under_trained"]:
+    if reference["under_trained"] is True:
         yield _under_trained(design.reference, reference, design.baseline, baseline)
     closed = results.tuning_closed
     if closed.value is not None:
@@ -153,6 +153,8 @@ def _sharpness(results: Results, arms: dict[str, Any]) -> Iterator[str]:
 
 def _limits(results: Results) -> Iterator[str]:
     design, confirmed = results.design, results.confirmed
+    if results.problems:
+        yield f"{len(results.problems)} files or rows of results could not be used and count nowhere; the report names them."
     if not design.searches_resampled:
         why = (
             f"trials were stopped by {design.scheduler}"

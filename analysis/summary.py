@@ -96,8 +96,8 @@ def mark(row: Row) -> str:
 def summary(results: Results) -> dict[str, Any]:
     """Rows, sentences and best configurations as plain values (None for what is not known), fit for JSON.
 
-    rows: one per arm: values as in the arms table (fractions), mark (see `mark`), and cells: title -> text in percent or
-    points, in the order to print. best: arm -> selected configuration. problems: files left out.
+    rows: one per arm: values as in the arms table (fractions), mark (see `mark`), and cells: title -> text in percent
+    or points, in the order to print. best: arm -> selected configuration. problems: files left out.
     """
     rows = []
     for record in results.arms.to_dict("records"):
@@ -110,7 +110,8 @@ def summary(results: Results) -> dict[str, Any]:
 def best(results: Results) -> dict[str, dict[str, Any]]:
     """The selected configuration of each arm; of several splits, the one with the lowest validation error.
 
-    Fields of the configuration, trial_id, split_seed, and by_split: split_seed -> the searched dimensions selected there.
+    Fields of the configuration, trial_id, split_seed, and by_split: split_seed -> the searched dimensions selected
+    there.
     """
     table = results.configurations
     selected = table[table["is_selected"].astype(bool)].sort_values("selection_validation_error", kind="stable")

@@ -11,9 +11,9 @@ from tune_lb.setting import Settings, setting
 class Budget(Settings):
     """Base of all budgets."""
 
-    def num_updates(self, num_train: int, batch_size: int, evaluations_per_update: float) -> int:
-        """Return the optimiser steps that the budget allows, at least 1."""
-        raise TypeError(f"{type(self).__name__} does not say how many updates it allows")
+    def allows(self, updates: int, examples: int, evaluations: float, num_train: int) -> bool:
+        """Say whether training may have spent so much. The first update is always made."""
+        raise TypeError(f"{type(self).__name__} does not say what it allows")
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Epochs(Budget):
 
     epochs: float = setting(20.0, "passes over the train set", above=0.0)
 
-    def num_updates(self, num_train: int, batch_size: int, evaluations_per_update: float) -> int:
-        """Return floor(epochs N / B), at least 1."""
-        return max(1, int(self.epochs * num_train / batch_size + 1e-9))
+    def allows(self, updates: int, examples: int, evaluations: float, num_train: int) -> bool:
+        """Allow epochs times N examples."""
+        return examples <= self.epochs * num_train * (1 + 1e-12)
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Updates(Budget):
 
     updates: int = setting(1000, "optimiser steps", low=1)
 
-    def num_updates(self, num_train: int, batch_size: int, evaluations_per_update: float) -> int:
-        """Return the steps asked for."""
-        return self.updates
+    def allows(self, updates: int, examples: int, evaluations: float, num_train: int) -> bool:
+        """Allow so many updates."""
+        return updates <= self.updates
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,6 @@ class GradientEvaluations(Budget):
 
     gradient_evaluations: int = setting(1000, "mean mini-batch gradients", low=1)
 
-    def num_updates(self, num_train: int, batch_size: int, evaluations_per_update: float) -> int:
-        """Return the whole updates that the evaluations pay for, at least 1."""
-        return max(1, int(self.gradient_evaluations / evaluations_per_update))
+    def allows(self, updates: int, examples: int, evaluations: float, num_train: int) -> bool:
+        """Allow so many gradient evaluations."""
+        return evaluations <= self.gradient_evaluations

@@ -23,7 +23,8 @@ from tune_lb.gradient import Batch, GradientFn, LossFn, Params
 from tune_lb.setting import Settings
 
 if TYPE_CHECKING:
-    from tune_lb.trial import Plan, Trial
+    from tune_lb.plan import Plan
+    from tune_lb.trial import Trial
 
 BatchFn = Callable[[Batch], Batch]
 """Batch -> batch: augmentation, mixup. Pure; random numbers come from `batch.draws`."""
@@ -100,7 +101,7 @@ class Remedy(Settings):
         """Wrap what is done to a batch before it reaches the loss."""
         return inner
 
-    def batch_size(self, inner: BatchSize, plan: Plan) -> BatchSize:
+    def batch_size(self, inner: BatchSize, num_train: int) -> BatchSize:
         """Wrap the number of examples in the next batch."""
         return inner
 

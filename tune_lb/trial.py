@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ from tune_lb.data.dataset import DataSet, DataSource
 from tune_lb.domain import Choice, Interval
 from tune_lb.gradient import LossFn
 from tune_lb.optimizers import OptimizerSettings
-from tune_lb.remedy import Evaluation, Position, Remedy, Schedule, nested
+from tune_lb.plan import Plan, constant_boundaries, walked_boundaries
+from tune_lb.remedy import BatchSize, Evaluation, Position, Remedy, Schedule, nested
 from tune_lb.schedules import ScheduleShape
 from tune_lb.setting import Settings, setting
 
@@ -25,36 +27,6 @@ Model = Callable[[tuple[int, ...], int], nn.Module]
 
 PLAIN_PREFIXES = ("optimizer", "schedule", "budget")
 """Parts whose fields are columns under their own name: momentum, epochs."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a trial amounts to on a train set of a given size."""
-
-    num_train: int
-    batch_size: int
-    num_updates: int
-    evaluations_per_update: float
-
-    @property
-    def num_examples(self) -> int:
-        """Return the examples drawn over the whole training."""
-        return self.num_updates * self.batch_size
-
-    @property
-    def num_epochs(self) -> float:
-        """Return the passes over the train set."""
-        return self.num_examples / self.num_train
-
-    @property
-    def gradient_evaluations(self) -> int:
-        """Return the mean mini-batch gradients evaluated over the whole training."""
-        return round(self.num_updates * self.evaluations_per_update)
-
-    def position(self, step: int) -> Position:
-        """Return where the step stands."""
-        before = step * self.batch_size
-        return Position(step, self.batch_size, before, before + self.batch_size, self.num_examples, self.num_train)
 
 
 @dataclass(frozen=True)
@@ -92,6 +64,11 @@ class Trial(Settings):
         """Return the remedies that change something, innermost first."""
         return nested(self.remedies)
 
+    @property
+    def evaluations_per_update(self) -> float:
+        """Return the mean mini-batch gradients that one update takes."""
+        return math.prod(remedy.gradient_evaluations() for remedy in self.active)
+
     def parts(self) -> dict[str, Settings]:
         """Return the nested settings by the prefix of their fields' dimension names."""
         found: dict[str, Settings] = {
@@ -109,25 +86,18 @@ class Trial(Settings):
                 found[name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"] = domain
         return found
 
-    def resolved(self, values: dict[str, Any]) -> Trial:  # type: ignore[override]
-        """Return a copy with values, by column name, in place of the searched fields."""
-        return self._replaced(values)
+    def part_fields(self) -> list[str]:
+        """Return the column names of the fields of nested settings."""
+        return [name for prefix, part in self.parts().items() for name in _names(prefix, part)]
 
-    def _replaced(self, values: dict[str, Any]) -> Trial:
-        left, own = dict(values), {}
-        names = {field.name for field in dataclasses.fields(self)}
-        for name in list(left):
-            if name in names:
-                own[name] = left.pop(name)
+    def resolved(self, values: Mapping[str, Any]) -> Trial:
+        """Return a copy with the values, by column name, in place of those fields."""
+        left = dict(values)
+        own = {field.name: left.pop(field.name) for field in dataclasses.fields(self) if field.name in left}
         remedies = []
         for prefix, part in self.parts().items():
-            fields = {field.name for field in dataclasses.fields(part)}
-            keys = {
-                (name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"): name
-                for name in fields
-            }
-            chosen = {keys[name]: left.pop(name) for name in list(left) if name in keys}
-            changed = dataclasses.replace(part, **chosen)
+            chosen = {field: left.pop(name) for name, field in _names(prefix, part).items() if name in left}
+            changed = part.resolved(chosen)
             if isinstance(part, Remedy):
                 remedies.append(changed)
             elif chosen:
@@ -155,11 +125,16 @@ class Trial(Settings):
 
     def plan(self, num_train: int) -> Plan:
         """Return what the trial amounts to on a train set of num_train examples."""
-        per_update = 1.0
+        evaluations = self.evaluations_per_update
+        batch_size: BatchSize | None = None
         for remedy in self.active:
-            per_update *= remedy.gradient_evaluations()
-        updates = self.budget.num_updates(num_train, self.batch_size, per_update)
-        return Plan(num_train, self.batch_size, updates, per_update)
+            if type(remedy).batch_size is not Remedy.batch_size:
+                batch_size = remedy.batch_size(batch_size or (lambda examples: self.batch_size), num_train)
+        if batch_size is None:
+            boundaries = constant_boundaries(self.budget, num_train, self.batch_size, evaluations)
+        else:
+            boundaries = walked_boundaries(self.budget, num_train, batch_size, evaluations)
+        return Plan(num_train, boundaries, evaluations)
 
     def rate(self, plan: Plan) -> Schedule:
         """Return the learning rate as a function of the position: peak times schedule, wrapped by the remedies."""
@@ -207,6 +182,12 @@ class Trial(Settings):
         """Return the identity: a hash of every field, of the qualified names, and of the data's content; no seeds, no stage."""
         text = json.dumps([identity(self), fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _names(prefix: str, part: Settings) -> dict[str, str]:
+    """Return column name -> field name for the fields of a part."""
+    fields = [field.name for field in dataclasses.fields(part)]
+    return {(name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"): name for name in fields}
 
 
 def identity(value: Any) -> Any:

@@ -11,7 +11,8 @@ from tune_lb.remedy import Position, Remedy, Schedule
 from tune_lb.setting import setting
 
 if TYPE_CHECKING:
-    from tune_lb.trial import Plan, Trial
+    from tune_lb.plan import Plan
+    from tune_lb.trial import Trial
 
 
 @dataclass(frozen=True)

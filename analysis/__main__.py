@@ -1,0 +1,75 @@
+"""python -m analysis NAME: tables, figures and the report of a run, written to its folder report/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from analysis.columns import described
+from analysis.report import report_text
+from analysis.results import Results, load, run_store
+from analysis.summary import summary
+from tune_lb.errors import RequestError
+from tune_lb.storage import StorageError, Store
+from tune_lb.tables import encode_table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the report and print the answer; 2 where there is no such run."""
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables, figures and the report of a run.")
+    parser.add_argument("run", help="name of a run in the storage, or the folder of a run (path or URI)")
+    parser.add_argument("--storage", default="runs", help="where runs are (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.add_argument("--no-figures", action="store_true", help="write no figures (saves a few seconds)")
+    given = parser.parse_args(arguments)
+    try:
+        store = run_store(given.run, given.storage)
+        results = load(given.run, given.storage)
+        shown = write_report(results, store, figures=not given.no_figures)
+    except (RequestError, StorageError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(shown, allow_nan=False) if given.json else _text(shown))
+    return 0
+
+
+def write_report(results: Results, store: Store, *, figures: bool = True) -> dict[str, Any]:
+    """Write report/ in the run's folder; return the summary with the paths of what was written."""
+    shown = summary(results)
+    files: dict[str, bytes] = {
+        "configurations.parquet": _parquet(results, "configurations"),
+        "arms.parquet": _parquet(results, "arms"),
+    }
+    pictures: dict[str, bytes] = {}
+    if figures:
+        # A second of import that tables and text do without.
+        from analysis.drawing import draw_all
+
+        pictures = draw_all(results)
+    files |= {f"{name}.png": data for name, data in pictures.items()}
+    files["report.md"] = report_text(results, shown, pictures).encode()
+    folder = store.child("report")
+    for name, data in files.items():
+        folder.write(name, data)
+    paths = {name: f"{folder.location}/{name}" for name in files}
+    return {**shown, "paths": paths}
+
+
+def _parquet(results: Results, name: str) -> bytes:
+    table = described(getattr(results, name), results.frames.descriptions, name)
+    return bytes(encode_table(table))
+
+
+def _text(shown: dict[str, Any]) -> str:
+    rows = [list(row["cells"].values()) for row in shown["rows"]]
+    lines = [list(shown["rows"][0]["cells"]), *rows] if rows else []
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))] if lines else []
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    left_out = [f"left out: {problem}" for problem in shown["problems"]]
+    return "\n".join([*text, "", *shown["sentences"], *left_out, "", f"report: {shown['paths']['report.md']}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""The report of a run in Markdown: the answer, the tables behind it, and how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
+from analysis.results import Results
+from analysis.scaling import scaling_fit
+from analysis.sharpness import at_common_loss
+
+CAPTIONS = {
+    "test_error": "Test error of every confirmed member and of every arm, and the difference from the reference",
+    "sharpness_and_gap": "Sharpness against the generalization gap",
+    "sharpness_and_loss": "Sharpness against train loss: no sharpness is to be compared without it",
+    "history": "Training of the confirmed members",
+    "search": "Test error of the best of k trials",
+}
+METHODS = """
+* Errors are in percent, differences in points; a negative difference is better. `n` counts confirmed members, whose
+  seeds no selection has seen. A diverged member counts at chance error.
+* *difference*: test error minus that of the reference. Its interval (95 %) is a two-level bootstrap: the points of the
+  search are drawn with replacement, the configuration is selected again on validation, and seeds are redrawn with
+  multipliers scaled so that without a search the interval is Student's t. What arms share (points, seeds) is drawn once
+  for all of them. Over several splits the spread between them is added (DerSimonian and Laird).
+* *over seeds only*: Student's t over confirm seeds, paired where arms share them, Welch's against the placebo: given
+  these configurations and these splits. It leaves out the search, and is too short for a claim about a remedy.
+* A remedy is claimed where Holm's adjusted p is below 0.05 and the difference is above the placebo's. That is the only
+  test; all else is exploratory.
+* *large-batch drop*: test error minus that of the baseline. *gap closed*: 1 - drop / drop of the reference, with
+  Fieller's interval; it is given only where the drop's interval lies above zero and the drop is at least two standard
+  errors of the test set. *gap*: test error minus train error of a member, another thing than the drop.
+""".strip()
+
+
+def report_text(results: Results, shown: Mapping[str, Any], figures: Iterable[str]) -> str:
+    """The whole report. shown: what `summary` gave; figures: names of the PNG files beside it, without suffix."""
+    drawn = list(figures)
+    pictures = {name: f"![{CAPTIONS[name]}]({name}.png)" for name in drawn}
+    sharp = [pictures[name] for name in ("sharpness_and_gap", "sharpness_and_loss") if name in pictures]
+    parts = [
+        f"# {results.design.name}",
+        results.design.question,
+        "## Answer",
+        bullets(shown["sentences"]),
+        pictures.get("test_error", ""),
+        "## Arms",
+        table([row["cells"] for row in shown["rows"]]),
+        "## Where the drop comes from",
+        _decomposition(results),
+        pictures.get("history", ""),
+        "## Was the search large enough?",
+        _adequacy(results),
+        pictures.get("search", ""),
+        *_sharpness(results, sharp),
+        *_scaling(results),
+        *_examples(results),
+        "## Selected configurations",
+        _selected(shown["best"]),
+        "## How to read this",
+        METHODS,
+        _protocol(results),
+        *_problems(shown["problems"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """A Markdown table of rows with equal keys."""
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *[list(row.values()) for row in rows]]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _decomposition(results: Results) -> str:
+    rows = [
+        {
+            "arm": str(row["arm"]),
+            "test error %": percent(row["test_error"]),
+            "large-batch drop": points(row["large_batch_drop"]),
+            "= on the training set": points(row["drop_train_error"]),
+            "+ in generalization": points(row["drop_generalization_gap"]),
+            "train error %": percent(row["train_error"]),
+            "train loss": significant(row["train_loss"]),
+            "updates": count(row["updates"]),
+            "with running BN statistics %": percent(row.get("test_error_running", float("nan"))),
+            "": "under-trained" if row["under_trained"] is True else "",
+        }
+        for row in results.arms.to_dict("records")
+        if row["n"]
+    ]
+    return table(rows)
+
+
+def _adequacy(results: Results) -> str:
+    verdicts = {True: "converged", False: "not converged"}
+    rows = [
+        {
+            "arm": str(row["arm"]),
+            "trials": count(row["num_trials"]),
+            "gain of the last doubling": points(row["search_gain"]),
+            "standard error": percent(row["search_gain_se"]),
+            "search": verdicts.get(row["search_converged"], MISSING),
+            "median trial %": percent(row["median_trial_test_error"]),
+            "trials that beat the tuned reference %": percent(row["share_beating_reference"], 0),
+            "gradient evaluations in all": count(row["total_gradient_evaluations"]),
+            "seconds in all": significant(row["total_wall_s"]),
+        }
+        for row in results.arms.to_dict("records")
+        if row["num_trials"]
+    ]
+    return table(rows)
+
+
+def _sharpness(results: Results, pictures: list[str]) -> list[str]:
+    values = results.sharpness_values
+    if not values:
+        return []
+    arms = [row for row in results.arms.to_dict("records") if row["n"]]
+    rows = [
+        {
+            "arm": str(row["arm"]),
+            "train loss": significant(row["train_loss"]),
+            "gap, points": percent(row["generalization_gap"]),
+        }
+        | {name: f"{significant(row[name])} +- {significant(row[f'{name}_std'])}" for name in values}
+        for row in arms
+    ]
+    correlations = [
+        {
+            "value": str(row["value"]),
+            "over": f"{row['n']} {'arm means' if row['level'] == 'arms' else 'members'}",
+            "with the gap": _correlation(row["with_gap"]),
+            "with the train loss": _correlation(row["with_train_loss"]),
+            "with the gap at equal train loss": _correlation(row["partial"]),
+        }
+        for row in results.correlations.to_dict("records")
+    ]
+    parts = ["## Sharpness", table(rows), "Rank correlations (exploratory):", table(correlations), *pictures]
+    arms_of = results.confirmed.drop_duplicates("trial_id").set_index("trial_id")["arm"]
+    common = at_common_loss(results.history, arms_of)
+    if len(common):
+        level = significant(common["threshold"].iloc[0])
+        parts.append(f"lambda_max when the running train loss first reached {level}, which every arm did:")
+        cells = common.to_dict("records")
+        parts.append(
+            table([{"arm": str(c["arm"]), "lambda_max": significant(c["value"]), "n": count(c["n"])} for c in cells])
+        )
+    return parts
+
+
+def _correlation(value: float) -> str:
+    return f"{value:+.2f}" if known(value) else MISSING
+
+
+def _scaling(results: Results) -> list[str]:
+    fit = scaling_fit(results.configurations)
+    if fit is None:
+        return []
+    return [
+        "## Does the error follow eta/B alone?",
+        f"Leave-one-out R2 of log test error over {fit.num_trials} trials without a remedy at {fit.num_batch_sizes} "
+        f"batch sizes: {fit.r2_eta_over_b:.2f} from eta/B alone, {fit.r2_with_batch_size:.2f} with B added, "
+        f"{fit.r2_with_updates:.2f} with the number of updates added (exploratory).",
+    ]
+
+
+def _examples(results: Results) -> list[str]:
+    rows = [
+        {
+            "arm": str(row["arm"]),
+            "difference over seeds and test examples": with_interval(
+                points(row["difference"]), row["two_way_low"], row["two_way_high"]
+            ),
+            "McNemar p": significant(row["mcnemar_p"]),
+            "classed differently %": percent(row["disagreement"]),
+        }
+        for row in results.arms.to_dict("records")
+        if known(row["disagreement"])
+    ]
+    note = "Against the reference, on the same examples (exploratory; the search is not in these intervals)."
+    return ["## Noise of the test examples", note, table(rows)] if rows else []
+
+
+def _selected(best: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for arm, chosen in best.items():
+        for split, searched in sorted(chosen["by_split"].items(), key=lambda item: int(item[0])):
+            texts = [f"{name} {_value(value)}" for name, value in searched.items() if value is not None]
+            rows.append({"arm": arm, "split": split, "configuration": ", ".join(texts)})
+    return table(rows) or "No configuration is confirmed yet."
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _protocol(results: Results) -> str:
+    space, design = results.space, results.design
+    sizes = f"{design.num_train} training, {design.num_validation} validation, {design.num_test} test examples"
+    cut = "a test split of its own" if design.own_test_split else "cut by split_seed"
+    seeds = (
+        f"{space.get('seeds')} to search, {space.get('rescreen_seeds')} to rescreen, {design.confirm_seeds} to confirm"
+    )
+    rows = {
+        "data": f"{design.data}: {sizes} ({cut})",
+        "splits": ", ".join(map(str, design.split_seeds)),
+        "seeds": seeds,
+        "sampler": f"{design.sampler}{f', stopped by {design.scheduler}' if design.scheduler else ''}",
+        "members": count(len(results.members)),
+        "execution": f"{space.get('execution')}, {space.get('threads')} threads, {space.get('device')}",
+        "space": str(space.get("hash")),
+    }
+    return table([{"protocol": name, "": text} for name, text in rows.items()])
+
+
+def _problems(problems: list[str]) -> list[str]:
+    if not problems:
+        return []
+    return ["## Files left out", f"{len(problems)} could not be used and count nowhere:", bullets(problems)]

@@ -1,0 +1,82 @@
+"""Evaluation: losses and errors of a trained member on clean parts of the data, after batch norm is brought up to date."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.gradient import Buffers, LossFn, Params
+from tune_lb.surface import chunk_size
+
+
+class Examples(NamedTuple):
+    """A part of the data on the device, stored as it was read; `standardized` makes network inputs of it."""
+
+    inputs: Tensor
+    targets: Tensor
+    offset: float
+    scale: float
+
+    def standardized(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Return (stored - offset) / scale of the chosen examples as float32."""
+        return (self.inputs[index].float() - self.offset) / self.scale
+
+
+class Quality(NamedTuple):
+    """Mean loss (nats), error (share of examples misclassified) and predicted classes on one part."""
+
+    loss: float
+    error: float
+    predictions: Tensor
+
+
+def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Examples) -> Buffers:
+    """Return the buffers with batch-norm statistics recomputed over the clean train set, in one pass.
+
+    After few updates the running averages lag behind the weights; the error then moves by a point and lambda_max up to 30
+    times. Chunks of c_k examples enter with momentum c_k / (c_1 + ... + c_k), so every example weighs the same; a set that
+    fits in one chunk gets its exact statistics. A network without batch norm keeps its buffers.
+    """
+    layers = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    if not any(layer.track_running_stats for layer in layers):
+        return buffers
+    updated = {name: value.clone() for name, value in buffers.items()}
+    working = copy.deepcopy(module).train()
+    for part in working.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.eval()
+    layers = [part for part in working.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    seen = 0
+    with torch.no_grad():
+        for start, stop in _chunks(len(train.targets), chunk_size(train.inputs)):
+            seen += stop - start
+            for layer in layers:
+                layer.momentum = (stop - start) / seen
+            inputs = train.standardized(slice(start, stop)).to(next(iter(params.values())).dtype)
+            torch.func.functional_call(working, (params, updated), (inputs,))
+    return updated
+
+
+def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, part: Examples) -> Quality:
+    """Return loss, error and predictions on a part, module in evaluation mode."""
+    module.eval()
+    total, predictions = 0.0, []
+    with torch.no_grad():
+        for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
+            inputs = part.standardized(slice(start, stop)).to(next(iter(params.values())).dtype)
+            outputs = torch.func.functional_call(module, (params, buffers), (inputs,))
+            total += float(loss(outputs, part.targets[start:stop]).sum())
+            predictions.append(outputs.argmax(-1))
+    classes = torch.cat(predictions)
+    errors = float((classes != part.targets).float().mean())
+    return Quality(total / len(part.targets), errors, classes)
+
+
+def _chunks(length: int, size: int) -> list[tuple[int, int]]:
+    # equal chunks: a last chunk of one example would have no variance
+    num_chunks = -(-length // size)
+    ends = [length * i // num_chunks for i in range(num_chunks + 1)]
+    return list(zip(ends[:-1], ends[1:], strict=True))

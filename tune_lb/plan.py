@@ -1,0 +1,64 @@
+"""The plan: facts that follow from a trial and the size of its train set."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tune_lb.budgets import Budget
+from tune_lb.remedy import BatchSize, Position
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a training run, as counts of examples seen.
+
+    boundaries: examples seen before each step and after the last one; step s draws boundaries[s + 1] - boundaries[s].
+    """
+
+    num_train: int
+    boundaries: Sequence[int]
+    evaluations_per_update: float
+
+    @property
+    def num_updates(self) -> int:
+        """Return the optimiser steps."""
+        return len(self.boundaries) - 1
+
+    @property
+    def num_examples(self) -> int:
+        """Return the examples drawn over the whole training."""
+        return self.boundaries[-1]
+
+    @property
+    def num_epochs(self) -> float:
+        """Return the passes over the train set."""
+        return self.num_examples / self.num_train
+
+    @property
+    def gradient_evaluations(self) -> int:
+        """Return the mean mini-batch gradients evaluated over the whole training."""
+        return round(self.num_updates * self.evaluations_per_update)
+
+    def position(self, step: int) -> Position:
+        """Return where the step stands."""
+        before, after = self.boundaries[step], self.boundaries[step + 1]
+        return Position(step, after - before, before, after, self.num_examples, self.num_train)
+
+
+@functools.lru_cache(maxsize=256)
+def constant_boundaries(budget: Budget, num_train: int, batch_size: int, evaluations: float) -> Sequence[int]:
+    """Return the boundaries of steps that all draw the same number of examples."""
+    return walked_boundaries(budget, num_train, lambda examples: batch_size, evaluations)
+
+
+def walked_boundaries(budget: Budget, num_train: int, batch_size: BatchSize, evaluations: float) -> Sequence[int]:
+    """Return the boundaries of steps whose size depends on the examples seen: as many as the budget allows, at least one."""
+    boundaries = [0, batch_size(0)]
+    while True:
+        after = boundaries[-1] + batch_size(boundaries[-1])
+        updates = len(boundaries)
+        if not budget.allows(updates, after, updates * evaluations, num_train):
+            return tuple(boundaries)
+        boundaries.append(after)

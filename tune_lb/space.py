@@ -1,0 +1,266 @@
+"""Search spaces: the arms that are compared, what is searched in each, and how the comparison is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_lb.budgets import Budget, Epochs
+from tune_lb.data.dataset import DataSource
+from tune_lb.domain import Choice, Domain, Interval, over
+from tune_lb.errors import RequestError, nearest
+from tune_lb.gradient import LossFn
+from tune_lb.losses import cross_entropy
+from tune_lb.metric import Metric
+from tune_lb.optimizers import SGD, OptimizerSettings
+from tune_lb.remedy import Remedy
+from tune_lb.schedules import Cosine, ScheduleShape
+from tune_lb.setting import Settings, setting
+from tune_lb.trial import Model, Trial, identity
+
+__all__ = ["Arm", "ArmDesign", "Space", "over"]
+
+TRIAL_FIELDS = ("data", "model", "optimizer", "schedule", "budget", "loss", "batch_size", "lr", "eta_over_b")
+SAMPLERS = ("sobol", "random", "grid", "tpe")
+EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question")
+"""Fields that may change between two calls of the same run: they add members and never change one."""
+
+
+class Arm:
+    """A named setting that is compared with the others: Arm("sam", SAM(rho=over(0.01, 0.5, log=True)), batch_size=400).
+
+    Any field of a trial may be given and overrides the space's; combines names arms whose best configurations are tried
+    first in this one (an arm that holds all their remedies), so that it is never worse for want of budget alone.
+    """
+
+    def __init__(self, name: str, *remedies: Remedy, combines: Sequence[str] = (), **settings: Any) -> None:
+        self.name, self.remedies, self.combines, self.settings = name, remedies, tuple(combines), settings
+
+    def __repr__(self) -> str:
+        return f"Arm({self.name!r})"
+
+
+@dataclass(frozen=True)
+class ArmDesign:
+    """An arm as it is run: with its role, and a trial whose searched fields hold their domains."""
+
+    name: str
+    role: str
+    """baseline, reference, copied, scaled, placebo, compute_matched or arm."""
+    template: Trial
+    num_samples: int
+    shares_points: bool = True
+    derived_from: str | None = None
+    """copied and scaled have no search of their own: they take what this arm selected."""
+    combines: tuple[str, ...] = ()
+    matched_by: str | None = None
+    """The arm that spends as many gradient evaluations on plain training."""
+
+    @property
+    def dimensions(self) -> dict[str, Domain]:
+        """Return the searched fields by column name."""
+        return self.template.dimensions()
+
+
+@dataclass(frozen=True)
+class Space(Settings):
+    """A question, the arms that answer it, and the procedure: search, rescreen, confirm, in every split by itself.
+
+    Arms that the comparison needs are added: `<reference>_copied` and `_scaled` (the baseline's best rate, and best rate per
+    example, at the reference's batch), `placebo` (the reference with other random draws) and, where an arm takes c > 1
+    gradients per update, the reference trained c times as long.
+    """
+
+    question: str
+    data: DataSource
+    model: Model
+    arms: tuple[Arm, ...]
+    baseline: str | None = None
+    reference: str | None = None
+    optimizer: OptimizerSettings = field(default_factory=SGD)
+    schedule: ScheduleShape = field(default_factory=Cosine)
+    budget: Budget = field(default_factory=Epochs)
+    loss: LossFn = cross_entropy
+    batch_size: int | None = setting(None, "examples per update, where an arm does not say", low=1)
+    lr: float | None = setting(None, "peak learning rate", above=0.0)
+    eta_over_b: float | None = setting(None, "peak learning rate per example", above=0.0)
+    split_seeds: tuple[int, ...] = (0,)
+    num_samples: int = setting(12, "configurations searched in each arm and split", low=1)
+    seeds: int = setting(3, "members of each searched configuration", low=1, high=999)
+    rescreen_seeds: int = setting(3, "fresh members of each near-best configuration", low=1, high=999)
+    confirm_seeds: int = setting(8, "fresh members of the selected configuration: an arm's result", low=1, high=999)
+    metrics: tuple[Metric, ...] = ()
+    metrics_on: str = setting("confirm", "members that are measured", one_of=("confirm", "all"))
+    sampler: str = setting("sobol", "how configurations are proposed", one_of=SAMPLERS)
+    derived: bool = setting(True, "add the copied and scaled arms")
+    placebo: bool = setting(True, "add the placebo arm")
+    compute_matched: bool = setting(True, "add references trained longer, for arms that cost more per update")
+    seed: int = setting(0, "of the quasi-random points", low=0)
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+    def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
+        """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size)."""
+        own = {f.name for f in dataclasses.fields(self)} - {"arms", "overrides", *TRIAL_FIELDS}
+        direct = {key: tuple(value) if isinstance(value, list) else value for key, value in changes if key in own}
+        return dataclasses.replace(self, **direct, overrides=self.overrides + tuple(c for c in changes if c[0] not in own))
+
+    def designs(self) -> list[ArmDesign]:
+        """Return the arms as they are run, added ones included. Raises RequestError with every mistake found."""
+        found = self.problems()
+        if found:
+            raise RequestError(found)
+        return self._designs()
+
+    def problems(self, where: str = "space") -> list[str]:
+        """Return every mistake that can be seen without the data."""
+        found = super().problems(where)
+        if not isinstance(self.arms, tuple | list) or not all(isinstance(arm, Arm) for arm in self.arms):
+            return [*found, f"{where}.arms: a tuple of Arm(...) is needed"]
+        names = [arm.name for arm in self.arms]
+        if not names:
+            found.append(f"{where}.arms: there are no arms; a comparison needs at least one Arm(...)")
+        found += [f"{where}.arms: two arms are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
+        found += [f"arm {name!r}: names are letters, digits and _ (they become file and column names)" for name in names if not re.fullmatch(r"\w+", name)]
+        for role in ("baseline", "reference"):
+            name = getattr(self, role)
+            if name is not None and name not in names:
+                found.append(f"{where}.{role} = {name!r} is not among the arms{nearest(name, names)}")
+        for arm in self.arms:
+            known = set(TRIAL_FIELDS)
+            found += [f"arm {arm.name!r} has no field {key!r}{nearest(key, known)}" for key in arm.settings if key not in known]
+            found += [f"arm {arm.name!r} combines {n!r}, which is not an arm{nearest(n, names)}" for n in arm.combines if n not in names]
+            found += [f"arm {arm.name!r}: {r!r} is not a remedy" for r in arm.remedies if not isinstance(r, Remedy)]
+            if "batch_size" not in arm.settings and self.batch_size is None:
+                found.append(f"arm {arm.name!r}: batch_size is not given, neither there nor in the space")
+        if not self.split_seeds or len(set(self.split_seeds)) < len(self.split_seeds):
+            found.append(f"{where}.split_seeds = {self.split_seeds}: at least one, each once")
+        found += [f"metric {metric!r}: not a metric (it has no name and columns)" for metric in self.metrics if not hasattr(metric, "columns")]
+        if found:
+            return found
+        try:
+            designs = self._designs()
+        except RequestError as error:
+            return error.problems
+        for design in designs:
+            found += design.template.problems()
+            if self.sampler == "grid":
+                found += [
+                    f"arm {design.name!r}: sampler grid needs lists of values, {name} is the range {domain}"
+                    for name, domain in design.dimensions.items()
+                    if isinstance(domain, Interval)
+                ]
+        return list(dict.fromkeys(found))
+
+    def _template(self, arm: Arm) -> Trial:
+        chosen = {name: arm.settings.get(name, getattr(self, name)) for name in TRIAL_FIELDS}
+        if "lr" in arm.settings and "eta_over_b" not in arm.settings and self.lr is None:
+            chosen["eta_over_b"] = None
+        if "eta_over_b" in arm.settings and "lr" not in arm.settings and self.eta_over_b is None:
+            chosen["lr"] = None
+        return Trial(arm=arm.name, remedies=tuple(arm.remedies), **chosen)
+
+    def _designs(self) -> list[ArmDesign]:
+        templates = _with_overrides({arm.name: self._template(arm) for arm in self.arms}, self.overrides)
+        designs = []
+        for arm in self.arms:
+            role = "baseline" if arm.name == self.baseline else "reference" if arm.name == self.reference else "arm"
+            designs.append(ArmDesign(arm.name, role, templates[arm.name], self._samples(templates[arm.name]), combines=arm.combines))
+        return _ordered(self._matched(designs) + self._references(templates))
+
+    def _samples(self, template: Trial) -> int:
+        domains = template.dimensions().values()
+        if not domains:
+            return 1
+        if self.sampler == "grid" and all(isinstance(domain, Choice) for domain in domains):
+            size = 1
+            for domain in domains:
+                size *= len(domain.ends())
+            return size
+        return self.num_samples
+
+    def _references(self, templates: dict[str, Trial]) -> list[ArmDesign]:
+        added: list[ArmDesign] = []
+        if self.reference is None:
+            return added
+        reference = templates[self.reference]
+        if self.derived and self.baseline is not None:
+            for role in ("copied", "scaled"):
+                name = f"{self.reference}_{role}"
+                template = dataclasses.replace(reference, arm=name)
+                added.append(ArmDesign(name, role, template, 0, derived_from=self.baseline))
+        if self.placebo:
+            template = dataclasses.replace(reference, arm="placebo", draws="placebo")
+            added.append(ArmDesign("placebo", "placebo", template, self._samples(template), shares_points=False))
+        return added
+
+    def _matched(self, designs: list[ArmDesign]) -> list[ArmDesign]:
+        if not self.compute_matched or self.reference is None:
+            return designs
+        reference = next(design for design in designs if design.name == self.reference)
+        if not isinstance(reference.template.budget, Epochs) or isinstance(reference.template.budget.epochs, Interval | Choice):
+            return designs
+        added: dict[str, ArmDesign] = {}
+        matched = []
+        for design in designs:
+            cost = design.template.evaluations_per_update if design.role == "arm" else 1.0
+            name = f"{self.reference}_{cost:g}x_epochs".replace(".", "p")
+            if cost > 1:
+                epochs = Epochs(reference.template.budget.epochs * cost)
+                template = dataclasses.replace(reference.template, arm=name, budget=epochs)
+                added[name] = ArmDesign(name, "compute_matched", template, reference.num_samples)
+                design = dataclasses.replace(design, matched_by=name)
+            matched.append(design)
+        return matched + list(added.values())
+
+    def description(self) -> dict[str, str]:
+        """Return what fixes the meaning of a run, as flat text: two spaces are the same exactly when these are."""
+        flat: dict[str, str] = {}
+        for name in ("split_seeds", "sampler", "metrics", "metrics_on", "seed", "baseline", "reference"):
+            flat[name] = json.dumps(identity(getattr(self, name)), sort_keys=True)
+        for design in self.designs():
+            template = identity(design.template)
+            for key, value in template.items():
+                flat[f"arm {design.name}: {key}"] = json.dumps(value, sort_keys=True)
+            flat[f"arm {design.name}: combines"] = json.dumps(design.combines)
+        return flat
+
+    def hash(self) -> str:
+        """Return a hash of the description."""
+        return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _with_overrides(templates: dict[str, Trial], changes: Sequence[tuple[str, Any]]) -> dict[str, Trial]:
+    found = []
+    templates = dict(templates)
+    for key, value in changes:
+        arms = {name: key for name, template in templates.items() if key in field_names(template)}
+        head, _, tail = key.partition(".")
+        if not arms and head in templates and tail in field_names(templates[head]):
+            arms = {head: tail}
+        if not arms:
+            known = set(EXTENDABLE) | {name for template in templates.values() for name in field_names(template)}
+            found.append(f"{key}={value}: no field of the space or of an arm has that name{nearest(key, known)}")
+        for arm, name in arms.items():
+            change = {name: value}
+            if name in ("lr", "eta_over_b"):
+                change["eta_over_b" if name == "lr" else "lr"] = None
+            templates[arm] = templates[arm].resolved(change)
+    if found:
+        raise RequestError(found)
+    return templates
+
+
+def field_names(template: Trial) -> list[str]:
+    """Return the names under which fields of a trial can be overridden: its own scalars, and those of its parts."""
+    own = ["batch_size", "lr", "eta_over_b"]
+    return own + template.part_fields()
+
+
+def _ordered(designs: list[ArmDesign]) -> list[ArmDesign]:
+    rank = {"baseline": 0, "reference": 1, "copied": 2, "scaled": 3, "placebo": 4, "compute_matched": 5, "arm": 6}
+    return sorted(designs, key=lambda design: rank[design.role])
