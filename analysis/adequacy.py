@@ -29,7 +29,8 @@ UNSEARCHED = Adequacy(0, float("nan"), float("nan"), None, float("nan"), float("
 
 def trial_errors(members: pd.DataFrame) -> pd.DataFrame:
     """One row per trial: arm, split_seed, trial_id, mean errors over search and rescreen seeds."""
-    rows = members[members["stage"].isin(SEARCH_STAGES)]
+    columns = ["arm", "split_seed", "trial_id", "validation_error", "test_error"]
+    rows = members.loc[members["stage"].isin(SEARCH_STAGES), columns]
     return rows.groupby(["arm", "split_seed", "trial_id"], as_index=False)[["validation_error", "test_error"]].mean()
 
 

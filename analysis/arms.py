@@ -221,6 +221,8 @@ def _claim_reason(design: Design, floor: float, tested: bool, p_holm: float, dif
         return "not confirmed yet"
     if not design.searches_resampled:
         return "the noise of the search is not known"
+    if not np.isfinite(p_holm):
+        return "fewer than 2 confirm seeds in a split"
     if not p_holm < ALPHA:
         return f"not told from the reference (Holm p = {p_holm:.2g})"
     if design.placebo is not None and not np.isfinite(floor):

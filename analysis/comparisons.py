@@ -32,8 +32,8 @@ class Contrast:
     """A difference of mean test errors over the splits that both arms have.
 
     estimate: mean over splits. within: (num_draws,), resampled points and seeds. by_split: (num_splits,).
-    between_variance: tau^2 (DerSimonian and Laird). split_draws: (num_draws,), deviations of variance tau^2 / S (times
-    Student's t for S - 1 degrees of freedom) that carry the signs of the observed splits, so contrasts stay correlated.
+    between_variance: tau^2 (DerSimonian and Laird). split_draws: (num_draws,), Student t deviations of scale
+    tau / sqrt(S) that carry the signs of the observed splits, so that contrasts stay correlated.
     """
 
     estimate: float
@@ -124,6 +124,8 @@ def drop_reason(design: Design, drop: Contrast | None, sampling_error: float | N
     if not design.searches_resampled:
         return f"the drop's interval over searches is not known with the {design.sampler} sampler"
     estimate, low, high, _ = drop.effect
+    if not np.isfinite(low):
+        return "the drop's interval is not known: fewer than 2 confirm seeds in a split"
     text = f"no drop to close ({_points(estimate)} [{_points(low)}, {_points(high)}])"
     if not low > 0:
         return text
@@ -195,8 +197,8 @@ def seed_std(confirmed: FloatArray) -> float:
 
 def seed_interval(confirmed: FloatArray) -> Interval:
     """Student t interval of an arm's mean over seeds, averaged over its splits."""
-    zero = np.zeros_like(confirmed[np.isfinite(confirmed).any(axis=1)])
-    effect = paired_effect(confirmed[np.isfinite(confirmed).any(axis=1)], zero)
+    known = confirmed[np.isfinite(confirmed).any(axis=1)]
+    effect = paired_effect(known, np.zeros_like(known))
     return Interval(effect.low, effect.high)
 
 

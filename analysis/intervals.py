@@ -144,7 +144,12 @@ def fieller(
 
 
 def percentile_effect(estimate: float, draws: FloatArray) -> Effect:
-    """Percentile interval of B bootstrap draws; p = 2 (min(#draws <= 0, #draws >= 0) + 1) / (B + 1)."""
+    """Percentile interval of B bootstrap draws; unknown where a draw is.
+
+    p = 2 (min(#draws <= 0, #draws >= 0) + 1) / (B + 1), at most 1.
+    """
+    if not np.isfinite(draws).all():
+        return Effect(estimate, *UNKNOWN, float("nan"))
     low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     below, above = np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0)
     p = min(1.0, 2 * (min(below, above) + 1) / (draws.size + 1))

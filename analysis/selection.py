@@ -43,8 +43,8 @@ class Resamples:
     """Test errors of the procedure, as found and as resampled.
 
     estimates: arm -> (num_splits,), nan where the arm has no confirmed member; draws: arm -> (num_draws, num_splits).
-    confirmed: arm -> (num_splits, num_confirm_seeds). split_noise: (num_draws, num_splits), Student t noise of S degrees of freedom
-    splits, the same for all arms.
+    confirmed: arm -> (num_splits, num_confirm_seeds). split_noise: (num_draws, num_splits), Student t with as many
+    degrees of freedom as there are splits, the same for all arms.
     """
 
     split_seeds: tuple[int, ...]
@@ -68,6 +68,7 @@ def confirmed_trials(members: pd.DataFrame) -> pd.DataFrame:
 def searched_arms(members: pd.DataFrame, design: Design) -> dict[str, dict[int, SearchedArm]]:
     """Arm -> split_seed -> what it showed; arms and splits without a confirmed member are left out."""
     points = point_numbers(members, design)
+    members = members[["arm", "split_seed", "trial_id", "stage", "seed", "validation_error", "test_error"]]
     selected = confirmed_trials(members)
     before = members[members["stage"].isin(SEARCH_STAGES)]
     search_seeds = np.unique(before["seed"])
@@ -159,8 +160,10 @@ class _Randomness:
         )
 
     def seeds(self, arm: SearchedArm) -> FloatArray:
-        """Test error of the selected trial with other confirm seeds."""
+        """Test error of the selected trial with other confirm seeds; nan if it has one, whose noise is not known."""
         num_seeds = int(np.isfinite(arm.confirm_test).sum())
+        if num_seeds < 2:
+            return np.full(self.uniform.shape, np.nan)
         mean, deviation = _deviations(arm.confirm_test[None], self.confirm)
         return np.asarray(mean[0] + t_scale(self.uniform, num_seeds) * deviation[:, 0])
 

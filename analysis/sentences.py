@@ -55,6 +55,8 @@ def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
     reason = results.no_gap_reason
     if not reason:
         yield f"The large batch costs {interval} points of test error: {errors}, both tuned with the same budget."
+    elif reference["large_batch_drop_high"] < 0:
+        yield f"The large batch is better, so there is no drop to close: {interval} points of test error, {errors}."
     elif reason.startswith("no drop"):
         yield f"There is no drop to close that can be told from zero: {interval} points ({errors})."
     else:
@@ -154,7 +156,7 @@ def _sharpness(results: Results, arms: dict[str, Any]) -> Iterator[str]:
 def _limits(results: Results) -> Iterator[str]:
     design, confirmed = results.design, results.confirmed
     if results.problems:
-        yield f"{len(results.problems)} files or rows of results could not be used and count nowhere; the report names them."
+        yield f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them."
     if not design.searches_resampled:
         why = (
             f"trials were stopped by {design.scheduler}"

@@ -21,8 +21,12 @@ class Examples(NamedTuple):
     scale: float
 
     def standardized(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """Return (stored - offset) / scale of the chosen examples as float32."""
-        return (self.inputs[index].float() - self.offset) / self.scale
+        """Return the chosen examples as network inputs."""
+        return self.standardized_values(self.inputs[index])
+
+    def standardized_values(self, stored: Tensor) -> Tensor:
+        """Return (stored - offset) / scale as float32."""
+        return (stored.float() - self.offset) / self.scale
 
 
 class Quality(NamedTuple):
@@ -71,8 +75,8 @@ def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, p
             total += float(loss(outputs, part.targets[start:stop]).sum())
             predictions.append(outputs.argmax(-1))
     classes = torch.cat(predictions)
-    errors = float((classes != part.targets).float().mean())
-    return Quality(total / len(part.targets), errors, classes)
+    num_errors = int((classes != part.targets).sum())
+    return Quality(total / len(part.targets), num_errors / len(part.targets), classes)
 
 
 def _chunks(length: int, size: int) -> list[tuple[int, int]]:

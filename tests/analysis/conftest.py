@@ -9,7 +9,7 @@ import pytest
 from analysis import Results, load
 from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
 
-PROCEDURE = Procedure(num_trials=8, split_seeds=(0, 1, 2), split_std=0.001)
+PROCEDURE = Procedure(num_trials=6, split_seeds=(0, 1, 2), split_std=0.001)
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,12 @@ def test_best_of_k_is_the_mean_over_all_subsets() -> None:
 
 
 def test_a_search_that_still_gains_has_not_converged() -> None:
-    def converged(procedure: Procedure) -> object:
+    def converged(procedure: Procedure) -> bool:
         table = Results(fabricate(ARMS, procedure)).arms.set_index("arm")
-        return table.loc["large_batch", "search_converged"]
+        return bool(table.loc["large_batch", "search_converged"])
 
-    assert converged(Procedure(num_trials=4, curvature=2.0, seed_std=0.001)) is False
-    assert converged(Procedure(num_trials=16, curvature=0.0, trial_std=0.0)) is True
+    assert not converged(Procedure(num_trials=4, curvature=2.0, seed_std=0.001))
+    assert converged(Procedure(num_trials=16, curvature=0.0, trial_std=0.0))
 
 
 def test_trials_are_compared_with_the_tuned_reference(results: Results) -> None:

@@ -22,7 +22,7 @@ def test_means_are_over_splits_of_means_over_seeds(results: Results) -> None:
     expected = confirm.groupby("split_seed")["test_error"].mean().mean()
     row = arms(results).loc["sam"]
     assert row["test_error"] == pytest.approx(expected)
-    assert (row["n"], row["num_splits"], row["num_trials"]) == (24, 3, 24)
+    assert (row["n"], row["num_splits"], row["num_trials"]) == (24, 3, 18)
 
 
 def test_std_is_pooled_within_splits() -> None:
@@ -140,6 +140,15 @@ def test_failed_members_count_nowhere() -> None:
     members.loc[lost, "status"] = "out_of_memory"
     row = arms(Results(replace(frames, members=members))).loc["sam"]
     assert (row["n"], row["n_failed"]) == (5, 3)
+
+
+def test_one_confirm_seed_has_a_difference_and_no_interval() -> None:
+    table = arms(Results(fabricate(ARMS, Procedure(confirm_seeds=1))))
+    row = table.loc["sam"]
+    assert row["difference"] == pytest.approx(row["test_error"] - table.loc["large_batch", "test_error"])
+    assert np.isnan(row[["difference_low", "p", "gap_closed"]].astype(float)).all()
+    assert not row["claim"]
+    assert "2 confirm seeds" in row["claim_reason"]
 
 
 def test_compute_matched_reference_is_compared() -> None:

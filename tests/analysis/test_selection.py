@@ -107,11 +107,11 @@ def test_missing_seeds_are_left_out() -> None:
 
 @pytest.mark.parametrize("splits", [(0,), pytest.param((0, 1, 2), marks=pytest.mark.slow)])
 def test_headline_interval_covers_the_procedures_effect(splits: tuple[int, ...]) -> None:
-    """60 searches: at least 0.95 minus 2 standard errors cover their mean effect; seeds alone cover far fewer."""
+    """40 searches, two arms: 0.95 minus 2 standard errors or more cover their mean effect; seeds alone far fewer."""
     headline, seeds = [], []
     arms = {**TWO, "placebo": Arm(0.05, "placebo")}
     procedure = Procedure(split_seeds=splits, split_std=0.001 if len(splits) > 1 else 0.0)
-    for seed in range(60):
+    for seed in range(40):
         frames = fabricate(arms, procedure, 100 + seed)
         design = read_design(frames.space)
         resamples = resample(frames.members, design, 400, seed)
@@ -121,7 +121,7 @@ def test_headline_interval_covers_the_procedures_effect(splits: tuple[int, ...])
             headline.append((arm, *between(resamples, arm, "reference").effect))
             seeds.append((arm, *alone.effect))
     share_headline, share_seeds = coverage(headline), coverage(seeds)
-    assert share_headline >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / 60)
+    assert share_headline >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / 80)
     assert share_seeds < share_headline - 0.1
 
 

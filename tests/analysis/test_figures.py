@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis import Results, figures
+from analysis.canvas import Inks, leading, tick
+from analysis.drawing import DRAWINGS, draw_all
+from tests.analysis.fabrication import ARMS, Procedure, fabricate
+
+
+def test_arm_errors_are_in_percent_with_the_headline_interval(results: Results) -> None:
+    info = figures.arm_errors(results)
+    assert info is not None
+    row, table = info.arms.set_index("arm").loc["sam"], results.arms.set_index("arm").loc["sam"]
+    assert (row["mean"], row["low"]) == pytest.approx((100 * table["test_error"], 100 * table["test_error_low"]))
+    assert info.floor == pytest.approx(100 * abs(results.arms.set_index("arm").loc["placebo", "difference"]))
+    assert len(info.members) == 144
+    assert info.title == "sam improves on large_batch"
+    assert info.rows["small_batch"] == 5
+
+
+def test_with_tpe_the_interval_is_over_seeds_only() -> None:
+    info = figures.arm_errors(Results(fabricate(ARMS, Procedure(sampler="tpe"))))
+    assert info is not None
+    assert info.covers == "seeds only"
+    assert info.arms["low"].notna().all()
+
+
+def test_scatter_has_every_confirmed_member_and_geometric_means(results: Results) -> None:
+    info = figures.sharpness_and_loss(results)
+    assert info is not None
+    rows = info.members[info.members["arm"] == "sam"]
+    mean = info.means.set_index("arm").loc["sam"]
+    assert len(rows) == 24
+    assert mean["x"] == pytest.approx(np.exp(np.log(rows["x"]).mean()))
+    assert "rank correlation" in info.title
+
+
+def test_history_has_mean_and_range_over_confirmed_members(stored: Results) -> None:
+    info = figures.history_curves(stored)
+    assert info is not None
+    assert set(info.panels) == {"running_train_loss", "validation_error", "lambda_max"}
+    trials = stored.confirmed.loc[stored.confirmed["arm"] == "sam", "trial_id"]
+    rows = stored.history[stored.history["trial_id"].isin(trials) & (stored.history["seed"] >= 2000)]
+    expected = 100 * rows[(rows["name"] == "validation_error") & (rows["epoch"] == 20)]["value"]
+    line = info.lines.query("arm == 'sam' and name == 'validation_error' and epoch == 20").iloc[0]
+    assert (line["mean"], line["high"], line["n"]) == pytest.approx((expected.mean(), expected.max(), 24))
+
+
+def test_search_curves_name_what_still_gains(results: Results) -> None:
+    info = figures.search_curves(results)
+    assert info is not None
+    unfinished = results.arms.loc[results.arms["search_converged"].eq(False).fillna(False), "arm"]
+    assert all(arm in info.title for arm in unfinished)
+
+
+def test_every_figure_is_drawn(stored: Results) -> None:
+    drawn = draw_all(stored)
+    assert set(drawn) == set(DRAWINGS)
+    assert all(data.startswith(b"\x89PNG") for data in drawn.values())
+
+
+def test_diverged_members_do_not_stretch_the_axis() -> None:
+    frames = fabricate(ARMS, Procedure())
+    lost = frames.members.index[(frames.members["arm"] == "sam") & (frames.members["stage"] == "confirm")][:1]
+    frames.members.loc[lost, "status"] = "diverged"
+    results = Results(frames)
+    info = figures.arm_errors(results)
+    assert info is not None
+    assert info.limit < 10
+    assert "test_error" in draw_all(results)
+
+
+def test_arms_differ_in_colour_and_marker(results: Results) -> None:
+    inks = Inks(results.arms)
+    looks = [(inks.colour[arm], inks.marker[arm]) for arm in results.arms["arm"]]
+    assert len(set(looks)) == len({colour for colour, _ in looks}) == len(looks)
+
+
+def test_ticks() -> None:
+    assert [tick(v) for v in (0.05, 2.0, 1e-4, 100.0)] == ["0.05", "2", "1e-04", "100"]
+    assert [leading(v) for v in (0.05, 2.0, 1e-4, 300.0)] == [5, 2, 1, 3]

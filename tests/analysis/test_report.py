@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import Results, load
+from analysis.__main__ import main, write_report
+from analysis.notation import listed, percent, points, significant, with_interval
+from analysis.sentences import sentences
+from analysis.summary import summary
+from tests.analysis.fabrication import ARMS, Arm, Procedure, fabricate, space, store_run
+from tune_lb.storage import Store
+
+
+def text(results: Results) -> str:
+    return "\n".join(sentences(results))
+
+
+def test_json_is_one_object_and_the_files_are_there(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([run_folder.name, "--storage", str(run_folder.parent), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {"rows", "sentences", "best", "paths", "problems"} <= set(shown)
+    assert all(Path(path).stat().st_size > 0 for path in shown["paths"].values())
+    assert {"arms.parquet", "configurations.parquet", "report.md", "test_error.png"} <= set(shown["paths"])
+    marks = {row["arm"]: row["mark"] for row in shown["rows"]}
+    assert (marks["placebo"], marks["sam"], marks["null"]) == ("noise floor", "claim", "")
+    assert set(shown["best"]["sam"]["by_split"]) == {"0", "1", "2"}
+    assert shown["best"]["sam"]["sam.rho"] > 0
+
+
+def test_the_parquet_files_hold_the_tables(run_folder: Path) -> None:
+    results = load(str(run_folder))
+    write_report(results, Store(str(run_folder)), figures=False)
+    table = pd.read_parquet(run_folder / "report" / "arms.parquet")
+    assert table["arm"].tolist() == list(ARMS)
+    assert table["test_error"].tolist() == pytest.approx(results.arms["test_error"].tolist())
+    report = (run_folder / "report" / "report.md").read_text()
+    assert "noise floor" in report.lower()
+    assert "nan" not in report.lower().split()
+
+
+def test_without_json_the_table_and_the_sentences_are_printed(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run_folder), "--no-figures"]) == 0
+    printed = capsys.readouterr().out
+    assert "sam lowers the test error" in printed
+    assert "report.md" in printed
+
+
+def test_no_such_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nowhere", "--storage", str(tmp_path)]) == 2
+    assert "space.json" in capsys.readouterr().err
+
+
+def test_sentences_say_the_drop_the_floor_and_the_claim(results: Results) -> None:
+    said = text(results)
+    assert "The large batch costs" in said
+    assert "Noise floor: placebo" in said
+    assert "sam lowers the test error" in said
+    assert "Not claimed: null" in said
+    assert "Tuning alone closes" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"error": 0.03}, "no drop to close that can be told from zero"),
+        ({"train_error": 0.02}, "under-trained"),
+        ({"error": 0.01}, "sam RAISES the test error"),
+        ({"error": 0.01}, "The large batch is better"),
+    ],
+)
+def test_sentences_of_other_findings(changes: dict[str, float], words: str) -> None:
+    arms = {name: replace(ARMS[name], **changes) for name in ("large_batch", "placebo")}
+    arms["small_batch"] = replace(ARMS["small_batch"], train_loss=1e-3)
+    assert words in text(Results(fabricate({**ARMS, **arms}, Procedure(curvature=0.02))))
+
+
+def test_limits_are_said() -> None:
+    said = text(Results(fabricate(ARMS, Procedure(sampler="tpe", confirm_seeds=5))))
+    assert "noise of the search is not known" in said
+    assert "1 split of the data" in said
+    assert "Fewer than 8 confirm seeds" in said
+
+
+def test_mixed_versions_are_named() -> None:
+    frames = fabricate(ARMS, Procedure())
+    frames.members.loc[frames.members["seed"] == 2003, "git_commit"] = "def"
+    assert "The results mix git_commit: abc and def." in text(Results(frames))
+
+
+def without(*names: str) -> dict[str, Arm]:
+    return {name: arm for name, arm in ARMS.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        without("small_batch", "large_batch_copied"),
+        without("large_batch", "null"),
+        without("placebo"),
+        {"only": Arm(0.05)},
+    ],
+)
+def test_spaces_without_some_roles_are_reported(arms: dict[str, Arm]) -> None:
+    results = Results(fabricate(arms, Procedure(num_trials=4)))
+    assert len(summary(results)["rows"]) == len(arms)
+    assert text(results)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.15, 0.4, 0.8, 0.95])
+def test_partial_results_are_reported(kept: float) -> None:
+    """Whatever members are there when somebody looks: from none to all but some of the last arm's."""
+    frames = fabricate(ARMS, Procedure())
+    members = frames.members.iloc[: int(kept * len(frames.members))]
+    shown = summary(Results(replace(frames, members=members)))
+    assert json.dumps(shown, allow_nan=False)
+    assert [row["arm"] for row in shown["rows"]] == list(ARMS)
+    assert any("Not confirmed yet" in line or "No arm is confirmed yet" in line for line in shown["sentences"])
+
+
+@pytest.mark.parametrize("kept", [0, 60])
+def test_a_search_that_has_just_begun_has_a_report(kept: int, tmp_path: Path) -> None:
+    frames = fabricate(ARMS, Procedure())
+    store = store_run(replace(frames, members=frames.members.iloc[:kept]), str(tmp_path / "run"))
+    shown = write_report(load(store.location), store)
+    assert Path(shown["paths"]["report.md"]).read_text().startswith("# fabricated")
+
+
+def test_a_missing_split_of_one_arm_is_left_out_of_its_difference() -> None:
+    frames = fabricate(ARMS, Procedure(split_seeds=(0, 1)))
+    gone = (frames.members["arm"] == "sam") & (frames.members["split_seed"] == 1)
+    results = Results(replace(frames, members=frames.members[~gone]))
+    means = results.confirmed[results.confirmed["split_seed"] == 0].groupby("arm")["test_error"].mean()
+    row = results.arms.set_index("arm").loc["sam"]
+    assert row["difference"] == pytest.approx(means["sam"] - means["large_batch"])
+
+
+def test_damaged_files_are_named_and_skipped(tmp_path: Path) -> None:
+    store = store_run(fabricate(ARMS, Procedure(num_trials=3)), str(tmp_path / "run"))
+    broken = sorted((tmp_path / "run" / "trials").glob("sam-0-*.confirm.*.members.parquet"))[0]
+    broken.write_bytes(broken.read_bytes()[:100])
+    shown = summary(load(store.location))
+    assert any(broken.name in problem for problem in shown["problems"])
+    assert [row["n"] for row in shown["rows"] if row["arm"] == "sam"] == [0]
+    assert any("could not be used" in line for line in shown["sentences"])
+
+
+def test_damaged_views_are_named(tmp_path: Path) -> None:
+    store = store_run(fabricate(ARMS, Procedure(num_trials=3)), str(tmp_path / "run"))
+    for name in ("history/history.parquet", "predictions/targets.parquet"):
+        store.write(name, b"no parquet")
+    results = load(store.location)
+    assert len(results.arms) == len(ARMS)
+    assert any("targets.parquet" in problem for problem in results.problems)
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert (percent(0.02134), points(-0.0131), points(-1e-9)) == ("2.13", "-1.31", "+0.00")
+    assert with_interval("-1.31", -0.019, -0.0067) == "-1.31 [-1.90, -0.67]"
+    assert with_interval("-1.31", np.nan, np.nan) == "-1.31"
+    assert [significant(v) for v in (0.41, 12.34, 0.0, 1.5e-5, 1234.0)] == ["0.41", "12", "0", "1.5e-05", "1,234"]
+    assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_the_space_of_a_fabricated_run_is_that_of_the_contract() -> None:
+    found = space(ARMS, Procedure())
+    assert (found["baseline"], found["reference"], found["placebo"]) == ("small_batch", "large_batch", "placebo")

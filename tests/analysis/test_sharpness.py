@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import Results
+from analysis.sharpness import at_common_loss, rank_correlation
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    generator = np.random.default_rng(0)
+    x, y, z = generator.random((3, 30))
+    found = rank_correlation(x, y, z)
+    assert found.with_gap == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert found.with_train_loss == pytest.approx(stats.spearmanr(x, z).statistic)
+
+
+def test_partial_correlation_is_that_of_the_residuals_of_ranks() -> None:
+    generator = np.random.default_rng(1)
+    loss = generator.random(200)
+    sharpness, gap = loss + 0.3 * generator.random(200), loss + 0.3 * generator.random(200)
+    ranks = np.array([stats.rankdata(v) for v in (sharpness, gap, loss)])
+    residuals = [r - np.polyval(np.polyfit(ranks[2], r, 1), ranks[2]) for r in ranks[:2]]
+    found = rank_correlation(sharpness, gap, loss)
+    assert found.partial == pytest.approx(np.corrcoef(residuals)[0, 1])
+    assert found.with_gap > 0.8 > abs(found.partial)
+
+
+def test_correlations_need_points() -> None:
+    assert np.isnan(rank_correlation(np.arange(3.0), np.arange(3.0), np.arange(3.0)).with_gap)
+    assert np.isnan(rank_correlation(np.ones(9), np.arange(9.0), np.arange(9.0)).with_gap)
+
+
+def test_correlations_are_over_arm_means_and_over_members(results: Results) -> None:
+    table = results.correlations.set_index(["value", "level"])
+    assert table.loc[("lambda_max", "arms"), "n"] == 18
+    assert table.loc[("lambda_max", "members"), "n"] == 144
+
+
+def test_arms_at_the_smallest_loss_that_all_reached() -> None:
+    rows = []
+    for trial, losses in (("a", (0.5, 0.2, 0.02)), ("b", (0.25, 0.08, 0.05))):
+        for step, loss in enumerate(losses):
+            key = {"trial_id": trial, "seed": 0, "step": step}
+            rows += [{**key, "name": "running_train_loss", "value": loss}, {**key, "name": "lambda_max", "value": step}]
+    found = at_common_loss(pd.DataFrame(rows), pd.Series({"a": "one", "b": "two"})).set_index("arm")
+    assert found["threshold"].tolist() == [0.1, 0.1]
+    assert found["value"].to_dict() == {"one": 2.0, "two": 1.0}
+
+
+def test_no_history_no_common_loss() -> None:
+    assert at_common_loss(
+        pd.DataFrame(columns=["trial_id", "seed", "step", "name", "value"]), pd.Series(dtype=object)
+    ).empty

@@ -1,0 +1,326 @@
+"""The search: which members to train next, as a function of the members already trained. No Ray, no files, no clock.
+
+In every split by itself, and for every arm: search (num_samples configurations, few seeds each), rescreen (fresh seeds for the
+configurations within one standard error of the best), confirm (fresh seeds again for the one selected). Selection sees
+validation errors only. Because the state is the set of trained members, resuming a search, extending it and running it are
+the same thing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_lb.sampling import Sampler, Values, samplers
+from tune_lb.space import ArmDesign, Space
+from tune_lb.trial import Trial
+
+STAGES = ("search", "rescreen", "confirm")
+FIRST_SEED = {"search": 0, "rescreen": 1000, "confirm": 2000}
+"""Seeds of the stages never meet: what selected a configuration does not measure it."""
+
+MAX_RESCREENED = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """Members of one trial to be trained by one worker."""
+
+    trial: Trial
+    trial_id: str
+    arm: str
+    split_seed: int
+    stage: str
+    seeds: tuple[int, ...]
+    values: Mapping[str, Any] = field(compare=False)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return what tells it from every other job of the run."""
+        return self.trial_id, self.seeds[0]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What the search must know of one cut of the data."""
+
+    fingerprint: str
+    num_validation: int
+
+
+@dataclass(frozen=True)
+class ArmProgress:
+    """How far one arm is, over all splits, in members."""
+
+    name: str
+    role: str
+    stage: str
+    done: int
+    total: int
+    best_validation_error: float | None
+
+
+@dataclass
+class Candidate:
+    """One configuration of a cell, and where it came from."""
+
+    index: int
+    values: Values
+    trial: Trial
+    trial_id: str
+
+
+class Cell:
+    """One arm in one split."""
+
+    def __init__(self, design: ArmDesign, split_seed: int, split: Split, sampler: Sampler) -> None:
+        self.design, self.split_seed, self.split, self.sampler = design, split_seed, split, sampler
+        self.candidates: dict[int, Candidate] = {}
+
+    def candidate(self, index: int, values: Values) -> Candidate:
+        """Return the index-th configuration, made on first sight."""
+        if index not in self.candidates:
+            trial = dataclasses.replace(self.design.template.resolved(values), split_seed=self.split_seed)
+            self.candidates[index] = Candidate(index, values, trial, trial.trial_id(self.split.fingerprint))
+        return self.candidates[index]
+
+
+class Search:
+    """The state of a search: what is trained, what is being trained, and what follows.
+
+    errors holds the validation error of every member trained, diverged ones at chance, by (trial_id, seed).
+    proposed holds earlier proposals of samplers that learn, by (arm, split seed): they are never proposed anew.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        splits: Mapping[int, Split],
+        *,
+        proposed: Mapping[tuple[str, int], Sequence[Values]] | None = None,
+        members_per_job: int = 4,
+    ) -> None:
+        self.space, self.members_per_job = space, members_per_job
+        self.designs = space.designs()
+        self.errors: dict[tuple[str, int], float] = {}
+        self.running: dict[tuple[str, int], Job] = {}
+        self.busy: set[tuple[str, int]] = set()
+        self.failed: dict[tuple[str, int], str] = {}
+        self.proposed = {key: list(values) for key, values in (proposed or {}).items()}
+        self.cells: dict[tuple[str, int], Cell] = {}
+        for split_seed, split in splits.items():
+            proposers = samplers(space, self.designs, split_seed)
+            for design in self.designs:
+                self.cells[design.name, split_seed] = Cell(design, split_seed, split, proposers[design.name])
+
+    def observe(self, trial_id: str, errors: Mapping[int, float]) -> None:
+        """Take in the validation errors of trained members, by seed."""
+        self.errors.update({(trial_id, seed): error for seed, error in errors.items()})
+        for seed in errors:
+            self.busy.discard((trial_id, seed))
+            self.running.pop((trial_id, seed), None)
+
+    def give_up(self, job: Job, reason: str) -> None:
+        """Take in that a job's members cannot be had in this call; the others go on without them."""
+        self.running.pop(job.key, None)
+        for seed in job.seeds:
+            self.busy.discard((job.trial_id, seed))
+            if (job.trial_id, seed) not in self.errors:
+                self.failed[job.trial_id, seed] = reason
+
+    def take(self) -> Job | None:
+        """Return a job that can start now, or None while everything else waits for results."""
+        for cell in self.cells.values():
+            for job in self._ready(cell):
+                self.running[job.key] = job
+                self.busy |= {(job.trial_id, seed) for seed in job.seeds}
+                return job
+        return None
+
+    @property
+    def finished(self) -> bool:
+        """Say whether nothing runs and nothing can start."""
+        return not self.running and all(next(iter(self._ready(cell)), None) is None for cell in self.cells.values())
+
+    def selected(self, arm: str, split_seed: int) -> Candidate | None:
+        """Return the configuration that stands for the arm in the split, once that is known."""
+        cell = self.cells[arm, split_seed]
+        if cell.design.derived_from is not None:
+            return self._derived(cell)
+        found = self._searched(cell)
+        if found is None:
+            return None
+        near = self._near_best(cell, found)
+        if len(near) == 1:
+            return near[0]
+        if not all(self._complete(c, "rescreen") for c in near):
+            return None
+        return min(near, key=lambda c: (self._mean(c, ("search", "rescreen")), c.index))
+
+    def progress(self) -> list[ArmProgress]:
+        """Return how far each arm is."""
+        return [self._arm_progress(design) for design in self.designs]
+
+    def _ready(self, cell: Cell) -> Iterable[Job]:
+        if cell.design.derived_from is None:
+            for index in range(cell.design.num_samples if cell.design.dimensions else 0):
+                candidate = self._proposal(cell, index)
+                if candidate is not None:
+                    yield from self._missing(cell, candidate, "search")
+            found = self._searched(cell)
+            if found is not None:
+                near = self._near_best(cell, found)
+                if len(near) > 1:
+                    for candidate in near:
+                        yield from self._missing(cell, candidate, "rescreen")
+        chosen = self.selected(cell.design.name, cell.split_seed)
+        if chosen is not None:
+            yield from self._missing(cell, chosen, "confirm")
+
+    def _missing(self, cell: Cell, candidate: Candidate, stage: str) -> Iterable[Job]:
+        keys = [(candidate.trial_id, seed) for seed in self._seeds(stage)]
+        seeds = [k[1] for k in keys if k not in self.errors and k not in self.failed and k not in self.busy]
+        for run in _consecutive(seeds, self.members_per_job):
+            yield Job(
+                candidate.trial, candidate.trial_id, cell.design.name, cell.split_seed, stage, run, candidate.values
+            )
+
+    def _seeds(self, stage: str) -> range:
+        number = {
+            "search": self.space.seeds,
+            "rescreen": self.space.rescreen_seeds,
+            "confirm": self.space.confirm_seeds,
+        }[stage]
+        return range(FIRST_SEED[stage], FIRST_SEED[stage] + number)
+
+    def _complete(self, candidate: Candidate, stage: str) -> bool:
+        return all((candidate.trial_id, s) in self.errors or (candidate.trial_id, s) in self.failed for s in self._seeds(stage))
+
+    def _found(self, candidate: Candidate, stages: Sequence[str]) -> list[float]:
+        keys = [(candidate.trial_id, seed) for stage in stages for seed in self._seeds(stage)]
+        return [self.errors[key] for key in keys if key in self.errors]
+
+    def _mean(self, candidate: Candidate, stages: Sequence[str]) -> float:
+        found = self._found(candidate, stages)
+        return statistics.fmean(found) if found else math.inf
+
+    def _proposal(self, cell: Cell, index: int) -> Candidate | None:
+        if index in cell.candidates:
+            return cell.candidates[index]
+        key = (cell.design.name, cell.split_seed)
+        remembered = self.proposed.setdefault(key, [])
+        if self.space.sampler == "tpe" and index < len(remembered):
+            return cell.candidate(index, remembered[index])
+        if index < len(cell.design.combines):
+            values = self._combined(cell, cell.design.combines[index])
+            return None if values is None else cell.candidate(index, values)
+        if self.space.sampler == "tpe" and index > len(remembered):
+            return None
+        scored = [
+            (c.values, self._mean(c, ("search",)))
+            for c in cell.candidates.values()
+            if self._complete(c, "search") and self._found(c, ("search",))
+        ]
+        values = cell.sampler.propose(index, scored)
+        if self.space.sampler == "tpe":
+            remembered.append(values)
+        return cell.candidate(index, values)
+
+    def _combined(self, cell: Cell, arm: str) -> Values | None:
+        """Return the best configuration of a single-remedy arm, every remedy that it does not have at its neutral value."""
+        other = self.cells[arm, cell.split_seed]
+        found = self._searched(other)
+        if found is None:
+            return None
+        values = dict(min(found, key=lambda c: (self._mean(c, ("search",)), c.index)).values)
+        given = {remedy.module_name() for remedy in other.design.template.remedies}
+        neutral = {
+            f"{remedy.module_name()}.{field.name}": getattr(type(remedy)(), field.name)
+            for remedy in cell.design.template.remedies
+            if remedy.module_name() not in given
+            for field in dataclasses.fields(remedy)
+        }
+        return neutral | values
+
+    def _derived(self, cell: Cell) -> Candidate | None:
+        source = self.selected(str(cell.design.derived_from), cell.split_seed)
+        if source is None:
+            return None
+        own = set(cell.design.dimensions)
+        values = {name: value for name, value in source.values.items() if name in own}
+        # what the baseline fixes rather than searches comes along too: copied keeps its rate, scaled its rate per example
+        if cell.design.role == "copied":
+            values |= {"lr": source.trial.learning_rate, "eta_over_b": None}
+        else:
+            values |= {"lr": None, "eta_over_b": source.trial.learning_rate / source.trial.batch_size}
+        index = len(cell.candidates)
+        known = next((c for c in cell.candidates.values() if c.values == values), None)
+        return known or cell.candidate(index, values)
+
+    def _searched(self, cell: Cell) -> list[Candidate] | None:
+        if not cell.design.dimensions:
+            return [cell.candidate(0, {})]
+        found = [self._proposal(cell, index) for index in range(cell.design.num_samples)]
+        known = [candidate for candidate in found if candidate is not None]
+        if len(known) < len(found) or not all(self._complete(candidate, "search") for candidate in known):
+            return None
+        return known
+
+    def _near_best(self, cell: Cell, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the configurations within one standard error of the best, at most three.
+
+        The standard error is that of the best one's mean over seeds, and at least one validation example.
+        """
+        ranked = sorted(candidates, key=lambda c: (self._mean(c, ("search",)), c.index))
+        if not cell.design.dimensions or cell.split.num_validation == 0:
+            return ranked[:1]
+        found = self._found(ranked[0], ("search",))
+        error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+        limit = self._mean(ranked[0], ("search",)) + max(error, 1.0 / cell.split.num_validation)
+        unique = {c.trial_id: c for c in reversed(ranked) if self._mean(c, ("search",)) <= limit * (1 + 1e-9)}
+        return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED] or ranked[:1]
+
+    def _arm_progress(self, design: ArmDesign) -> ArmProgress:
+        done = dict.fromkeys(STAGES, 0)
+        total = dict.fromkeys(STAGES, 0)
+        best: list[float] = []
+        for (arm, split_seed), cell in self.cells.items():
+            if arm != design.name:
+                continue
+            for stage, number in self._expected(cell).items():
+                total[stage] += number
+            trained = {c.trial_id for c in cell.candidates.values()}
+            for trial_id in trained:
+                for stage in STAGES:
+                    done[stage] += sum((trial_id, seed) in self.errors for seed in self._seeds(stage))
+            means = [self._mean(c, ("search", "rescreen")) for c in cell.candidates.values()]
+            best += [min(means)] if means and min(means) < math.inf else []
+            del split_seed
+        stage = next((s for s in STAGES if done[s] < total[s]), "done")
+        mean = statistics.fmean(best) if best else None
+        return ArmProgress(design.name, design.role, stage, sum(done.values()), sum(total.values()), mean)
+
+    def _expected(self, cell: Cell) -> dict[str, int]:
+        if cell.design.derived_from is not None or not cell.design.dimensions:
+            return {"search": 0, "rescreen": 0, "confirm": self.space.confirm_seeds}
+        found = self._searched(cell)
+        near = len(self._near_best(cell, found)) if found is not None else 2
+        return {
+            "search": cell.design.num_samples * self.space.seeds,
+            "rescreen": near * self.space.rescreen_seeds if near > 1 else 0,
+            "confirm": self.space.confirm_seeds,
+        }
+
+
+def _consecutive(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1 and len(runs[-1]) < size:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return [tuple(run) for run in runs]
