@@ -79,6 +79,7 @@ class Cell:
 
     def __init__(self, design: ArmDesign, split_seed: int, split: Split, sampler: Sampler) -> None:
         self.design, self.split_seed, self.split, self.sampler = design, split_seed, split, sampler
+        self.dimensions = design.dimensions
         self.candidates: dict[int, Candidate] = {}
 
     def candidate(self, index: int, values: Values) -> Candidate:
@@ -167,7 +168,7 @@ class Search:
 
     def _ready(self, cell: Cell) -> Iterable[Job]:
         if cell.design.derived_from is None:
-            for index in range(cell.design.num_samples if cell.design.dimensions else 0):
+            for index in range(cell.design.num_samples if cell.dimensions else 0):
                 candidate = self._proposal(cell, index)
                 if candidate is not None:
                     yield from self._missing(cell, candidate, "search")
@@ -250,7 +251,7 @@ class Search:
         source = self.selected(str(cell.design.derived_from), cell.split_seed)
         if source is None:
             return None
-        own = set(cell.design.dimensions)
+        own = set(cell.dimensions)
         values = {name: value for name, value in source.values.items() if name in own}
         # what the baseline fixes rather than searches comes along too: copied keeps its rate, scaled its rate per example
         if cell.design.role == "copied":
@@ -262,7 +263,7 @@ class Search:
         return known or cell.candidate(index, values)
 
     def _searched(self, cell: Cell) -> list[Candidate] | None:
-        if not cell.design.dimensions:
+        if not cell.dimensions:
             return [cell.candidate(0, {})]
         found = [self._proposal(cell, index) for index in range(cell.design.num_samples)]
         known = [candidate for candidate in found if candidate is not None]
@@ -276,7 +277,7 @@ class Search:
         The standard error is that of the best one's mean over seeds, and at least one validation example.
         """
         ranked = sorted(candidates, key=lambda c: (self._mean(c, ("search",)), c.index))
-        if not cell.design.dimensions or cell.split.num_validation == 0:
+        if not cell.dimensions or cell.split.num_validation == 0:
             return ranked[:1]
         found = self._found(ranked[0], ("search",))
         error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else 0.0
@@ -305,7 +306,7 @@ class Search:
         return ArmProgress(design.name, design.role, stage, sum(done.values()), sum(total.values()), mean)
 
     def _expected(self, cell: Cell) -> dict[str, int]:
-        if cell.design.derived_from is not None or not cell.design.dimensions:
+        if cell.design.derived_from is not None or not cell.dimensions:
             return {"search": 0, "rescreen": 0, "confirm": self.space.confirm_seeds}
         found = self._searched(cell)
         near = len(self._near_best(cell, found)) if found is not None else 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
@@ -65,11 +66,17 @@ class Settings:
 
 def described(settings: Settings) -> Iterator[tuple[str, Any, tuple[Any, ...], Mapping[str, Any]]]:
     """Yield name, value, allowed types and metadata of each field."""
-    hints = typing.get_type_hints(type(settings))
+    allowed = _allowed_types(type(settings))
     for field in dataclasses.fields(settings):
-        hint = hints[field.name]
-        types = typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
-        yield field.name, getattr(settings, field.name), types, field.metadata
+        yield field.name, getattr(settings, field.name), allowed[field.name], field.metadata
+
+
+@functools.cache
+def _allowed_types(kind: type[Settings]) -> dict[str, tuple[Any, ...]]:
+    return {
+        name: typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
+        for name, hint in typing.get_type_hints(kind).items()
+    }
 
 
 def column_type(types: tuple[Any, ...]) -> str:
