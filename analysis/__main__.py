@@ -7,13 +7,15 @@ import json
 import sys
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from analysis.columns import described
 from analysis.report import report_text
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
 from tune_lb.errors import RequestError
 from tune_lb.storage import StorageError, Store
-from tune_lb.tables import encode_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +61,9 @@ def write_report(results: Results, store: Store, *, figures: bool = True) -> dic
 
 def _parquet(results: Results, name: str) -> bytes:
     table = described(getattr(results, name), results.frames.descriptions, name)
-    return bytes(encode_table(table))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
 
 
 def _text(shown: dict[str, Any]) -> str:

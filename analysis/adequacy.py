@@ -31,7 +31,11 @@ def trial_errors(members: pd.DataFrame) -> pd.DataFrame:
     """One row per trial: arm, split_seed, trial_id, mean errors over search and rescreen seeds."""
     columns = ["arm", "split_seed", "trial_id", "validation_error", "test_error"]
     rows = members.loc[members["stage"].isin(SEARCH_STAGES), columns]
-    return rows.groupby(["arm", "split_seed", "trial_id"], as_index=False)[["validation_error", "test_error"]].mean()
+    return (
+        rows.groupby(["arm", "split_seed", "trial_id"], as_index=False)[["validation_error", "test_error"]]
+        .mean()
+        .dropna()
+    )
 
 
 def best_of_k(validation: FloatArray, test: FloatArray) -> FloatArray:

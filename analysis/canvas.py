@@ -70,14 +70,15 @@ class Inks:
 
 def new_figure(width: float, height: float, title: str, note: str) -> Figure:
     """An empty figure (inches) with its title above and a note on how to read it below."""
+    text = textwrap.fill(note, int(14 * width))
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     engine = figure.get_layout_engine()
     if engine is not None:
-        margin = 0.3 / height
+        margin = (0.12 + 0.17 * (1 + text.count("\n"))) / height
         engine.set(rect=(0.005, margin, 0.99, 0.99 - margin))  # type: ignore[call-arg]
-    figure.suptitle(textwrap.fill(title, int(10 * width)), x=0.012, ha="left", fontsize=12.5, fontweight="bold")
-    figure.text(0.012, 0.06 / height, note, fontsize=9, color=GREY)
+    figure.suptitle(textwrap.fill(title, int(9.2 * width)), x=0.012, ha="left", fontsize=12.5, fontweight="bold")
+    figure.text(0.012, 0.06 / height, text, fontsize=9, color=GREY)
     return figure
 
 
@@ -100,7 +101,7 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
 
 def tick(value: float) -> str:
     """A number on an axis, without zeros that say nothing."""
-    return f"{value:g}" if 1e-3 <= value < 1e5 else significant(value, 1)
+    return f"{value:g}" if 1e-4 <= value < 1e5 else significant(value, 1)
 
 
 def leading(value: float) -> int:

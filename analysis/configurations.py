@@ -104,7 +104,7 @@ def configurations(members: pd.DataFrame, design: Design) -> pd.DataFrame:
     statistics = pd.concat([by_trial[values].mean(), by_trial[values].std(ddof=1).add_suffix("_std")], axis=1)
     table = table.join(statistics).join(_error_intervals(shown))
     if protocol:
-        table = table.join(pd.DataFrame({name: by_trial[name].agg(agreed) for name in protocol}))
+        table = table.join(pd.DataFrame({name: _agreed_by_trial(shown, name) for name in protocol}))
     table = table.join(trials[costs].mean()).join(trials[costs].sum().add_prefix("total_"))
 
     order = {name: position for position, name in enumerate(design.order(list(table["arm"].unique())))}
@@ -116,6 +116,16 @@ def configurations(members: pd.DataFrame, design: Design) -> pd.DataFrame:
 def _count(rows: pd.DataFrame, condition: pd.Series, table: pd.DataFrame) -> pd.Series:
     counts: pd.Series = rows.loc[condition, "trial_id"].value_counts()
     return counts.reindex(table.index, fill_value=0).astype("int64")
+
+
+def _agreed_by_trial(shown: pd.DataFrame, name: str) -> pd.Series:
+    """What `agreed` says for every trial; it is called only for trials whose members differ, which are few."""
+    measured = shown.loc[shown[name].notna(), ["trial_id", name]].groupby("trial_id")[name]
+    values: pd.Series = measured.first().astype(object)
+    differ = measured.nunique() > 1
+    for trial_id in values.index[differ]:
+        values[trial_id] = agreed(measured.get_group(trial_id))
+    return values.infer_objects()
 
 
 def _error_intervals(shown: pd.DataFrame) -> pd.DataFrame:

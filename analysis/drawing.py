@@ -27,8 +27,10 @@ from analysis.canvas import (
     png,
 )
 from analysis.design import REFERENCE_ROLES
+from analysis.notation import points
 from analysis.results import Results
 
+PLATE: dict[str, Any] = {"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.75}
 BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
 
@@ -54,7 +56,7 @@ def arm_errors(results: Results, inks: Inks) -> Figure | None:
     dots = "Dots: confirm seeds" + (f", one marker for each of {splits} splits" if splits > 1 else "")
     note = f"{dots}. Diamonds and bars: mean and 95 % interval over {info.covers}."
     if info.members["diverged"].any():
-        note += " Crosses at the right edge: diverged, counted at chance."
+        note += " Crosses at the edge: diverged, counted at chance."
     figure = new_figure(11.0 if compared else 7.5, 1.9 + 0.46 * len(info.arms), info.title, note)
     left = figure.add_subplot(1, 2 if compared else 1, 1)
     _errors(left, info, inks)
@@ -70,13 +72,15 @@ def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
     for value, role in ((info.baseline, "baseline"), (info.reference, "reference")):
         if np.isfinite(value):
             axes.axvline(value, color=ROLES[role], lw=1, ls=DASHES, zorder=1)
+    low, high = info.error_span
+    edge = high - 0.015 * (high - low)
     splits = sorted(info.members["split_seed"].unique())
     for (name, split), members in info.members.groupby(["arm", "split_seed"]):
         place = splits.index(split)
         lane = 0.13 + (0.2 * place / (len(splits) - 1) - 0.1 if len(splits) > 1 else 0.0)
         y = rows[str(name)] + lane + np.linspace(-0.05, 0.05, len(members))
         lost = members["diverged"].to_numpy(bool)
-        x = np.where(lost, info.limit, members["test_error"].to_numpy(np.float64))
+        x = np.where(lost, edge, members["test_error"].to_numpy(np.float64))
         colour, marker = inks.colour[str(name)], SPLIT_MARKERS[place % len(SPLIT_MARKERS)]
         axes.scatter(x[~lost], y[~lost], s=17, marker=marker, color=colour, alpha=0.55, lw=0, zorder=3)
         axes.scatter(x[lost], y[lost], s=28, marker="x", color=colour, lw=1.4, zorder=3)
@@ -84,8 +88,7 @@ def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
         y_mean, colour = rows[arm["arm"]] - 0.2, inks.colour[arm["arm"]]
         axes.plot([arm["low"], arm["high"]], [y_mean] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=4)
         axes.plot([arm["mean"]], [y_mean], "D", color=colour, ms=6, mec="white", mew=0.8, zorder=5)
-    low = axes.get_xlim()[0]
-    axes.set_xlim(low, info.limit + 0.04 * (info.limit - low))
+    axes.set_xlim(low, high)
     axes.set_yticks(list(rows.values()), [f"{arm['arm']}\nn = {arm['n']}" for arm in info.records], color=INK)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("test error, %")
@@ -94,6 +97,7 @@ def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
 
 def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
     rows = info.rows
+    low, high = info.difference_span
     small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
     axes.axvline(0, color=ROLES["reference"], lw=1, ls=DASHES, zorder=1)
     if np.isfinite(info.floor):
@@ -106,12 +110,15 @@ def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
             axes.annotate("the reference", (0, y), xytext=(6, 0), va="center", color=ROLES["reference"], **small)
             continue
         claimed = arm["role"] in REFERENCE_ROLES or arm["claim"] is True
-        colour = inks.colour[name] if claimed else FADED
-        ends = [arm["difference_low"], arm["difference_high"]]
-        axes.plot(ends, [y, y], color=colour, lw=2.4, solid_capstyle="butt", zorder=4)
+        colour, ink = (inks.colour[name], INK) if claimed else (FADED, GREY)
+        text, beyond = points(difference / 100), not low <= difference <= high
+        axes.plot([arm["difference_low"], arm["difference_high"]], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
         axes.plot([difference], [y], "D", color=colour, ms=6.5, mec="white", mew=0.8, zorder=5)
-        ink = INK if claimed else GREY
-        axes.annotate(f"{difference:+.2f}", (difference, y), xytext=(0, 6), ha="center", color=ink, **small)
+        place = (high if difference > 0 else low) if beyond else difference
+        side = ("right" if difference > 0 else "left") if beyond else "center"
+        text = f"{text}, beyond the axis" if beyond else text
+        axes.annotate(text, (place, y), xytext=(0, 6), ha=side, color=ink, bbox=PLATE, **small)
+    axes.set_xlim(low, high)
     axes.set_xlabel("difference from the reference, points (grey: not claimed)")
     axes.tick_params(axis="y", labelleft=False, length=0)
 

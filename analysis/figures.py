@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.intervals import FloatArray
 from analysis.notation import known, listed, points
 from analysis.results import Results
 
@@ -44,17 +45,35 @@ class ArmErrors(NamedTuple):
         return {str(arm): len(self.arms) - 1 - position for position, arm in enumerate(self.arms["arm"])}
 
     @property
-    def limit(self) -> float:
-        """Right end of the error axis: beyond all that did not diverge, since chance error would hide the rest."""
+    def error_span(self) -> tuple[float, float]:
+        """Ends of the error axis: around all that did not diverge, since chance error would hide the rest."""
         fine = self.members.loc[~self.members["diverged"], "test_error"].to_numpy(np.float64)
-        means = self.arms.loc[self.arms["n_diverged"] == 0, ["mean", "high"]].to_numpy(np.float64)
-        shown = np.concatenate([fine, means.ravel()])
-        return 1.03 * float(np.nanmax(shown)) if np.isfinite(shown).any() else 100.0
+        low, high = _span(np.concatenate([fine, *self._steady("mean", "low", "high"), [self.baseline, self.reference]]))
+        return max(0.0, low), high
+
+    @property
+    def difference_span(self) -> tuple[float, float]:
+        """Ends of the axis of differences, in the same way."""
+        values = self._steady("difference", "difference_low", "difference_high")
+        return _span(np.concatenate([*values, [0.0, self.floor, -self.floor]]))
+
+    def _steady(self, *columns: str) -> list[FloatArray]:
+        steady = self.arms[self.arms["n_diverged"] == 0]
+        return [steady[column].to_numpy(np.float64) for column in columns]
 
     @property
     def records(self) -> list[dict[str, Any]]:
         """The arms one by one."""
         return [{str(name): value for name, value in row.items()} for row in self.arms.to_dict("records")]
+
+
+def _span(values: FloatArray) -> tuple[float, float]:
+    """Smallest and largest known value with a margin; (0, 1) where none is known."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return 0.0, 1.0
+    margin = 0.05 * max(float(np.ptp(known)), 1e-3)
+    return float(known.min()) - margin, float(known.max()) + margin
 
 
 def arm_errors(results: Results) -> ArmErrors | None:

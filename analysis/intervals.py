@@ -144,16 +144,17 @@ def fieller(
 
 
 def percentile_effect(estimate: float, draws: FloatArray) -> Effect:
-    """Percentile interval of B bootstrap draws; unknown where a draw is.
+    """Percentile interval of B bootstrap draws, stretched to the estimate if it misses it; unknown if a draw is.
 
-    p = 2 (min(#draws <= 0, #draws >= 0) + 1) / (B + 1), at most 1.
+    p = 2 (number of draws not of the estimate's sign + 1) / (B + 1), at most 1. Resampled searches choose worse than
+    the search itself, so draws may lie beside the estimate; intervals turned around it cover far less.
     """
     if not np.isfinite(draws).all():
         return Effect(estimate, *UNKNOWN, float("nan"))
     low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    below, above = np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0)
-    p = min(1.0, 2 * (min(below, above) + 1) / (draws.size + 1))
-    return Effect(estimate, float(low), float(high), p)
+    against = np.count_nonzero(draws * np.sign(estimate) <= 0)
+    p = min(1.0, 2 * (against + 1) / (draws.size + 1))
+    return Effect(estimate, min(float(low), estimate), max(float(high), estimate), p)
 
 
 def t_scale(uniform: FloatArray, num_values: int) -> FloatArray:

@@ -20,18 +20,19 @@ def shared_dimensions(design: Design) -> tuple[str, ...]:
     return tuple(sorted(set.intersection(*arms))) if arms else ()
 
 
-def unit_coordinate(value: float, dimension: Mapping[str, Any]) -> float:
-    """Where a value lies between the bounds of its dimension, in [0, 1], on the dimension's own scale."""
+def unit_coordinate(value: Any, dimension: Mapping[str, Any]) -> float:
+    """Where a value lies between the bounds of its dimension, in [0, 1], on its own scale; of a list, the position."""
     values = dimension.get("values")
     if values is not None:
-        nearest = min(range(len(values)), key=lambda i: abs(float(values[i]) - value)) if _numeric(values) else None
-        return float(values.index(value) if nearest is None else nearest)
+        # As text, for a value may have become another type in the table (20 -> 20.0).
+        texts = [_text(listed) for listed in values]
+        return float(texts.index(_text(value))) if _text(value) in texts else -1.0
     low, high = float(dimension["low"]), float(dimension["high"])
     if low == high:
         return 0.0
     if dimension.get("log"):
         value, low, high = math.log(value), math.log(low), math.log(high)
-    return (value - low) / (high - low)
+    return float((value - low) / (high - low))
 
 
 def point_numbers(members: pd.DataFrame, design: Design) -> pd.Series:
@@ -67,5 +68,5 @@ def _known(value: object) -> bool:
     return value is not None and value == value
 
 
-def _numeric(values: list[Any]) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+def _text(value: object) -> str:
+    return f"{float(value):.12g}" if isinstance(value, int | float) else str(value)

@@ -21,15 +21,20 @@ class Interval:
         """Return the value at the fraction u in [0, 1) of the domain."""
         if self.integer:
             low, high = self.low - 0.5, self.high + 0.5
-            value = math.exp(math.log(low) + u * (math.log(high) - math.log(low))) if self.log else low + u * (high - low)
+            value = (
+                math.exp(math.log(low) + u * (math.log(high) - math.log(low))) if self.log else low + u * (high - low)
+            )
             return int(min(max(round(value), self.low), self.high))
         if self.log:
-            return float(math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low))))
-        return float(self.low + u * (self.high - self.low))
+            value = math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + u * (self.high - self.low)
+        # exp(log(x)) is not x to the last digit
+        return float(min(max(value, self.low), self.high))
 
     def ends(self) -> tuple[Any, ...]:
         """Return the values whose validity implies that of every other."""
-        return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
+        return (int(self.low), int(self.high)) if self.integer else (float(self.low), float(self.high))
 
     def problems(self) -> list[str]:
         """Say what is wrong with the domain itself."""
@@ -88,12 +93,16 @@ def over(low: float | Sequence[Any], high: float | None = None, *, log: bool = F
 
     The declared type is Any so that a domain may stand wherever its values may.
     """
-    if isinstance(low, Sequence):
+    if isinstance(low, Sequence) and not isinstance(low, str | bytes):
         if high is not None or log or integer:
-            raise TypeError("over([...]) takes the list of values alone; over(low, high, log=..., integer=...) takes a range")
+            raise TypeError(
+                "over([...]) takes the list of values alone; over(low, high, log=..., integer=...) takes a range"
+            )
         return Choice(tuple(low))
     if high is None:
         raise TypeError("over(low, high) takes both ends of the range, or a list of values")
-    if integer and (int(low) != low or int(high) != high):
+    if isinstance(low, str | bytes) or not all(type(end) in (int, float) for end in (low, high)):
+        raise TypeError(f"over({low!r}, {high!r}): both ends must be numbers")
+    if integer and not (float(low).is_integer() and float(high).is_integer()):
         raise TypeError(f"over({low}, {high}, integer=True): both ends must be whole numbers")
     return Interval(low, high, log, integer)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.gradient import Buffers, LossFn, Params
+from tune_lb.stateless import measuring
 from tune_lb.surface import chunk_size
 
 
@@ -65,10 +66,9 @@ def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Exa
 
 
 def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, part: Examples) -> Quality:
-    """Return loss, error and predictions on a part, module in evaluation mode."""
-    module.eval()
+    """Return loss, error and predictions on a part, in evaluation mode; the module is left in the mode it was in."""
     total, predictions = 0.0, []
-    with torch.no_grad():
+    with torch.no_grad(), measuring(module, part.inputs.device, batch_statistics=False):
         for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
             inputs = part.standardized(slice(start, stop)).to(next(iter(params.values())).dtype)
             outputs = torch.func.functional_call(module, (params, buffers), (inputs,))

@@ -85,6 +85,44 @@ def mean_gradient(module: nn.Module, loss: LossFn, differentiate: Differentiate)
     return gradient
 
 
+MEMBERS_FIRST = Batch(0, 0, None, 0, None)  # type: ignore[arg-type]
+"""Which parts of the batch of stacked members have a leading member dimension, as torch.func.vmap's in_dims."""
+
+
+def over_members(gradient: GradientFn, *, vectorize: bool) -> GradientFn:
+    """Return the gradient function of stacked members, whose tensors have a leading member dimension.
+
+    vectorize: by torch.func.vmap. Without it the stack must hold one member, which costs a view of each tensor.
+    """
+    if vectorize:
+        return torch.func.vmap(gradient, in_dims=(0, 0, MEMBERS_FIRST))
+
+    def of_one(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+        only = batch._replace(inputs=batch.inputs[0], targets=batch.targets[0], draws=_first(batch.draws))
+        loss, gradients, updated = gradient(_first(params), _first(buffers), only)
+        return loss[None], {k: v[None] for k, v in gradients.items()}, {k: v[None] for k, v in updated.items()}
+
+    return of_one
+
+
+def stack(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return trees of the same shapes as one, with a leading member dimension."""
+    return {name: torch.stack([tree[name] for tree in trees]) for name in trees[0]}
+
+
+def stacked_batch(batches: list[Batch]) -> Batch:
+    """Return one batch per member as one, with a leading member dimension; step and values are shared."""
+    inputs, targets = (
+        torch.stack([batch.inputs for batch in batches]),
+        torch.stack([batch.targets for batch in batches]),
+    )
+    return batches[0]._replace(inputs=inputs, targets=targets, draws=stack([dict(batch.draws) for batch in batches]))
+
+
+def _first(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value[0] for name, value in tree.items()}
+
+
 def norm(tree: Params) -> Tensor:
     """Return the Euclidean norm over all tensors of the tree, shape ()."""
     return torch.stack([value.square().sum() for value in tree.values()]).sum().sqrt()

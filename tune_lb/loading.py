@@ -64,10 +64,14 @@ def load_space(argument: str) -> Loaded:
         inside = nearest(path.name, [f"{argument.rstrip('/')}/{file.name}" for file in path.glob("*.py")])
         raise RequestError(f"search space {argument}: that is a folder; give the .py file of a space{inside}")
     if path.suffix != ".py":
-        raise RequestError(f"there is no search space {argument!r}{nearest(argument, names)} (or give a path to a .py file)")
+        raise RequestError(
+            f"there is no search space {argument!r}{nearest(argument, names)} (or give a path to a .py file)"
+        )
     if not path.is_file():
         beside = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise RequestError(f"search space {argument}: there is no such file{nearest(argument, beside) if beside else ''}")
+        raise RequestError(
+            f"search space {argument}: there is no such file{nearest(argument, beside) if beside else ''}"
+        )
     path = path.resolve()
     if path.parent in _package_folders() and path.stem in names:
         return _named(path.stem)
@@ -87,7 +91,9 @@ def _named(name: str) -> Loaded:
 
 def _from_file(path: Path) -> Loaded:
     if not re.fullmatch(r"[\w-]+", path.stem):
-        raise RequestError(f"search space {path}: the file's name is that of a module: letters, digits, _ and - only; rename it")
+        raise RequestError(
+            f"search space {path}: the file's name is that of a module: letters, digits, _ and - only; rename it"
+        )
     root, name = path.parent, path.stem
     while (root / "__init__.py").is_file():
         root, name = root.parent, f"{root.name}.{name}"
@@ -141,7 +147,9 @@ def _space_of(module: ModuleType, path: Path) -> Space:
         raise RequestError(f"search space {path}: there is no SPACE in it{advice}")
     space = vars(module)["SPACE"]
     if not isinstance(space, Space):
-        raise RequestError(f"search space {path}: SPACE is a {type(space).__name__}; it must be a tune_lb.space.Space(...)")
+        raise RequestError(
+            f"search space {path}: SPACE is a {type(space).__name__}; it must be a tune_lb.space.Space(...)"
+        )
     return space
 
 

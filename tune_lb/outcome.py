@@ -131,7 +131,11 @@ def _outcome(training: Training, member: TrainedMember, metrics: Sequence[Metric
 def noise_scale(training: Training) -> float:
     """Return eta N / (B (1 - momentum)), the scale of SGD's noise at the peak rate (Smith and Le, 2018, eq. 11, N >> B)."""
     trial = training.trial
-    return trial.learning_rate * training.plan.num_train / (trial.batch_size * (1.0 - trial.optimizer.effective_momentum()))
+    return (
+        trial.learning_rate
+        * training.plan.num_train
+        / (trial.batch_size * (1.0 - trial.optimizer.effective_momentum()))
+    )
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -30,14 +30,15 @@ BatchFn = Callable[[Batch], Batch]
 """Batch -> batch: augmentation, mixup. Pure; random numbers come from `batch.draws`."""
 
 UpdateFn = Callable[[Params, Params, float], None]
-"""(params, gradient by name, learning rate) -> None: the optimiser's step, in place on the parameters (stacked members
-have a leading dimension)."""
+"""(params, gradient by name, learning rate) -> None: the optimiser's step, in place on the parameters. Every tensor has a
+leading member dimension, of length 1 for a member that is trained alone: a norm per layer is one over the other dimensions."""
 
 StepFn = Callable[[Params, dict[str, Tensor], Batch, float], tuple[Tensor, dict[str, Tensor]]]
-"""(params, buffers, batch, learning rate) -> (loss, buffers): a gradient and an update. Wrapped by what takes several inner steps."""
+"""(params, buffers, batch, learning rate) -> (loss, buffers): a gradient and an update. Wrapped by what takes several inner
+steps. Every tensor but batch.step and batch.values has a leading member dimension, as in UpdateFn; the loss is (members,)."""
 
 State = dict[str, Tensor]
-"""What a remedy remembers from step to step (averaged weights, slopes): tensors, stacked per member, in the checkpoint."""
+"""What one member's remedy remembers from step to step (averaged weights, slopes): tensors, which are in the checkpoint."""
 
 
 class Position(NamedTuple):
@@ -152,6 +153,11 @@ class Remedy(Settings):
             for name, value in fields.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
+
+
+def overrides(remedy: Remedy, hook: str) -> bool:
+    """Say whether the remedy has its own version of a hook: the others cost nothing."""
+    return getattr(type(remedy), hook) is not getattr(Remedy, hook)
 
 
 def nested(remedies: Sequence[Remedy]) -> list[Remedy]:

@@ -32,7 +32,9 @@ class QuasiRandom:
     configuration i of every other, so a remedy without effect has an effect of exactly 0. More samples extend the sequence.
     """
 
-    def __init__(self, dimensions: Mapping[str, Domain], columns: Sequence[str], seed: int, random: bool = False) -> None:
+    def __init__(
+        self, dimensions: Mapping[str, Domain], columns: Sequence[str], seed: int, random: bool = False
+    ) -> None:
         self.dimensions, self.columns, self.seed, self.random = dict(dimensions), list(columns), seed, random
         self._points: np.ndarray[Any, np.dtype[np.float64]] = np.empty((0, len(self.columns)))
 
@@ -91,7 +93,8 @@ class TPE:
 
 def samplers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> dict[str, Sampler]:
     """Return the sampler of every arm that is searched, for one split. All splits draw the same quasi-random points."""
-    columns = list(dict.fromkeys(name for design in designs for name in design.dimensions))
+    # by name, so that arms listed in another order draw the same points
+    columns = sorted({name for design in designs for name in design.dimensions})
     found: dict[str, Sampler] = {}
     for design in designs:
         salt = "" if design.shares_points else design.name
@@ -101,5 +104,7 @@ def samplers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> dic
         elif space.sampler == "tpe" and design.dimensions:
             found[design.name] = TPE(design.dimensions, seed_of("tpe", space.seed, design.name, split_seed))
         else:
-            found[design.name] = QuasiRandom(design.dimensions, columns or ["none"], seed, random=space.sampler == "random")
+            found[design.name] = QuasiRandom(
+                design.dimensions, columns or ["none"], seed, random=space.sampler == "random"
+            )
     return found

@@ -199,7 +199,9 @@ class Search:
         return range(FIRST_SEED[stage], FIRST_SEED[stage] + number)
 
     def _complete(self, candidate: Candidate, stage: str) -> bool:
-        return all((candidate.trial_id, s) in self.errors or (candidate.trial_id, s) in self.failed for s in self._seeds(stage))
+        return all(
+            (candidate.trial_id, s) in self.errors or (candidate.trial_id, s) in self.failed for s in self._seeds(stage)
+        )
 
     def _found(self, candidate: Candidate, stages: Sequence[str]) -> list[float]:
         keys = [(candidate.trial_id, seed) for stage in stages for seed in self._seeds(stage)]

@@ -87,16 +87,18 @@ def column_type(types: tuple[Any, ...]) -> str:
 
 def _type_problem(value: Any, types: tuple[Any, ...]) -> str:
     scalars = {int: "a whole number", float: "a number", bool: "True or False", str: "a string", NoneType: "None"}
-    if not all(kind in scalars for kind in types):
-        return ""
     for kind in types:
-        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        origin = typing.get_origin(kind) or kind
+        if origin is Any or not isinstance(origin, type) or getattr(origin, "_is_protocol", False):
             return ""
-        if kind is int and isinstance(value, bool):
-            continue
-        if isinstance(value, kind):
+        if origin is tuple:
+            origin = tuple | list
+        elif kind is float:
+            origin = int | float
+        if isinstance(value, origin) and (kind is bool or not isinstance(value, bool)):
             return ""
-    return f"must be {' or '.join(scalars[kind] for kind in types)}, not {value!r}"
+    words = [scalars.get(kind) or f"of type {getattr(kind, '__name__', kind)}" for kind in types]
+    return f"must be {' or '.join(words)}, not {value!r}"
 
 
 def _range_problem(value: Any, metadata: Mapping[str, Any]) -> str:

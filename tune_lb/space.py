@@ -107,7 +107,9 @@ class Space(Settings):
         """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size)."""
         own = {f.name for f in dataclasses.fields(self)} - {"arms", "overrides", *TRIAL_FIELDS}
         direct = {key: tuple(value) if isinstance(value, list) else value for key, value in changes if key in own}
-        return dataclasses.replace(self, **direct, overrides=self.overrides + tuple(c for c in changes if c[0] not in own))
+        return dataclasses.replace(
+            self, **direct, overrides=self.overrides + tuple(c for c in changes if c[0] not in own)
+        )
 
     def designs(self) -> list[ArmDesign]:
         """Return the arms as they are run, added ones included. Raises RequestError with every mistake found."""
@@ -122,39 +124,69 @@ class Space(Settings):
         if not isinstance(self.arms, tuple | list) or not all(isinstance(arm, Arm) for arm in self.arms):
             return [*found, f"{where}.arms: a tuple of Arm(...) is needed"]
         names = [arm.name for arm in self.arms]
+        if self.baseline is not None and self.baseline == self.reference:
+            found.append(f"{where}: baseline and reference are the same arm, {self.baseline!r}")
         if not names:
             found.append(f"{where}.arms: there are no arms; a comparison needs at least one Arm(...)")
-        found += [f"{where}.arms: two arms are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
-        found += [f"arm {name!r}: names are letters, digits and _ (they become file and column names)" for name in names if not re.fullmatch(r"\w+", name)]
+        found += [
+            f"{where}.arms: two arms are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1})
+        ]
+        found += [
+            f"arm {name!r}: names are letters, digits and _ (they become file and column names)"
+            for name in names
+            if not re.fullmatch(r"\w+", name)
+        ]
         for role in ("baseline", "reference"):
             name = getattr(self, role)
             if name is not None and name not in names:
                 found.append(f"{where}.{role} = {name!r} is not among the arms{nearest(name, names)}")
         for arm in self.arms:
             known = set(TRIAL_FIELDS)
-            found += [f"arm {arm.name!r} has no field {key!r}{nearest(key, known)}" for key in arm.settings if key not in known]
-            found += [f"arm {arm.name!r} combines {n!r}, which is not an arm{nearest(n, names)}" for n in arm.combines if n not in names]
+            found += [
+                f"arm {arm.name!r} has no field {key!r}{nearest(key, known)}"
+                for key in arm.settings
+                if key not in known
+            ]
+            found += [
+                f"arm {arm.name!r} combines {n!r}, which is not an arm{nearest(n, names)}"
+                for n in arm.combines
+                if n not in names
+            ]
             found += [f"arm {arm.name!r}: {r!r} is not a remedy" for r in arm.remedies if not isinstance(r, Remedy)]
-            if "batch_size" not in arm.settings and self.batch_size is None:
-                found.append(f"arm {arm.name!r}: batch_size is not given, neither there nor in the space")
-        if not self.split_seeds or len(set(self.split_seeds)) < len(self.split_seeds):
+        if isinstance(self.split_seeds, tuple | list) and not 0 < len(self.split_seeds) == len(set(self.split_seeds)):
             found.append(f"{where}.split_seeds = {self.split_seeds}: at least one, each once")
-        found += [f"metric {metric!r}: not a metric (it has no name and columns)" for metric in self.metrics if not hasattr(metric, "columns")]
+        found += [
+            f"metric {metric!r}: not a metric (it has no name and columns)"
+            for metric in self.metrics
+            if not hasattr(metric, "columns")
+        ]
+        found += self._template_problems(where)
         if found:
-            return found
-        try:
-            designs = self._designs()
-        except RequestError as error:
-            return error.problems
-        for design in designs:
-            found += design.template.problems()
+            return list(dict.fromkeys(found))
+        run = [design.name for design in self._designs()]
+        added = sorted({name for name in run if run.count(name) > 1})
+        return [f"arm {name!r}: the space adds an arm of that name; take another" for name in added]
+
+    def _template_problems(self, where: str) -> list[str]:
+        arms = [arm for arm in self.arms if all(isinstance(remedy, Remedy) for remedy in arm.remedies)]
+        templates, found = _with_overrides({arm.name: self._template(arm) for arm in arms}, self.overrides)
+        # a mistake of the space is a mistake of every arm: say it once
+        concerned: dict[str, list[str]] = {}
+        for name, template in templates.items():
+            lines = [line.removeprefix(f"arm {name!r}") for line in template.problems()]
             if self.sampler == "grid":
-                found += [
-                    f"arm {design.name!r}: sampler grid needs lists of values, {name} is the range {domain}"
-                    for name, domain in design.dimensions.items()
-                    if isinstance(domain, Interval)
-                ]
-        return list(dict.fromkeys(found))
+                ranges = {key: domain for key, domain in template.dimensions().items() if isinstance(domain, Interval)}
+                lines += [f": sampler grid needs lists of values, {key} is the range {ranges[key]}" for key in ranges]
+            for line in lines:
+                if line.startswith(".batch_size = None"):
+                    line = ": batch_size is not given, neither in the arm nor in the space"
+                concerned.setdefault(line, []).append(name)
+        for line, names in concerned.items():
+            if len(names) == len(templates) > 1:
+                found.append(where + line)
+            else:
+                found.append(f"arm{'s' * (len(names) > 1)} {', '.join(map(repr, names))}{line}")
+        return found
 
     def _template(self, arm: Arm) -> Trial:
         chosen = {name: arm.settings.get(name, getattr(self, name)) for name in TRIAL_FIELDS}
@@ -165,11 +197,15 @@ class Space(Settings):
         return Trial(arm=arm.name, remedies=tuple(arm.remedies), **chosen)
 
     def _designs(self) -> list[ArmDesign]:
-        templates = _with_overrides({arm.name: self._template(arm) for arm in self.arms}, self.overrides)
+        templates, _ = _with_overrides({arm.name: self._template(arm) for arm in self.arms}, self.overrides)
         designs = []
         for arm in self.arms:
             role = "baseline" if arm.name == self.baseline else "reference" if arm.name == self.reference else "arm"
-            designs.append(ArmDesign(arm.name, role, templates[arm.name], self._samples(templates[arm.name]), combines=arm.combines))
+            designs.append(
+                ArmDesign(
+                    arm.name, role, templates[arm.name], self._samples(templates[arm.name]), combines=arm.combines
+                )
+            )
         return _ordered(self._matched(designs) + self._references(templates))
 
     def _samples(self, template: Trial) -> int:
@@ -202,12 +238,15 @@ class Space(Settings):
         if not self.compute_matched or self.reference is None:
             return designs
         reference = next(design for design in designs if design.name == self.reference)
-        if not isinstance(reference.template.budget, Epochs) or isinstance(reference.template.budget.epochs, Interval | Choice):
+        if not isinstance(reference.template.budget, Epochs) or isinstance(
+            reference.template.budget.epochs, Interval | Choice
+        ):
             return designs
         added: dict[str, ArmDesign] = {}
         matched = []
         for design in designs:
-            cost = design.template.evaluations_per_update if design.role == "arm" else 1.0
+            cost = design.template.evaluations_per_update / reference.template.evaluations_per_update
+            cost = cost if design.role == "arm" else 1.0
             name = f"{self.reference}_{cost:g}x_epochs".replace(".", "p")
             if cost > 1:
                 epochs = Epochs(reference.template.budget.epochs * cost)
@@ -234,7 +273,9 @@ class Space(Settings):
         return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _with_overrides(templates: dict[str, Trial], changes: Sequence[tuple[str, Any]]) -> dict[str, Trial]:
+def _with_overrides(
+    templates: dict[str, Trial], changes: Sequence[tuple[str, Any]]
+) -> tuple[dict[str, Trial], list[str]]:
     found = []
     templates = dict(templates)
     for key, value in changes:
@@ -250,9 +291,7 @@ def _with_overrides(templates: dict[str, Trial], changes: Sequence[tuple[str, An
             if name in ("lr", "eta_over_b"):
                 change["eta_over_b" if name == "lr" else "lr"] = None
             templates[arm] = templates[arm].resolved(change)
-    if found:
-        raise RequestError(found)
-    return templates
+    return templates, found
 
 
 def field_names(template: Trial) -> list[str]:

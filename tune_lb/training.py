@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,9 +15,22 @@ from torch import Tensor, nn
 
 from tune_lb.data.dataset import DataSet, Part
 from tune_lb.evaluation import Examples, quality, recalibrated
-from tune_lb.gradient import Batch, Buffers, Differentiate, GradientFn, Params, by_autograd, by_functorch, mean_gradient
+from tune_lb.gradient import (
+    MEMBERS_FIRST,
+    Batch,
+    Buffers,
+    Differentiate,
+    GradientFn,
+    Params,
+    by_autograd,
+    by_functorch,
+    mean_gradient,
+    over_members,
+    stack,
+    stacked_batch,
+)
 from tune_lb.pause import pause
-from tune_lb.remedy import BatchFn, State
+from tune_lb.remedy import BatchFn, State, StepFn, UpdateFn, overrides
 from tune_lb.streams import generator, seed_of
 from tune_lb.trial import Trial
 
@@ -88,11 +102,15 @@ class Training:
         self.plan = trial.plan(len(parts.train.targets))
         self.remedies = trial.active
         self.device = parts.train.inputs.device
-        self.values = {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in trial.values().items()}
+        self.values = {
+            name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in trial.values().items()
+        }
         self.rate = trial.rate(self.plan)
-        self.evaluation_module = trial.model(parts.input_shape, parts.num_classes).to(self.device, dtype).eval()
+        self.evaluation_module = self._network("evaluation").eval()
         self.num_parameters = sum(p.numel() for p in self.evaluation_module.parameters() if p.requires_grad)
         self._orders: dict[int, dict[int, Tensor]] = {seed: {} for seed in seeds}
+        own_update = any(overrides(remedy, "update") or overrides(remedy, "step") for remedy in self.remedies)
+        self.stacked = execution == "together" or own_update
         self.gradient = self._gradient()
         groups = [[seed] for seed in seeds] if execution == "alone" else [list(seeds)]
         self.groups = [self._start(group) for group in groups]
@@ -113,8 +131,8 @@ class Training:
         return self.step >= self.plan.num_updates or all(len(g.diverged_at) == len(g.seeds) for g in self.groups)
 
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
-        """Train every member for about so many epochs (at least one update) and return what was observed."""
-        examples = (math.floor(self.epoch + 1e-9) + epochs) * self.plan.num_train
+        """Train every member to the next multiple of so many epochs (at least one update) and return what was observed."""
+        examples = (math.floor(self.epoch / epochs + 1e-9) + 1) * epochs * self.plan.num_train
         end = bisect.bisect_right(self.plan.boundaries, examples + 1e-6) - 1
         end = min(max(end, self.step + 1), self.plan.num_updates)
         rows: list[HistoryRow] = []
@@ -131,12 +149,15 @@ class Training:
         for group in self.groups:
             params = group.params
             for remedy in self.remedies:
-                params = remedy.evaluated(params, group.states[remedy.module_name()])
+                if overrides(remedy, "evaluated"):
+                    of_one = remedy.evaluated
+                    evaluated = torch.func.vmap(of_one) if self.stacked else of_one
+                    params = evaluated(params, group.states[remedy.module_name()])
             for position, seed in enumerate(group.seeds):
-                pick: Callable[[Tensor], Tensor] = (
-                    (lambda value, i=position: value[i]) if self.execution == "together" else (lambda value: value)
-                )
-                values = {name: pick(value).detach().clone() for name, value in (params | group.buffers).items()}
+                values = {
+                    name: (value[position] if self.stacked else value).detach().clone()
+                    for name, value in (params | group.buffers).items()
+                }
                 names = [name for name, _ in self.evaluation_module.named_parameters()]
                 yield TrainedMember(
                     seed,
@@ -161,6 +182,42 @@ class Training:
                     rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_error", found.error))
         return rows
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return everything that the next step depends on, as named tensors; call it between two calls of advance."""
+        found: dict[str, Tensor] = {}
+        for i, group in enumerate(self.groups):
+            diverged = [group.diverged_at.get(seed, -1) for seed in group.seeds]
+            found |= {f"{i}/step": torch.tensor(group.step), f"{i}/diverged_at": torch.tensor(diverged)}
+            found |= {f"{i}/params/{name}": value for name, value in group.params.items()}
+            found |= {f"{i}/buffers/{name}": value for name, value in group.buffers.items()}
+            for remedy, state in group.states.items():
+                found |= {f"{i}/states/{remedy}/{name}": value for name, value in state.items()}
+            for index, state in group.optimizer.state_dict()["state"].items():
+                found |= {f"{i}/optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
+        return {name: value.detach().clone().contiguous() for name, value in found.items()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Go on from a snapshot of a training of the same trial, seeds and execution."""
+        for i, group in enumerate(self.groups):
+            own = {name.removeprefix(f"{i}/"): value for name, value in snapshot.items() if name.startswith(f"{i}/")}
+            group.step = int(own["step"])
+            ends = own["diverged_at"].tolist()
+            group.diverged_at = {seed: end for seed, end in zip(group.seeds, ends, strict=True) if end >= 0}
+            for name, value in group.params.items():
+                value.copy_(own[f"params/{name}"])
+            group.buffers = {name: own[f"buffers/{name}"].to(self.device) for name in group.buffers}
+            group.states = {
+                remedy: {name: own[f"states/{remedy}/{name}"].to(self.device) for name in state}
+                for remedy, state in group.states.items()
+            }
+            stored: dict[int, dict[str, Tensor]] = {}
+            for key, value in own.items():
+                if key.startswith("optimizer/"):
+                    _, index, name = key.split("/", 2)
+                    stored.setdefault(int(index), {})[name] = value
+            state = group.optimizer.state_dict()
+            group.optimizer.load_state_dict(state | {"state": stored})
+
     def _gradient(self) -> GradientFn:
         module = copy.deepcopy(self.evaluation_module).train()
         loss = self.trial.loss
@@ -176,71 +233,66 @@ class Training:
         def of_changed_batch(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
             return gradient(params, buffers, change(batch))
 
-        return of_changed_batch
+        if not self.stacked:
+            return of_changed_batch
+        return over_members(of_changed_batch, vectorize=self.execution == "together")
 
     def _start(self, seeds: list[int]) -> Members:
         starts = [self._initial(seed) for seed in seeds]
-        stacked = self.execution == "together"
-        params, buffers = (
-            {name: torch.stack([s[i][name] for s in starts]) if stacked else starts[0][i][name] for name in starts[0][i]}
-            for i in (0, 1)
+        together: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]] = (
+            stack if self.stacked else (lambda trees: trees[0])
         )
-        states = {}
-        for remedy in self.remedies:
-            initial = [remedy.initial_state(start[0]) for start in starts]
-            states[remedy.module_name()] = (
-                {name: torch.stack([state[name] for state in initial]) for name in initial[0]} if stacked else initial[0]
-            )
+        params, buffers = together([start[0] for start in starts]), together([start[1] for start in starts])
+        states = {
+            remedy.module_name(): together([remedy.initial_state(start[0]) for start in starts])
+            for remedy in self.remedies
+        }
         optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate)
         return Members(seeds, params, buffers, states, optimizer)
 
     def _initial(self, seed: int) -> tuple[Params, Buffers]:
-        # modules initialise themselves from the global generator: fork it, so that nobody else's draws change
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.trial.draws, seed, "initialization"))
-            module = self.trial.model(self.parts.input_shape, self.parts.num_classes)
-        module = module.to(self.device, self.dtype)
+        module = self._network(seed, "initialization")
         params = {name: value.detach() for name, value in module.named_parameters() if value.requires_grad}
         frozen = {name: value.detach() for name, value in module.named_parameters() if not value.requires_grad}
         return params, dict(module.named_buffers()) | frozen
+
+    def _network(self, *purpose: object) -> nn.Module:
+        # modules initialise themselves from the CPU's global generator: fork it, so that nobody else's draws change
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed_of(self.trial.draws, *purpose))
+            module = self.trial.model(self.parts.input_shape, self.parts.num_classes)
+        return module.to(self.device, self.dtype)
 
     def _update(self, group: Members) -> None:
         position = self.plan.position(group.step)
         rate = self.rate(position)
         batches = [self._batch(seed, group.step) for seed in group.seeds]
-        if self.execution == "together":
-            batch = Batch(
-                torch.stack([b.inputs for b in batches]),
-                torch.stack([b.targets for b in batches]),
-                batches[0].step,
-                {name: torch.stack([b.draws[name] for b in batches]) for name in batches[0].draws},
-                self.values,
-            )
-            per_member = Batch(0, 0, None, 0, None)  # type: ignore[arg-type]
-            gradient = torch.func.vmap(self.gradient, in_dims=(0, 0, per_member))
-        else:
-            batch, gradient = batches[0], self.gradient
+        batch = stacked_batch(batches) if self.stacked else batches[0]
 
-        def step(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
-            loss, gradients, updated = gradient(params, buffers, batch)
+        def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
+            loss, gradients, updated = self.gradient(params, buffers, batch)
             update(params, gradients, rate)
             return loss, updated
 
-        def update(params: Params, gradients: Params, rate: float) -> None:
+        def optimizer_step(params: Params, gradients: Params, rate: float) -> None:
             for options in group.optimizer.param_groups:
                 options["lr"] = rate
             for name, value in params.items():
                 value.grad = gradients[name]
             group.optimizer.step()
 
+        update: UpdateFn = optimizer_step
         for remedy in self.remedies:
             update = remedy.update(update)
+        step: StepFn = gradient_and_update
         for remedy in self.remedies:
             step = remedy.step(step)
         loss, group.buffers = step(group.params, group.buffers, batch, rate)
         for remedy in self.remedies:
-            name = remedy.module_name()
-            group.states[name] = remedy.after_step(group.states[name], group.params, batch)
+            if overrides(remedy, "after_step"):
+                name, of_one = remedy.module_name(), remedy.after_step
+                after_step = torch.func.vmap(of_one, in_dims=(0, 0, MEMBERS_FIRST)) if self.stacked else of_one
+                group.states[name] = after_step(group.states[name], group.params, batch)
         group.losses.append(loss)
         group.step += 1
 
@@ -282,7 +334,9 @@ class Training:
             if len(bad) and seed not in group.diverged_at:
                 group.diverged_at[seed] = first + int(bad[0])
             if seed not in group.diverged_at:
-                rows.append(HistoryRow(seed, group.step, self.epoch, "running_train_loss", float(losses[:, position].mean())))
+                rows.append(
+                    HistoryRow(seed, group.step, self.epoch, "running_train_loss", float(losses[:, position].mean()))
+                )
                 rows.append(HistoryRow(seed, group.step, self.epoch, "lr", rate))
         return rows
 
@@ -295,7 +349,10 @@ def on_device(data: DataSet, device: torch.device | str) -> Parts:
     """Return the data set as tensors on a device; on the CPU they share memory with its arrays."""
 
     def move(part: Part) -> Examples:
-        inputs, targets = (torch.from_numpy(array) if array.flags.writeable else torch.tensor(array) for array in part)
-        return Examples(inputs.to(device), targets.to(device), data.offset, data.scale)
+        with warnings.catch_warnings():
+            # arrays in an object store are read-only; nothing here writes to them, and sharing saves a copy per worker
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            inputs, targets = (torch.from_numpy(array).to(device) for array in part)
+        return Examples(inputs, targets, data.offset, data.scale)
 
     return Parts(move(data.train), move(data.validation), move(data.test), data.num_classes, data.input_shape)

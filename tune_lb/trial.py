@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from tune_lb.budgets import Budget
@@ -18,7 +19,7 @@ from tune_lb.domain import Choice, Interval
 from tune_lb.gradient import LossFn
 from tune_lb.optimizers import OptimizerSettings
 from tune_lb.plan import Plan, constant_boundaries, walked_boundaries
-from tune_lb.remedy import BatchSize, Evaluation, Position, Remedy, Schedule, nested
+from tune_lb.remedy import BatchSize, Evaluation, Position, Remedy, Schedule, nested, overrides
 from tune_lb.schedules import ScheduleShape
 from tune_lb.setting import Settings, setting
 
@@ -49,6 +50,11 @@ class Trial(Settings):
     split_seed: int = setting(0, "which cut of the data", low=0)
     draws: str = setting("", "salt of the random streams; empty: shared by all arms, so that members pair by seed")
     remedies: tuple[Remedy, ...] = ()
+
+    def __post_init__(self) -> None:
+        # their order means nothing, so it must not make another trial
+        ordered = sorted(self.remedies, key=lambda remedy: remedy.module_name())
+        object.__setattr__(self, "remedies", tuple(ordered))
 
     @property
     def learning_rate(self) -> float:
@@ -120,7 +126,9 @@ class Trial(Settings):
         found += [f"{where}: remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
         points = [r.module_name() for r in self.remedies if r.nesting is Evaluation.POINT]
         if len(points) > 1:
-            found.append(f"{where}: {' and '.join(points)} each choose where the gradient is taken; together they are not defined")
+            found.append(
+                f"{where}: {' and '.join(points)} each choose where the gradient is taken; together they are not defined"
+            )
         return found
 
     def plan(self, num_train: int) -> Plan:
@@ -128,7 +136,7 @@ class Trial(Settings):
         evaluations = self.evaluations_per_update
         batch_size: BatchSize | None = None
         for remedy in self.active:
-            if type(remedy).batch_size is not Remedy.batch_size:
+            if overrides(remedy, "batch_size"):
                 batch_size = remedy.batch_size(batch_size or (lambda examples: self.batch_size), num_train)
         if batch_size is None:
             boundaries = constant_boundaries(self.budget, num_train, self.batch_size, evaluations)
@@ -192,13 +200,17 @@ def _names(prefix: str, part: Settings) -> dict[str, str]:
 
 def identity(value: Any) -> Any:
     """Return the value as JSON that names types by their qualified names: equal exactly when the values mean the same."""
-    if isinstance(value, Settings | Interval | Choice) or dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Settings | Interval | Choice) or (
+        dataclasses.is_dataclass(value) and not isinstance(value, type)
+    ):
         fields = {field.name: identity(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
     if isinstance(value, tuple | list):
         return [identity(entry) for entry in value]
     if isinstance(value, dict):
         return {str(key): identity(entry) for key, entry in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if hasattr(value, "__qualname__"):
@@ -226,7 +238,8 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
     if trial.batch_size > num_train:
         found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
         return found
-    module = trial.model(data.input_shape, data.num_classes)
+    with torch.random.fork_rng(devices=[]):
+        module = trial.model(data.input_shape, data.num_classes)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         found.append(f"{where}: the model has no trainable parameter")
     for remedy in trial.remedies:

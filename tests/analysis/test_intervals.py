@@ -101,7 +101,14 @@ def test_between_split_variance_by_hand() -> None:
     assert between_split_variance(effects[:1], np.array([v])) == 0.0
 
 
-def test_percentile_p_value_counts_both_tails() -> None:
+def test_percentile_p_value_counts_the_draws_against_the_estimate() -> None:
     draws = np.concatenate([np.full(10, -1.0), np.full(990, 1.0)])
     assert percentile_effect(1.0, draws).p == pytest.approx(2 * 11 / 1001)
+    assert percentile_effect(-1.0, draws).p == 1.0
     assert percentile_effect(0.0, np.zeros(100)).p == 1.0
+
+
+def test_percentile_interval_holds_the_estimate() -> None:
+    draws = RNG.normal(1.0, 0.1, 2000)
+    assert percentile_effect(1.0, draws)[1:3] == pytest.approx((0.804, 1.196), abs=0.02)
+    assert percentile_effect(0.5, draws).low == 0.5

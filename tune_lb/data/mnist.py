@@ -31,7 +31,7 @@ class MNIST(DataSource):
         except RuntimeError as error:
             raise RequestError(
                 f"MNIST is not there: no complete set of idx files under {root / 'MNIST' / 'raw'} (TUNE_LB_DATA = {root}). "
-                f"Get it: TUNE_LB_DATA=DIR python -c \"import os, torchvision; "
+                f'Get it: TUNE_LB_DATA=DIR python -c "import os, torchvision; '
                 f"torchvision.datasets.MNIST(os.environ['TUNE_LB_DATA'], download=True)\", then set TUNE_LB_DATA=DIR"
             ) from error
         images, targets = published.data.numpy(), published.targets.numpy().astype(np.int64)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from tune_lb.domain import Choice
 from tune_lb.setting import Settings, setting
 
 
@@ -25,8 +26,9 @@ class MLP(Settings):
     def problems(self, where: str = "") -> list[str]:
         """Also refuse layers without units."""
         found = super().problems(where)
-        if not all(isinstance(width, int) and width > 0 for width in self.hidden):
-            found.append(f"{where or 'MLP'}.hidden = {self.hidden}: every layer needs at least one unit")
+        for hidden in self.hidden.ends() if isinstance(self.hidden, Choice) else (self.hidden,):
+            if isinstance(hidden, tuple | list) and not all(isinstance(width, int) and width > 0 for width in hidden):
+                found.append(f"{where or 'MLP'}.hidden = {hidden}: every layer needs at least one unit")
         return found
 
     def __call__(self, input_shape: Sequence[int], num_classes: int) -> nn.Module:

@@ -40,13 +40,17 @@ class GhostBatchNorm(Remedy):
             return [f"ghost_batch_norm.ghost_batch_size = {size}: the model has no batch normalization to work on"]
         found = []
         groups = {"batch_size": trial.batch_size}
-        m = next((getattr(r, "m", None) for r in trial.remedies if r.module_name() == "sam" and not r.is_neutral()), None)
+        m = next(
+            (getattr(r, "m", None) for r in trial.remedies if r.module_name() == "sam" and not r.is_neutral()), None
+        )
         if m is not None:
             groups["sam.m"] = m
         for name, number in groups.items():
             if number % size:
                 divisors = ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
-                found.append(f"ghost_batch_norm.ghost_batch_size = {size} does not divide {name} = {number}; its divisors: {divisors}")
+                found.append(
+                    f"ghost_batch_norm.ghost_batch_size = {size} does not divide {name} = {number}; its divisors: {divisors}"
+                )
         if size == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
             found.append("ghost_batch_norm.ghost_batch_size = 1: one example has no variance; take 2 or more")
         return found
@@ -82,7 +86,9 @@ def ghost_batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, ghost_ba
         layer.num_batches_tracked.add_(1)
     momentum = layer.momentum
     if momentum is None:
-        raise ValueError("ghost batch norm needs a momentum; BatchNorm(momentum=None), a cumulative average, is not defined for groups")
+        raise ValueError(
+            "ghost batch norm needs a momentum; BatchNorm(momentum=None), a cumulative average, is not defined for groups"
+        )
     with torch.no_grad():
         for running, group in ((layer.running_mean, means), (layer.running_var, variances)):
             running.mul_(1.0 - momentum).add_(group.view(num_groups, channels).mean(0), alpha=momentum)

@@ -59,8 +59,9 @@ class SAM(Remedy):
         def perturbed(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
             loss, gradients, updated = inner(params, buffers, batch)
             length = norm(gradients)
-            # the smallest normal number in place of 0: 0 / tiny is 0, so a zero gradient perturbs nothing
-            scale = batch.values["sam.rho"] / length.clamp_min(torch.finfo(length.dtype).tiny)
+            # below the root of the smallest number the squares vanish and the norm is 0 though the gradient is not: without
+            # this bound a perfectly fitted batch (gradients of 1e-22 in float32) would be thrown rho / tiny away
+            scale = batch.values["sam.rho"] / length.clamp_min(torch.finfo(length.dtype).tiny ** 0.5)
             point = {name: value + scale * gradients[name] for name, value in params.items()}
             _, ascended, _ = inner(point, buffers, batch)
             return loss, ascended, updated

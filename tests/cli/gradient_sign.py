@@ -1,0 +1,22 @@
+"""A remedy of a user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tune_lb.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.remedy import Remedy
+from tune_lb.setting import setting
+
+
+@dataclass(frozen=True)
+class GradientSign(Remedy):
+    share: float = setting(0.0, "weight of the gradient's sign", low=0.0, high=1.0)
+
+    def gradient(self, inner: GradientFn) -> GradientFn:
+        def mixed(params: Params, buffers: Buffers, batch: Batch) -> tuple[object, Params, Buffers]:
+            loss, gradients, updated = inner(params, buffers, batch)
+            share = batch.values["gradient_sign.share"]
+            return loss, {name: (1 - share) * g + share * g.sign() for name, g in gradients.items()}, updated
+
+        return mixed  # type: ignore[return-value]

@@ -1,0 +1,136 @@
+"""Small trainings with known answers, and the comparators of trajectories that tests share."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import tune_lb.remedies
+from tune_lb.budgets import Epochs
+from tune_lb.data.dataset import DataSet, DataSource, Part
+from tune_lb.gradient import Batch
+from tune_lb.losses import cross_entropy
+from tune_lb.models.mlp import MLP
+from tune_lb.optimizers import SGD
+from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
+from tune_lb.remedies.gradient_noise import GradientNoise
+from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.warmup import Warmup
+from tune_lb.remedy import Remedy
+from tune_lb.schedules import Cosine
+from tune_lb.setting import setting
+from tune_lb.training import HistoryRow, Parts, Training, on_device
+from tune_lb.trial import Trial
+
+EXAMPLES: dict[str, list[Remedy]] = {
+    "sam": [SAM(rho=0.1), SAM(rho=0.1, m=4)],
+    "gradient_noise": [GradientNoise(alpha=0.01)],
+    "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
+    "warmup": [Warmup(epochs=1.0)],
+}
+"""Active remedies that fit `trial()`; a new file in tune_lb/remedies needs an entry, and gets every law for it."""
+
+ALL = [examples[-1] for examples in EXAMPLES.values()]
+
+
+@dataclass(frozen=True)
+class Blobs(DataSource):
+    """Points of three classes around three centres: separable, if not quite."""
+
+    num_train: int = setting(24, "examples to train on", low=1)
+    num_features: int = setting(5, "features", low=1)
+
+    def load(self, split_seed: int) -> DataSet:
+        """Return three parts of equal size."""
+        rng = np.random.default_rng([7, split_seed])
+        centres = rng.normal(size=(3, self.num_features))
+
+        def part() -> Part:
+            targets = np.arange(self.num_train, dtype=np.int64) % 3
+            noise = rng.normal(size=(self.num_train, self.num_features))
+            return Part((centres[targets] + noise).astype(np.float32), targets)
+
+        return DataSet("blobs", 3, part(), part(), part(), offset=0.1, scale=1.5)
+
+
+def trial(*remedies: Remedy, **settings: Any) -> Trial:
+    """Return a trial of six updates of eight examples on a small network with batch norm."""
+    chosen = {
+        "arm": "arm",
+        "data": Blobs(),
+        "model": MLP(hidden=(6,)),
+        "optimizer": SGD(momentum=0.9, weight_decay=1e-3),
+        "schedule": Cosine(),
+        "budget": Epochs(2.0),
+        "loss": cross_entropy,
+        "batch_size": 8,
+        "lr": 0.1,
+    }
+    return Trial(**(chosen | settings), remedies=remedies)
+
+
+def training(
+    of: Trial, seeds: Sequence[int] = (0,), execution: str = "alone", dtype: torch.dtype = torch.float64
+) -> Training:
+    return Training(of, seeds, parts_of(of), execution=execution, dtype=dtype)
+
+
+def parts_of(of: Trial) -> Parts:
+    return on_device(of.data.load(of.split_seed), "cpu")
+
+
+def flat(tree: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.detach().double().flatten() for value in tree.values()])
+
+
+def trajectory(
+    of: Trial, seeds: Sequence[int] = (0,), execution: str = "alone", dtype: torch.dtype = torch.float64
+) -> dict[int, Tensor]:
+    """Return by seed what one can see of a member after every single update, (updates, n): weights, buffers, losses."""
+    running = training(of, seeds, execution, dtype)
+    seen: dict[int, list[Tensor]] = {seed: [] for seed in seeds}
+    while not running.done:
+        rows = running.advance(1e-9)
+        for member in running.trained():
+            losses = [row.value for row in rows if row.seed == member.seed]
+            seen[member.seed].append(torch.cat([flat(member.params), flat(member.buffers), torch.tensor(losses)]))
+    return {seed: torch.stack(values) for seed, values in seen.items()}
+
+
+def history(running: Training, epochs: float = 1.0) -> list[HistoryRow]:
+    """Train to the end and return all rows."""
+    rows: list[HistoryRow] = []
+    while not running.done:
+        rows += running.advance(epochs)
+    return rows
+
+
+def same_bits(a: dict[int, Tensor], b: dict[int, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[seed], b[seed]) for seed in a)
+
+
+def same_up_to_rounding(a: dict[int, Tensor], b: dict[int, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.allclose(a[seed], b[seed], rtol=1e-9, atol=1e-12) for seed in a)
+
+
+def remedy_classes() -> list[type[Remedy]]:
+    """Return every remedy defined by a file of tune_lb/remedies."""
+    modules = [importlib.import_module(f"tune_lb.remedies.{found.name}") for found in pkgutil.iter_modules(tune_lb.remedies.__path__)]
+    return [
+        member
+        for module in modules
+        for member in vars(module).values()
+        if isinstance(member, type) and issubclass(member, Remedy) and member.__module__ == module.__name__
+    ]
+
+
+def batch(inputs: Tensor, targets: Tensor, values: dict[str, float], draws: dict[str, Tensor] | None = None, step: int = 0) -> Batch:
+    numbers = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+    return Batch(inputs, targets, torch.tensor(step), draws or {}, numbers)

@@ -1,0 +1,41 @@
+"""tune-lb, python -m tune_lb: one program."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from tune_lb.cli.arguments import parse
+from tune_lb.errors import RequestError
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = parse(argv)
+    # commands are imported when they run: some need torch, and --help does not
+    from tune_lb.cli.output import Output
+
+    out = Output(given.json)
+    try:
+        code: int = importlib.import_module(f"tune_lb.cli.{given.command}").run(given, out)
+        sys.stdout.flush()
+        return code
+    except RequestError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output is gone (`| head`): the interpreter must not fail again when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

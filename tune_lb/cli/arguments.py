@@ -1,0 +1,106 @@
+"""The command line: stable; nothing here imports torch or Ray, so that --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from tune_lb import __version__
+
+SAMPLERS = ("sobol", "random", "grid", "tpe")
+EXIT_CODES = """exit codes: 0 done, 1 failed, 2 the request was wrong (nothing was started), 3 finished but some trials failed,
+130 interrupted and resumable (the same command goes on)"""
+START = "start: tune-lb search quickstart     (python -m tune_lb is the same program)"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; on a wrong command line, print how it is meant and exit with code 2.
+
+    argparse takes the words of a list from one place only; those that stand after an option are put back here.
+    """
+    top = parser()
+    given, left = top.parse_known_args(argv)
+    if "overrides" in given:
+        given.overrides += [word for word in left if "=" in word and word[0] != "-"]
+        left = [word for word in left if "=" not in word or word[0] == "-"]
+    if given.command == "best" and given.arm is None and left and left[0][0] != "-":
+        given.arm = left.pop(0)
+    if left:
+        top.error(f"{given.command}: not understood: {' '.join(left)} (see {top.prog} {given.command} --help)")
+    return given
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="tune-lb",
+        description="A fair hyperparameter search for large-batch training.",
+        epilog=f"{START}\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"tune_lb {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _search(_command(commands, "search", "run the search of a space, or go on with it, and show the answer"))
+    _command(commands, "spaces", "list the search spaces")
+    _space(_command(commands, "show", "show a space: its arms, what is searched in each, what it trains"))
+    _run(_command(commands, "status", "show how far a run is"))
+    _run(_command(commands, "report", "write tables, figures and the report of a run, and show the answer"))
+    best = _command(commands, "best", "print the best configuration of each arm as plain PyTorch code")
+    _run(best)
+    best.add_argument("arm", nargs="?", metavar="ARM", help="only this arm: the output is then a Python file")
+    _train(_command(commands, "train", "train one member of an arm in this process, without Ray or files"))
+    doctor = _command(commands, "doctor", "check this machine: versions, devices, Ray, storage, data")
+    _storage(doctor)
+    return top
+
+
+def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXIT_CODES)
+    command.add_argument("--json", action="store_true", help="print one JSON object to stdout, all else to stderr")
+    return command
+
+
+def _space(command: argparse.ArgumentParser) -> None:
+    command.add_argument("space", metavar="SPACE", help="a name (see `spaces`) or a path to a .py file")
+    _overrides(command)
+
+
+def _overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="change a field of the space (num_samples=6), of every arm (epochs=5) or of one (sam.batch_size=200)",
+    )
+
+
+def _storage(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--storage", metavar="URI", default="runs", help="folder or URI that holds runs (default: %(default)s)")
+
+
+def _run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="name of a run in the storage")
+    _storage(command)
+
+
+def _search(command: argparse.ArgumentParser) -> None:
+    _space(command)
+    add = command.add_argument
+    add("--name", metavar="NAME", help="name of the run (default: that of the space)")
+    add("--num-samples", type=int, metavar="N", help="configurations searched in each arm and split")
+    add("--seeds", type=int, metavar="N", help="members of each searched configuration")
+    add("--sampler", metavar="S", help=f"how configurations are proposed: {', '.join(SAMPLERS)}")
+    _storage(command)
+    add("--address", metavar="A", help="address of a Ray cluster, auto for the one that this machine is part of")
+    add("--dry-run", action="store_true", help="show the plan, its cost and the first configurations, and stop")
+    add("--fresh", action="store_true", help="delete what the run holds and begin anew")
+    add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU for each training process")
+    add("--cpus-per-trial", type=float, metavar="C", help="CPUs for each training process")
+    add("--max-concurrent", type=int, metavar="N", help="training processes at a time")
+
+
+def _train(command: argparse.ArgumentParser) -> None:
+    command.add_argument("space", metavar="SPACE", help="a name (see `spaces`) or a path to a .py file")
+    command.add_argument("arm", metavar="ARM", help="an arm of the space (see `show`)")
+    _overrides(command)
+    command.add_argument("--seed", type=int, default=0, help="seed of initial weights and data order (default: %(default)s)")

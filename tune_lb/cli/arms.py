@@ -1,0 +1,140 @@
+"""The table of arms at the end of a search, laid out for the width there is: nothing is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from tune_lb.cli.output import Output, number
+
+Row = Mapping[str, Any]
+
+EFFECTS = {
+    "arm": "arm",
+    "n": "n",
+    "test error %": "test error %",
+    "difference, points": "difference",
+    "large-batch drop, points": "drop",
+    "gap closed": "gap closed",
+}
+"""Titles that analysis gives -> headers, for what the search is about."""
+
+MEASURED = {
+    "over seeds only": "over seeds only",
+    "gap, points": "gap",
+    "train loss": "train loss",
+    "lambda_max": "lambda_max",
+    "Keskar 1e-3": "Keskar",
+    "updates": "updates",
+    "gradient evaluations": "gradients",
+    "seconds": "seconds",
+}
+"""The same for what was measured besides."""
+
+SHORT = {"over seeds only": "seeds\nonly", "lambda_max": "lambda\nmax", "gradients": "grads", "seconds": "s"}
+SHORT |= {"test error %": "test\nerror %", "train loss": "train\nloss"}
+
+LEGEND = """\
+difference  test error minus the reference's, points [95 % over configurations, seeds and splits]
+seeds only  the same interval for these configurations alone: smaller than what a new search would show
+drop        test error minus the baseline's, points; gap closed: share of the reference's drop that is gone
+gap         test error minus train error, points
+Keskar      Metric 2.1, eps 1e-3, %
+gradients   mini-batch gradients of one training; n, updates, seconds: of confirmed members
+grey        not told from the noise floor"""
+STYLES = {"noise floor": "yellow", "claim": "bold green", "": "dim"}
+LABELLED = ("baseline", "reference", "noise floor")
+LONGEST_REASON = 16
+
+
+class Layout(NamedTuple):
+    """How the cells of a row are spread."""
+
+    tables: int
+    stacked: bool
+    """Intervals and spreads on a second line."""
+    gap: int
+    """Spaces between columns, and one more."""
+
+
+LAYOUTS = (Layout(1, False, 1), Layout(2, False, 1), Layout(2, False, 0), Layout(2, True, 1), Layout(2, True, 0))
+
+
+def show_arms(out: Output, rows: Sequence[Row]) -> None:
+    """Print one line per arm, in the widest layout that fits; reasons too long for a cell stand below, numbered."""
+    if not rows:
+        return
+    for layout in LAYOUTS:
+        notes: list[str] = []
+        tables = _tables(rows, layout, notes)
+        if all(_width(out, table) <= out.console.width for table in tables):
+            break
+    for table in tables:
+        out.show(table)
+        out.line()
+    for index, note in enumerate(notes, 1):
+        out.paragraph(f"({index}) {note}")
+    out.show(Text(LEGEND, style="dim"))
+    out.line()
+
+
+def show_best(out: Output, best: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the searched values that each arm's search selected; splits that selected the same share a line."""
+    if not best:
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("arm", no_wrap=True)
+    table.add_column("split")
+    table.add_column("best configuration")
+    for arm, found in best.items():
+        splits: dict[str, list[str]] = {}
+        for split in sorted(found["by_split"], key=int):
+            values = {name: value for name, value in found["by_split"][split].items() if value is not None}
+            text = ", ".join(f"{name} = {number(value)}" for name, value in values.items())
+            splits.setdefault(text or "nothing was searched", []).append(split)
+        for index, (text, names) in enumerate(splits.items()):
+            table.add_row("" if index else arm, ", ".join(names), text)
+    out.show(table)
+    out.line()
+
+
+def _tables(rows: Sequence[Row], layout: Layout, notes: list[str]) -> list[Table]:
+    groups = [EFFECTS | MEASURED] if layout.tables == 1 else [EFFECTS, {"arm": "arm"} | MEASURED]
+    return [_table(rows, headers, layout, notes) for headers in groups]
+
+
+def _width(out: Output, table: Table) -> int:
+    return Measurement.get(out.console, out.console.options.update(width=10_000), table).maximum
+
+
+def _table(rows: Sequence[Row], headers: Mapping[str, str], layout: Layout, notes: list[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, layout.gap, 0, 0), pad_edge=False, show_edge=False)
+    titles = [title for title in headers if title in rows[0]["cells"]]
+    for title in titles:
+        header = SHORT.get(headers[title], headers[title]) if layout.stacked else headers[title]
+        table.add_column(header, justify="left" if title == "arm" else "right", no_wrap=True)
+    for row in rows:
+        cells = [Text(_cell(row, title, layout, notes)) for title in titles]
+        table.add_row(*cells, style=STYLES.get(row["mark"]))
+    return table
+
+
+def _cell(row: Row, title: str, layout: Layout, notes: list[str]) -> str:
+    text = str(row["cells"][title])
+    if title == "arm":
+        label = row["mark"] if row["mark"] in LABELLED else ""
+        return f"{text}\n  {label}" if label and layout.stacked else f"{text} ({label})" if label else text
+    if title == "gap closed" and row["gap_closed"] is None and len(text) > LONGEST_REASON:
+        if text not in notes:
+            notes.append(text)
+        return f"({notes.index(text) + 1})"
+    if layout.stacked:
+        for mark in (" [", " +- ", " (", " by "):
+            text = text.replace(mark, f"\n{mark[1:]}")
+        text = text.replace(", ", ",\n") if title == "over seeds only" else text
+    return text

@@ -1,0 +1,81 @@
+"""What was asked: overrides read from the command line, the space they make, and the command that asks it again."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tune_lb.cli.output import command
+from tune_lb.errors import RequestError
+from tune_lb.loading import Loaded, load_space
+
+if TYPE_CHECKING:
+    from tune_lb.space import Space
+
+FIELD_OPTIONS = ("num_samples", "seeds", "sampler")
+"""Options that are fields of the space under another name."""
+
+OPTIONS = ("name", *FIELD_OPTIONS, "storage", "address", "gpus_per_trial", "cpus_per_trial", "max_concurrent")
+RUN_NAME = re.compile(r"\w[\w.-]*")
+
+
+def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Return (key, value) of each KEY=VALUE, and what is wrong with the others.
+
+    A value is a Python literal (5, 1e-3, True, None, [0, 1]) or, where it is none, the string as typed.
+    """
+    changes, problems = [], []
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+            problems.append(f"{word}: not of the form KEY=VALUE")
+            continue
+        if key in [known for known, _ in changes]:
+            problems.append(f"{word}: {key} is given twice")
+        changes.append((key, _value(text)))
+    return changes, problems
+
+
+def asked_space(argument: str, words: Sequence[str], options: Mapping[str, Any] | None = None) -> tuple[Loaded, Space]:
+    """Return the space with all changes made and checked. Raises RequestError with every mistake."""
+    loaded = load_space(argument)
+    changes, problems = read_overrides(words)
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    for key in given.keys() & {key for key, _ in changes}:
+        problems.append(f"{key} is given twice: as {key}=... and as --{key.replace('_', '-')}")
+    space = loaded.space.overridden([*changes, *given.items()])
+    problems += space.problems()
+    if problems:
+        raise RequestError(problems)
+    return loaded, space
+
+
+def asked_of(given: argparse.Namespace, loaded: Loaded) -> dict[str, Any]:
+    """Return what a search was asked, as space.json keeps it: as typed, and where the space lies."""
+    options = {key: getattr(given, key) for key in OPTIONS if getattr(given, key) is not None}
+    return {"space": given.space, "path": str(loaded.path), "overrides": list(given.overrides), "options": options}
+
+
+def search_command(asked: Mapping[str, Any]) -> str:
+    """Return the search command that goes on with a run, from what space.json keeps."""
+    words = [str(asked.get("space", "SPACE")), *map(str, asked.get("overrides", []))]
+    for key, value in asked.get("options", {}).items():
+        if value is not None and not (key == "storage" and value == "runs"):
+            words += [f"--{key.replace('_', '-')}", str(value)]
+    return command("search", *words)
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that is no plain folder name."""
+    if not RUN_NAME.fullmatch(name):
+        raise RequestError(f"run {name!r}: a name is letters, digits, _, - and dots, and does not begin with a dot or -")
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

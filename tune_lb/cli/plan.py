@@ -1,0 +1,105 @@
+"""The plan of a search: what will be trained, what it costs, and the first configurations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+
+from tune_lb.cli.output import Output, duration, number, size
+from tune_lb.sampling import samplers
+from tune_lb.space import ArmDesign, Space
+
+if TYPE_CHECKING:
+    from tune_lb.tuning import Estimate
+
+NUM_SHOWN = 3
+
+
+def show_plan(out: Output, space: Space, estimate: Estimate) -> None:
+    """Print three lines: arms, members, time."""
+    designs = space.designs()
+    marked = [f"{d.name} ({d.role})" if d.role in ("baseline", "reference") else d.name for d in designs]
+    members = sum(arm.members for arm in estimate.arms)
+    splits = len(space.split_seeds)
+    stages = f"{space.seeds} + {space.rescreen_seeds} + {space.confirm_seeds} seeds to search, rescreen and confirm"
+    there = f"; {estimate.already_done:,} are trained already" if estimate.already_done else ""
+    at_a_time = "one process" if estimate.concurrency == 1 else f"{estimate.concurrency} processes at a time"
+    time = f"about {duration(estimate.wall_s)} with {at_a_time} ({duration(estimate.core_s)} of work)"
+    out.paragraph(f"arms     {len(designs)}: {', '.join(marked)}")
+    out.paragraph(f"members  about {members:,} in {splits} split{'s' * (splits > 1)}: {stages}{there}")
+    out.paragraph(f"time     {time}; {size(estimate.disk_bytes)} on disk")
+    out.line()
+
+
+def show_costs(out: Output, space: Space, estimate: Estimate) -> None:
+    """Print what each arm trains and costs, then the first configurations of each."""
+    table = _table("arm", "role", "batch", "configurations", "members", "updates", "ms/update", "work")
+    designs = {design.name: design for design in space.designs()}
+    for cost in estimate.arms:
+        design = designs[cost.arm]
+        table.add_row(
+            design.name,
+            design.role,
+            number(design.template.batch_size),
+            _configurations(design),
+            f"{cost.members:,}",
+            f"{cost.updates_per_member:,.0f}",
+            f"{1e3 * cost.seconds_per_update:.2f}",
+            duration(cost.core_s),
+        )
+    out.show(table)
+    out.line()
+    out.line(f"first configurations (split {space.split_seeds[0]}):")
+    first = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    first.add_column("arm", no_wrap=True)
+    first.add_column("configuration")
+    for arm, lines in first_configurations(space).items():
+        for index, line in enumerate(lines):
+            first.add_row("" if index else arm, line)
+    out.show(first)
+    out.line()
+
+
+def first_configurations(space: Space) -> dict[str, list[str]]:
+    """Return the first configurations that each arm tries, as text."""
+    designs = space.designs()
+    proposers = samplers(space, designs, space.split_seeds[0])
+    found: dict[str, list[str]] = {}
+    for design in designs:
+        if design.derived_from is not None:
+            what = "learning rate" if design.role == "copied" else "learning rate per example"
+            found[design.name] = [f"the {what} that {design.derived_from} selects"]
+        elif not design.dimensions:
+            found[design.name] = ["nothing is searched"]
+        else:
+            shown = range(min(NUM_SHOWN, design.num_samples))
+            found[design.name] = [_configuration(design, index, proposers[design.name].propose) for index in shown]
+    return found
+
+
+def costs(space: Space, estimate: Estimate) -> dict[str, Any]:
+    """Return the plan as plain values, times in seconds."""
+    first = first_configurations(space)
+    keys = ("arm", "members", "updates_per_member", "seconds_per_update", "core_s")
+    arms = [{key: getattr(arm, key) for key in keys} | {"first_configurations": first[arm.arm]} for arm in estimate.arms]
+    totals = ("core_s", "wall_s", "concurrency", "disk_bytes", "already_done")
+    return {"arms": arms} | {key: getattr(estimate, key) for key in totals}
+
+
+def _configuration(design: ArmDesign, index: int, propose: Any) -> str:
+    if index < len(design.combines):
+        return f"the best of {design.combines[index]}"
+    return ", ".join(f"{name} = {number(value)}" for name, value in propose(index, []).items())
+
+
+def _configurations(design: ArmDesign) -> str:
+    return "-" if design.derived_from is not None else number(design.num_samples)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for header in headers:
+        table.add_column(header, justify="left" if header in ("arm", "role") else "right", no_wrap=True)
+    return table

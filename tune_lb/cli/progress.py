@@ -1,0 +1,72 @@
+"""The progress of a search: a live table where somebody watches, else few plain lines."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tune_lb.cli.output import Output, duration
+
+if TYPE_CHECKING:
+    from tune_lb.tuning import Snapshot
+
+LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Shows each snapshot that it is called with; to be entered before the search and left after it."""
+
+    def __init__(self, out: Output, line_every_s: float = LINE_EVERY_S) -> None:
+        self.out, self.line_every_s = out, line_every_s
+        self.live = Live(console=out.console, auto_refresh=False, transient=True) if out.is_terminal else None
+        self.stages: dict[str, str] = {}
+        self.last_line_s = 0.0
+
+    def __enter__(self) -> Progress:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Show how far the search is."""
+        if self.live is not None:
+            self.live.update(Group(_table(snapshot), Text(_counts(snapshot))), refresh=True)
+            return
+        finished = self._finished(snapshot)
+        if finished or snapshot.elapsed_s - self.last_line_s >= self.line_every_s:
+            self.last_line_s = snapshot.elapsed_s
+            self.out.line("; ".join([_counts(snapshot), *finished]))
+
+    def _finished(self, snapshot: Snapshot) -> list[str]:
+        """Return the stages that ended since the last snapshot; those found done at the start did not end now."""
+        before, self.stages = self.stages, {arm.name: arm.stage for arm in snapshot.arms}
+        return [f"{arm}: {stage} done" for arm, stage in before.items() if self.stages.get(arm, stage) != stage]
+
+
+def _counts(snapshot: Snapshot) -> str:
+    left = "" if snapshot.left_s is None else f", about {duration(snapshot.left_s)} left"
+    failed = f", {snapshot.failed:,} failed" if snapshot.failed else ""
+    done = f"{snapshot.members_done:,} of {snapshot.members_total:,} members"
+    return f"{duration(snapshot.elapsed_s):>12}  {done}, {snapshot.running} running{failed}{left}"
+
+
+def _table(snapshot: Snapshot) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for header in ("arm", "stage", "", "members", "best validation error"):
+        table.add_column(header, justify="right" if header in ("members", "best validation error") else "left", no_wrap=True)
+    for arm in snapshot.arms:
+        best = "" if arm.best_validation_error is None else f"{100 * arm.best_validation_error:.2f} %"
+        bar = ProgressBar(total=max(arm.total, 1), completed=arm.done, width=20)
+        table.add_row(arm.name, arm.stage, bar, f"{arm.done:,} of {arm.total:,}", best, style="dim" if arm.stage == "done" else None)
+    return table

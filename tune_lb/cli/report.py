@@ -1,0 +1,21 @@
+"""report: tables, figures and the report of a run."""
+
+from __future__ import annotations
+
+import argparse
+
+from tune_lb.cli.answer import analyse, show_answer
+from tune_lb.cli.asked import check_run_name
+from tune_lb.cli.output import Output
+from tune_lb.cli.search import recommended
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    """Run the analysis and show what it found and wrote."""
+    check_run_name(given.name)
+    answer = analyse(given.name, given.storage)
+    show_answer(out, answer)
+    for path in answer["paths"].values():
+        out.line(path)
+    out.close({"run": given.name} | answer, recommended(answer, given.name, given.storage))
+    return 0

@@ -1,0 +1,74 @@
+"""search: run a search, or go on with it, and show the answer."""
+
+from __future__ import annotations
+
+import argparse
+
+from tune_lb.cli.answer import Answer, analyse, show_answer
+from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, check_run_name, search_command
+from tune_lb.cli.output import Output, command, on_run
+from tune_lb.cli.plan import costs, show_costs, show_plan
+from tune_lb.cli.progress import Progress
+from tune_lb.storage import Store
+
+DONE, PARTIAL, INTERRUPTED = 0, 3, 130
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    """Check everything, show the plan, train what is missing, and show the answer."""
+    loaded, space = asked_space(given.space, given.overrides, {key: getattr(given, key) for key in FIELD_OPTIONS})
+    name = given.name or loaded.name
+    check_run_name(name)
+    asked = asked_of(given, loaded)
+    again = search_command(asked)
+    from tune_lb import tuning
+
+    request = tuning.Request(
+        space=space,
+        name=name,
+        run=Store(given.storage).child(name),
+        asked=asked,
+        modules=loaded.modules,
+        address=given.address,
+        cpus_per_trial=given.cpus_per_trial,
+        gpus_per_trial=given.gpus_per_trial,
+        max_concurrent=given.max_concurrent,
+        fresh=given.fresh,
+    )
+    prepared = tuning.prepare(request)
+    out.paragraph(space.question, style="bold")
+    show_plan(out, space, prepared.estimate)
+    if given.dry_run:
+        show_costs(out, space, prepared.estimate)
+        out.line("dry run: nothing was trained and nothing was written")
+        out.close({"run": name, "plan": costs(space, prepared.estimate)}, again)
+        return DONE
+    with Progress(out) as progress:
+        ending = tuning.search(prepared, progress)
+    where = request.run.location
+    result: Answer = {"run": name, "location": where, "status": ending.status, "members": ending.members}
+    result |= {"failed": ending.failed, "failures": list(ending.problems)}
+    if ending.status == "interrupted":
+        out.line(f"interrupted: {ending.members:,} members are stored in {where}; the same command goes on from there")
+        out.close(result, again)
+        return INTERRUPTED
+    answer = analyse(name, given.storage)
+    show_answer(out, answer)
+    for problem in ending.problems:
+        out.line(f"failed: {problem}", style="red")
+    out.line(f"results: {where}/results (pandas.read_parquet); report: {where}/report/report.md")
+    if ending.status == "partial":
+        out.line(f"{ending.failed:,} member(s) failed; the same command trains them again")
+        out.close(result | answer, again)
+        return PARTIAL
+    out.close(result | answer, recommended(answer, name, given.storage))
+    return DONE
+
+
+def recommended(answer: Answer, name: str, storage: str) -> str:
+    """Return the command that prints the recipe of the arm to use: of the claimed improvements the largest."""
+    claimed = [row for row in answer["rows"] if row["claim"] and row["difference"] < 0 and row["arm"] in answer["best"]]
+    if claimed:
+        arm = min(claimed, key=lambda row: float(row["difference"]))["arm"]
+        return f"{on_run('best', name, storage, arm)} > recipe.py"
+    return on_run("best", name, storage) if answer["best"] else command("spaces")

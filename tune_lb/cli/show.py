@@ -1,0 +1,72 @@
+"""show: what a space asks, trains and searches."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from tune_lb.cli.asked import asked_space
+from tune_lb.cli.output import Output, command, listed, number
+from tune_lb.space import ArmDesign, Space
+from tune_lb.trial import describe
+
+NOTES = {
+    "copied": "takes the learning rate that {} selects",
+    "scaled": "takes the learning rate per example that {} selects",
+    "placebo": "the reference with other random draws: the noise floor",
+    "compute_matched": "the reference, as many gradients as the arms that cost more per update",
+}
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    """Print the space as it would be run."""
+    loaded, space = asked_space(given.space, given.overrides)
+    designs = space.designs()
+    out.paragraph(space.question, style="bold")
+    facts = _facts(space, designs[0])
+    for name, text in facts.items():
+        out.paragraph(f"{name:<10} {text}")
+    out.line()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for header in ("arm", "role", "batch", "tries"):
+        table.add_column(header, no_wrap=True, justify="right" if header in ("batch", "tries") else "left")
+    table.add_column("searched")
+    for design in designs:
+        tries = "-" if design.derived_from is not None else number(design.num_samples)
+        table.add_row(design.name, design.role, number(design.template.batch_size), tries, "\n".join(_searched(design)))
+    out.show(table)
+    out.line()
+    result = {"space": given.space, "path": str(loaded.path), "hash": space.hash(), "question": space.question, **facts}
+    out.close(result | {"arms": [_plain(design) for design in designs]}, command("search", given.space, *given.overrides, "--dry-run"))
+    return 0
+
+
+def _facts(space: Space, design: ArmDesign) -> dict[str, str]:
+    template = design.template
+    stages = f"{space.seeds} seeds to search, {space.rescreen_seeds} to rescreen, {space.confirm_seeds} to confirm"
+    return {
+        "data": describe(template.data),
+        "model": describe(template.model),
+        "training": ", ".join(map(describe, (template.loss, template.optimizer, template.schedule, template.budget))),
+        "procedure": f"{space.sampler}, {stages}, in splits {listed([str(seed) for seed in space.split_seeds])}",
+        "metrics": f"{listed([metric.name for metric in space.metrics])}, on members of stage {space.metrics_on}",
+    }
+
+
+def _searched(design: ArmDesign) -> list[str]:
+    note = NOTES.get(design.role)
+    lines = [note.format(design.derived_from)] if note else []
+    if design.derived_from is None:
+        lines += [f"{name}: {domain}" for name, domain in design.dimensions.items()] or ["nothing"]
+    if design.combines:
+        lines.append(f"begins with the best of {', '.join(design.combines)}")
+    return lines + ([f"compared at equal cost with {design.matched_by}"] if design.matched_by else [])
+
+
+def _plain(design: ArmDesign) -> dict[str, Any]:
+    dimensions = {name: domain.as_json() for name, domain in design.dimensions.items()}
+    row = {"name": design.name, "role": design.role, "batch_size": number(design.template.batch_size)}
+    return row | {"num_samples": design.num_samples, "dimensions": dimensions, "derived_from": design.derived_from}

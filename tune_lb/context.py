@@ -1,0 +1,119 @@
+"""What every worker of a run knows: the data, where results go, and how rows are completed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tune_lb import __version__
+from tune_lb.data.dataset import DataSet
+from tune_lb.metric import Metric
+from tune_lb.results import Column, members_schema, metric_columns
+from tune_lb.setting import column_type, described
+from tune_lb.space import ArmDesign, Space
+from tune_lb.storage import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every worker of a run knows; it travels once and is shared."""
+
+    run: str
+    store: Store
+    space_hash: str
+    data: Mapping[int, DataSet]
+    metrics: tuple[Metric, ...]
+    metrics_on: str
+    execution: Mapping[str, str]
+    """How the members of each arm are trained: alone or together."""
+    remedy_columns: tuple[Column, ...]
+    provenance: Mapping[str, str | None]
+    watched_seeds: int = 3
+    """Confirmed members of each job that are looked at while they train (history of clean losses, lambda_max at crossings)."""
+    checkpoint_every_s: float = 30.0
+
+    def metrics_of(self, stage: str) -> tuple[Metric, ...]:
+        """Return what is measured on members of the stage."""
+        return self.metrics if stage == "confirm" or self.metrics_on == "all" else ()
+
+    def schema(self, rows: Sequence[Mapping[str, Any]] = ()) -> pa.Schema:
+        """Return the schema of the run's members, its metric columns typed by the rows."""
+        descriptions = {name: text for metric in self.metrics for name, text in metric.columns().items()}
+        extra = [*self.remedy_columns, *metric_columns(descriptions, rows)]
+        if "lambda_max" in descriptions:
+            extra.append(
+                Column(
+                    "lr_times_lambda_max",
+                    "float",
+                    "peak learning rate times lambda_max; 2 is gradient descent's edge of stability",
+                )
+            )
+        return members_schema(extra)
+
+
+def remedy_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
+    """Return one column per field of every remedy in the space."""
+    found: dict[str, Column] = {}
+    for design in designs:
+        for remedy in design.template.remedies:
+            for name, _, types, metadata in described(remedy):
+                column = f"{remedy.module_name()}.{name}"
+                found[column] = Column(
+                    column, column_type(types), metadata.get("description") or f"{name} of {type(remedy).__name__}"
+                )
+    return tuple(found.values())
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Return the commit of the checkout that the code runs from, with "+" if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for arguments in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changes else "")
+
+
+def provenance() -> dict[str, str | None]:
+    """Return which code made a row."""
+    return {"git_commit": git_commit(), "tune_lb_version": __version__}
+
+
+def make_context(
+    name: str,
+    store: Store,
+    space: Space,
+    designs: Sequence[ArmDesign],
+    data: Mapping[int, DataSet],
+    execution: Mapping[str, str],
+) -> Context:
+    """Return the context of a run of the space."""
+    return Context(
+        run=name,
+        store=store,
+        space_hash=space.hash(),
+        data=dict(data),
+        metrics=tuple(space.metrics),
+        metrics_on=space.metrics_on,
+        execution=dict(execution),
+        remedy_columns=remedy_columns(designs),
+        provenance=provenance(),
+    )
+
+
+def with_data(context: Context, data: Mapping[int, DataSet]) -> Context:
+    """Return the context with other data: workers get it once through the object store."""
+    return dataclasses.replace(context, data=dict(data))

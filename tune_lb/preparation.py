@@ -1,0 +1,231 @@
+"""Preparation: everything about a search that can be checked, decided and costed before a worker starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tune_lb.context import Context, make_context
+from tune_lb.data.dataset import DataSet
+from tune_lb.errors import RequestError
+from tune_lb.estimate import Estimate, choose_execution, estimate, typical_trials
+from tune_lb.results import SCHEMA_VERSION, Merger, encode_predictions, read_space, write_space, write_targets
+from tune_lb.search import Split
+from tune_lb.space import ArmDesign, Space
+from tune_lb.storage import Store
+from tune_lb.training import on_device
+from tune_lb.trial import check_against_data
+
+RAY_START_S = 8.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A search as it was asked for."""
+
+    space: Space
+    name: str
+    run: Store
+    """The run's folder."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    """Modules of the user that must travel to the workers by value."""
+    address: str | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
+    max_concurrent: int | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search that can start."""
+
+    request: Request
+    designs: list[ArmDesign]
+    context: Context
+    splits: dict[int, Split]
+    estimate: Estimate
+    scored: dict[tuple[str, int], float]
+    """Validation errors of the members that are there already."""
+
+
+def prepare(request: Request, *, write: bool = True) -> Prepared:
+    """Check the request whole and decide what is left open. Raises RequestError with every problem found."""
+    space = request.space
+    designs = space.designs()
+    data, problems = _load(space)
+    for split_seed, loaded in data.items():
+        problems += _check(designs, loaded) if split_seed == min(data) else []
+    problems += _check_resources(request)
+    if problems:
+        raise RequestError(dict.fromkeys(problems))
+    request.run.check_writable()
+    known = _known(request)
+    if known is not None and request.fresh:
+        for folder in ("trials", "results", "history", "predictions", "weights", "ledger", "checkpoints", "report"):
+            request.run.child(folder).delete_all()
+        request.run.delete("space.json")
+        known = None
+    if known is not None:
+        _refuse_changed(request, known)
+    splits = {seed: Split(loaded.fingerprint(), len(loaded.validation.targets)) for seed, loaded in data.items()}
+    parts = on_device(next(iter(data.values())), "cuda" if torch.cuda.is_available() else "cpu")
+    trials = typical_trials(space, designs)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
+    try:
+        execution, seconds = choose_execution(trials, parts)
+        if known is not None:
+            execution = dict(known["execution"])
+        context = make_context(request.name, request.run, space, designs, data, execution)
+        scored = _scored(request, context)
+        concurrency = request.max_concurrent or max(1, int((os.cpu_count() or 1) / (request.cpus_per_trial or 1)))
+        cost = estimate(
+            space, designs, parts, seconds, concurrency=concurrency, start_s=RAY_START_S, already_done=len(scored)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    prepared = Prepared(request, designs, context, splits, cost, scored)
+    if write:
+        write_space(request.run, description(prepared))
+        write_targets(
+            request.run,
+            {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in data.items()},
+        )
+    return prepared
+
+
+def description(prepared: Prepared, selected: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
+    """Return space.json: what was asked, and what it was resolved to."""
+    request, space, context = prepared.request, prepared.request.space, prepared.context
+    first = next(iter(context.data.values()))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": request.name,
+        "question": space.question,
+        "hash": context.space_hash,
+        "asked": dict(request.asked),
+        "resolved": space.description(),
+        "written_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "baseline": space.baseline,
+        "reference": space.reference,
+        "placebo": next((d.name for d in prepared.designs if d.role == "placebo"), None),
+        "arms": [_arm(design, space, len(first.train.targets)) for design in prepared.designs],
+        "split_seeds": list(space.split_seeds),
+        "seeds": space.seeds,
+        "rescreen_seeds": space.rescreen_seeds,
+        "confirm_seeds": space.confirm_seeds,
+        "sampler": space.sampler,
+        "scheduler": None,
+        "metrics": [metric.name for metric in space.metrics],
+        "data": {
+            "name": first.name,
+            "num_train": len(first.train.targets),
+            "num_validation": len(first.validation.targets),
+            "num_test": len(first.test.targets),
+            "num_classes": first.num_classes,
+            "own_test_split": space.data.has_own_test_split(),
+            "fingerprints": {str(seed): split.fingerprint for seed, split in prepared.splits.items()},
+        },
+        "execution": dict(context.execution),
+        "selected": dict(selected or {}),
+    }
+
+
+def _arm(design: ArmDesign, space: Space, num_train: int) -> dict[str, Any]:
+    return {
+        "name": design.name,
+        "role": design.role,
+        "batch_size": design.template.batch_size,
+        "remedies": [remedy.module_name() for remedy in design.template.remedies],
+        "dimensions": {name: domain.as_json() for name, domain in design.dimensions.items()},
+        "num_samples": design.num_samples,
+        "cost": design.template.evaluations_per_update,
+        "shares_points": design.shares_points,
+        "matched_by": design.matched_by,
+        "combines": list(design.combines),
+    }
+
+
+def _load(space: Space) -> tuple[dict[int, DataSet], list[str]]:
+    data: dict[int, DataSet] = {}
+    problems: list[str] = []
+    for split_seed in space.split_seeds:
+        try:
+            data[split_seed] = space.data.load(split_seed)
+        except RequestError as error:
+            problems += error.problems
+            break
+    return data, problems
+
+
+def _check(designs: Iterable[ArmDesign], data: DataSet) -> list[str]:
+    """Check every arm at each end of each of its domains, the others at their first value."""
+    problems: list[str] = []
+    for design in designs:
+        first = {name: domain.ends()[0] for name, domain in design.dimensions.items()}
+        tried = [first] + [
+            first | {name: end} for name, domain in design.dimensions.items() for end in domain.ends()[1:]
+        ]
+        for values in tried:
+            problems += check_against_data(design.template.resolved(values), data)
+    return problems
+
+
+def _check_resources(request: Request) -> list[str]:
+    problems = []
+    for name in ("cpus_per_trial", "gpus_per_trial"):
+        value = getattr(request, name)
+        if (value is not None and value < 0) or (name == "cpus_per_trial" and value == 0):
+            problems.append(f"--{name.replace('_', '-')} {value:g}: must be above 0")
+    if request.max_concurrent is not None and request.max_concurrent < 1:
+        problems.append(f"--max-concurrent {request.max_concurrent}: must be at least 1")
+    gpus = request.gpus_per_trial or 0
+    if request.address is None and gpus > torch.cuda.device_count():
+        problems.append(f"--gpus-per-trial {gpus:g}: this machine has {torch.cuda.device_count()} usable by torch")
+    return problems
+
+
+def _known(request: Request) -> dict[str, Any] | None:
+    return read_space(request.run) if request.run.exists("space.json") else None
+
+
+def _refuse_changed(request: Request, known: Mapping[str, Any]) -> None:
+    old, new = dict(known["resolved"]), request.space.description()
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if changed:
+        lines = [f"  {key}: was {old.get(key, 'absent')}, now {new.get(key, 'absent')}" for key in changed[:12]]
+        more = [f"  and {len(changed) - 12} more"] if len(changed) > 12 else []
+        head = f"run {request.name!r} exists with another space; its results cannot be mixed. What differs:"
+        tail = "take another --name, or --fresh to delete what is there and start again"
+        raise RequestError("\n".join([head, *lines, *more, tail]))
+
+
+def _scored(request: Request, context: Context) -> dict[tuple[str, int], float]:
+    """Return the scores of members that are there; results of failed ones are cleared away, to be trained again."""
+    merger = Merger(request.run, context.schema())
+    merger.add_new()
+    table = merger.table().select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
+    return {
+        (row["trial_id"], row["seed"]): row["validation_error"] if row["validation_error"] is not None else 0.0
+        for row in table
+        if row["status"] in ("completed", "diverged", "stopped")
+    }
+
+
+def failed_stems(run: Store, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the files of trials whose members failed, from their rows."""
+    bad = {row["trial_id"] for row in rows if row["status"] in ("failed", "out_of_memory")}
+    return [name for name in run.child("trials").list(suffix=".parquet") if name.split(".")[0] in bad]
+
+
+def resized(prepared: Prepared, **changes: Any) -> Prepared:
+    """Return the preparation with some facts replaced."""
+    return dataclasses.replace(prepared, **changes)

@@ -1,0 +1,283 @@
+"""The search on Ray: one Tuner over all arms, splits and stages, fed by the pure search and resumed from the results."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
+}
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  (Ray reads these variables when it is imported)
+from ray import tune  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from tune_lb.context import with_data  # noqa: E402
+from tune_lb.errors import RequestError  # noqa: E402
+from tune_lb.ledger import Ledger  # noqa: E402
+from tune_lb.preparation import Prepared, Request, description, failed_stems, prepare  # noqa: E402
+from tune_lb.results import Merger, write_space  # noqa: E402
+from tune_lb.search import ArmProgress, Job, Search  # noqa: E402
+from tune_lb.trainable import JobTrainable  # noqa: E402
+
+__all__ = ["Ending", "Request", "Snapshot", "prepare", "search"]
+
+MERGE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a search is."""
+
+    elapsed_s: float
+    left_s: float | None
+    members_done: int
+    members_total: int
+    running: int
+    failed: int
+    arms: list[ArmProgress]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a search ended: done, partial (some members failed) or interrupted."""
+
+    status: str
+    members: int
+    failed: int
+    problems: list[str]
+
+
+class PlannedSearcher(Searcher):  # type: ignore[misc]
+    """Hands the jobs of a Search to Tune, and what came out of them back to it."""
+
+    def __init__(self, search: Search, ledger: Ledger, attempt: str) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self.search, self.ledger, self.attempt = search, ledger, attempt
+        self.jobs: dict[str, Job] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next job, None while the rest waits for results, or the end."""
+        job = self.search.take()
+        if job is None:
+            return Searcher.FINISHED if self.search.finished else None
+        if job.stage == "search" and self.search.space.sampler == "tpe":
+            facts = {"arm": job.arm, "split_seed": job.split_seed, "values": dict(job.values)}
+            self.ledger.record(job.trial_id, "proposed", facts)
+        self.jobs[trial_id] = job
+        return {"job": job}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take in the members' validation errors, or that there are none."""
+        job = self.jobs.pop(trial_id, None)
+        if job is None:
+            return
+        if result is not None and "errors" in result:
+            self.search.observe(
+                job.trial_id, {int(seed): value for seed, value in json.loads(result["errors"]).items()}
+            )
+            return
+        reason = result["failure"] if result is not None and "failure" in result else "the worker died"
+        self.search.give_up(job, reason)
+        facts = {"arm": job.arm, "seeds": list(job.seeds), "reason": reason}
+        self.ledger.record(job.trial_id, f"failed.{self.attempt}.{job.seeds[0]}", facts)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the state of a search is the set of its results."""
+        with open(checkpoint_path, "wb"):
+            pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing, for the same reason."""
+
+
+class Watcher(tune.Callback):  # type: ignore[misc]
+    """Merges results and reports progress while Tune runs."""
+
+    def __init__(self, watch: Callable[[bool], None]) -> None:
+        self.watch = watch
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look, at Tune's own pace."""
+        self.watch(False)
+
+
+def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda snapshot: None) -> Ending:
+    """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended."""
+    request, space = prepared.request, prepared.request.space
+    ledger = Ledger(request.run.child("ledger"))
+    _clear_failed(prepared)
+    state = Search(space, prepared.splits, proposed=_proposed(ledger), members_per_job=_members_per_job(prepared))
+    for (trial_id, seed), error in prepared.scored.items():
+        state.observe(trial_id, {seed: error})
+    merger = Merger(request.run, prepared.context.schema())
+    started = time.monotonic()
+    before = len(state.errors)
+    last_merge = started
+
+    def watch(final: bool) -> None:
+        nonlocal last_merge
+        now = time.monotonic()
+        if final or now - last_merge > MERGE_EVERY_S:
+            merger.add_new()
+            merger.write_all() if final else merger.write()
+            last_merge = now
+        on_progress(_snapshot(state, prepared, now - started, before))
+
+    interrupted = False
+    if not state.finished:
+        with _ray(request):
+            try:
+                _fit(prepared, state, ledger, lambda final: watch(final))
+            except KeyboardInterrupt:
+                interrupted = True
+    watch(True)
+    write_space(request.run, description(prepared, _selected(state)))
+    problems = sorted({f"{reason}" for reason in state.failed.values()}) + merger.problems
+    if interrupted:
+        return Ending("interrupted", len(state.errors), len(state.failed), problems)
+    return Ending("partial" if state.failed else "done", len(state.errors), len(state.failed), problems)
+
+
+def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:
+    request, context = prepared.request, prepared.context
+    for module in request.modules:
+        import importlib
+
+        ray.cloudpickle.register_pickle_by_value(importlib.import_module(module))
+    cpus, gpus, concurrent = _resources(request)
+    data = {seed: ray.put(loaded) for seed, loaded in context.data.items()}
+    trainable = tune.with_resources(
+        tune.with_parameters(
+            JobTrainable,
+            context=with_data(context, {seed: ray.get(reference) for seed, reference in data.items()}),
+            threads=max(1, int(cpus)),
+        ),
+        {"cpu": cpus, "gpu": gpus},
+    )
+    total = sum(arm.total for arm in state.progress()) * 2 + 1000
+    tuner = tune.Tuner(
+        trainable,
+        param_space={},
+        tune_config=tune.TuneConfig(
+            search_alg=PlannedSearcher(state, ledger, attempt=f"{time.time():.0f}"),
+            num_samples=total,
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="state",
+            storage_path=request.run.child("ray").location,
+            verbose=0,
+            callbacks=[Watcher(watch)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
+            # the jobs catch their own exceptions: what is retried is a worker that died
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        request.run.child("ray").delete_all()
+
+
+@contextlib.contextmanager
+def _ray(request: Request) -> Iterator[None]:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if request.address is None:
+        options |= {"address": "local", "include_dashboard": False}
+    else:
+        options |= {"address": request.address}
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RequestError(
+            f"no Ray cluster answers at {request.address!r}: {str(error).splitlines()[0]}; "
+            "start one (ray start --head, or ray up cluster.yaml), or leave --address out"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _resources(request: Request) -> tuple[float, float, int]:
+    """Return CPUs and GPUs of a worker, and how many run at once on what the cluster has."""
+    total = ray.cluster_resources()
+    gpus_there = float(total.get("GPU", 0))
+    cpus = request.cpus_per_trial or 1.0
+    gpus = request.gpus_per_trial if request.gpus_per_trial is not None else (1.0 if gpus_there else 0.0)
+    if cpus > total.get("CPU", 0) or gpus > gpus_there:
+        raise RequestError(
+            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs; the cluster has {total.get('CPU', 0):g} and {gpus_there:g}"
+        )
+    room = int(total["CPU"] // cpus)
+    if gpus:
+        room = min(room, int(gpus_there // gpus))
+    return cpus, gpus, min(request.max_concurrent or room, room)
+
+
+def _members_per_job(prepared: Prepared) -> int:
+    # stacked members are cheaper together; alone, small jobs keep every worker busy to the end
+    together = "together" in prepared.context.execution.values()
+    return 8 if together and torch.cuda.is_available() else 4
+
+
+def _proposed(ledger: Ledger) -> dict[tuple[str, int], list[Mapping[str, Any]]]:
+    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for event in ledger.events():
+        if event.event == "proposed":
+            found.setdefault((event.facts["arm"], event.facts["split_seed"]), []).append(event.facts["values"])
+    return found
+
+
+def _clear_failed(prepared: Prepared) -> None:
+    """Delete the rows of members that failed in an earlier call: they are trained again in this one."""
+    run = prepared.request.run
+    merger = Merger(run, prepared.context.schema())
+    merger.add_new()
+    rows = merger.table().select(["trial_id", "status"]).to_pylist()
+    for name in failed_stems(run, rows):
+        run.child("trials").delete(name)
+
+
+def _selected(state: Search) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for arm, split_seed in state.cells:
+        chosen = state.selected(arm, split_seed)
+        if chosen is not None:
+            found.setdefault(arm, {})[str(split_seed)] = chosen.trial_id
+    return found
+
+
+def _snapshot(state: Search, prepared: Prepared, elapsed_s: float, before: int) -> Snapshot:
+    arms = state.progress()
+    done, total = sum(arm.done for arm in arms), sum(arm.total for arm in arms)
+    # the timed estimate, corrected by the pace seen so far
+    costs = {row.arm: row.core_s / max(1, row.members) for row in prepared.estimate.arms}
+    whole = sum(costs[arm.name] * arm.total for arm in arms)
+    left = sum(costs[arm.name] * (arm.total - arm.done) for arm in arms)
+    made = whole - left - sum(costs.values()) / len(costs) * before
+    left_s = left * elapsed_s / made if made > 0.05 * whole else left / prepared.estimate.concurrency
+    return Snapshot(elapsed_s, left_s, done, total, len(state.running), len(state.failed), arms)
