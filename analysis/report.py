@@ -215,10 +215,15 @@ def _protocol(results: Results) -> str:
         "seeds": seeds,
         "sampler": f"{design.sampler}{f', stopped by {design.scheduler}' if design.scheduler else ''}",
         "members": count(len(results.members)),
-        "execution": f"{space.get('execution')}, {space.get('threads')} threads, {space.get('device')}",
+        "execution": "; ".join(f"{name} {_all(results, name)}" for name in ("device", "execution", "threads")),
         "space": str(space.get("hash")),
     }
     return table([{"protocol": name, "": text} for name, text in rows.items()])
+
+
+def _all(results: Results, column: str) -> str:
+    """The values that members have in a column."""
+    return ", ".join(sorted(map(str, results.members[column].dropna().unique()))) or MISSING
 
 
 def _problems(problems: list[str]) -> list[str]:

@@ -40,5 +40,5 @@ SPACE = Space(
     ),
     baseline="small_batch",
     reference="large_batch",
-    metrics=(LambdaMax(), Keskar(), AdaptiveSharpness()),
+    metrics=(LambdaMax(), Keskar(spaces=("full",)), AdaptiveSharpness()),
 )

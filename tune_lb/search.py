@@ -288,34 +288,34 @@ class Search:
         return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED] or ranked[:1]
 
     def _arm_progress(self, design: ArmDesign) -> ArmProgress:
-        done = dict.fromkeys(STAGES, 0)
-        total = dict.fromkeys(STAGES, 0)
+        done, total = dict.fromkeys(STAGES, 0), dict.fromkeys(STAGES, 0)
         best: list[float] = []
-        for (arm, split_seed), cell in self.cells.items():
+        for (arm, _), cell in self.cells.items():
             if arm != design.name:
                 continue
-            for stage, number in self._expected(cell).items():
+            for stage, (candidates, number) in self._expected(cell).items():
                 total[stage] += number
-            trained = {c.trial_id for c in cell.candidates.values()}
-            for trial_id in trained:
-                for stage in STAGES:
-                    done[stage] += sum((trial_id, seed) in self.errors for seed in self._seeds(stage))
+                done[stage] += sum(len(self._found(candidate, (stage,))) for candidate in candidates)
             means = [self._mean(c, ("search", "rescreen")) for c in cell.candidates.values()]
             best += [min(means)] if means and min(means) < math.inf else []
-            del split_seed
         stage = next((s for s in STAGES if done[s] < total[s]), "done")
         mean = statistics.fmean(best) if best else None
         return ArmProgress(design.name, design.role, stage, sum(done.values()), sum(total.values()), mean)
 
-    def _expected(self, cell: Cell) -> dict[str, int]:
+    def _expected(self, cell: Cell) -> dict[str, tuple[list[Candidate], int]]:
+        """Return, by stage, the configurations known to need members, and how many members the stage will have."""
+        chosen = self.selected(cell.design.name, cell.split_seed)
+        confirm = ([chosen] if chosen is not None else [], self.space.confirm_seeds)
         if cell.design.derived_from is not None or not cell.dimensions:
-            return {"search": 0, "rescreen": 0, "confirm": self.space.confirm_seeds}
+            return {"confirm": confirm}
         found = self._searched(cell)
-        near = len(self._near_best(cell, found)) if found is not None else 2
+        near = self._near_best(cell, found) if found is not None else None
+        expected = 2 if near is None else len(near)
+        rescreen = near if near is not None and len(near) > 1 else []
         return {
-            "search": cell.design.num_samples * self.space.seeds,
-            "rescreen": near * self.space.rescreen_seeds if near > 1 else 0,
-            "confirm": self.space.confirm_seeds,
+            "search": (list(cell.candidates.values()), cell.design.num_samples * self.space.seeds),
+            "rescreen": (rescreen, expected * self.space.rescreen_seeds if expected > 1 else 0),
+            "confirm": confirm,
         }
 
 

@@ -132,9 +132,9 @@ class Training:
 
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
         """Train every member to the next multiple of so many epochs (at least one update) and return what was observed."""
-        examples = (math.floor(self.epoch / epochs + 1e-9) + 1) * epochs * self.plan.num_train
-        end = bisect.bisect_right(self.plan.boundaries, examples + 1e-6) - 1
-        end = min(max(end, self.step + 1), self.plan.num_updates)
+        boundaries, unit = self.plan.boundaries, epochs * self.plan.num_train
+        following = boundaries[min(self.step + 1, self.plan.num_updates)]
+        end = bisect.bisect_right(boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
         rows: list[HistoryRow] = []
         for group in self.groups:
             while group.step < end and len(group.diverged_at) < len(group.seeds):
@@ -216,7 +216,8 @@ class Training:
                     _, index, name = key.split("/", 2)
                     stored.setdefault(int(index), {})[name] = value
             state = group.optimizer.state_dict()
-            group.optimizer.load_state_dict(state | {"state": stored})
+            # a copy, or the optimiser would go on in the snapshot's own tensors
+            group.optimizer.load_state_dict(copy.deepcopy(state | {"state": stored}))
 
     def _gradient(self) -> GradientFn:
         module = copy.deepcopy(self.evaluation_module).train()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +131,7 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
         state.observe(trial_id, {seed: error})
     merger = Merger(request.run, prepared.context.schema())
     started = time.monotonic()
-    before = len(state.errors)
+    before = _core_s(prepared, state.progress(), left=False)
     last_merge = started
 
     def watch(final: bool) -> None:
@@ -146,7 +147,7 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
     if not state.finished:
         with _ray(request):
             try:
-                _fit(prepared, state, ledger, lambda final: watch(final))
+                _fit(prepared, state, ledger, watch)
             except KeyboardInterrupt:
                 interrupted = True
     watch(True)
@@ -160,8 +161,6 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
 def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:
     request, context = prepared.request, prepared.context
     for module in request.modules:
-        import importlib
-
         ray.cloudpickle.register_pickle_by_value(importlib.import_module(module))
     cpus, gpus, concurrent = _resources(request)
     data = {seed: ray.put(loaded) for seed, loaded in context.data.items()}
@@ -271,13 +270,17 @@ def _selected(state: Search) -> dict[str, dict[str, str]]:
     return found
 
 
-def _snapshot(state: Search, prepared: Prepared, elapsed_s: float, before: int) -> Snapshot:
+def _snapshot(state: Search, prepared: Prepared, elapsed_s: float, cost_before: float) -> Snapshot:
     arms = state.progress()
+    left, spent = _core_s(prepared, arms, left=True), _core_s(prepared, arms, left=False) - cost_before
+    # the timed estimate at first, then the pace seen
+    started = spent > 0.05 * (left + spent)
+    left_s = left * elapsed_s / spent if started else left / prepared.estimate.concurrency
     done, total = sum(arm.done for arm in arms), sum(arm.total for arm in arms)
-    # the timed estimate, corrected by the pace seen so far
-    costs = {row.arm: row.core_s / max(1, row.members) for row in prepared.estimate.arms}
-    whole = sum(costs[arm.name] * arm.total for arm in arms)
-    left = sum(costs[arm.name] * (arm.total - arm.done) for arm in arms)
-    made = whole - left - sum(costs.values()) / len(costs) * before
-    left_s = left * elapsed_s / made if made > 0.05 * whole else left / prepared.estimate.concurrency
     return Snapshot(elapsed_s, left_s, done, total, len(state.running), len(state.failed), arms)
+
+
+def _core_s(prepared: Prepared, arms: Sequence[ArmProgress], *, left: bool) -> float:
+    """Return the estimated time of one worker for the members still to be trained, or for those that are there."""
+    cost = {row.arm: row.core_s / max(1, row.members) for row in prepared.estimate.arms}
+    return sum(cost[arm.name] * (arm.total - arm.done if left else arm.done) for arm in arms)

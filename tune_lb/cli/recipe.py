@@ -5,6 +5,7 @@ The code does what training does, update by update; the test compares the two.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -82,7 +83,7 @@ class _Code:
         else:
             lines.append(f"NUM_UPDATES = {self.plan.num_updates}  # {self.plan.num_epochs:.4g} epochs of {self.plan.num_train} examples")
         for remedy in trial.active:
-            values = {name: getattr(remedy, name) for name in remedy.__dataclass_fields__}
+            values = {field.name: getattr(remedy, field.name) for field in dataclasses.fields(remedy)}
             prefix = remedy.module_name().upper()
             if isinstance(remedy, WRITTEN_OUT):
                 lines += [f"{_constant(prefix, name)} = {value!r}" for name, value in values.items()]
