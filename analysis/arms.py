@@ -21,10 +21,10 @@ NAN = float("nan")
 UNMEASURED = {"large_batch_drop": NAN, "drop_train_error": NAN, "drop_generalization_gap": NAN}
 
 
-def confirmed_members(members: pd.DataFrame) -> pd.DataFrame:
+def confirmed_members(members: pd.DataFrame, design: Design) -> pd.DataFrame:
     """The rows that are the arms' results: usable confirm members of the selected trials."""
     results = usable(members)
-    chosen = results["trial_id"].isin(confirmed_trials(results)["trial_id"])
+    chosen = results["trial_id"].isin(confirmed_trials(results, design)["trial_id"])
     return results[chosen & (results["stage"] == "confirm")]
 
 
@@ -38,7 +38,7 @@ def arms_table(
     that are no references; claim is true where p_holm < 0.05 and the difference is above the placebo's. All else is
     exploratory.
     """
-    confirmed = confirmed_members(members)
+    confirmed = confirmed_members(members, design)
     names = design.order(sorted({arm.name for arm in design.arms} | set(members["arm"].unique())))
     reason = drop_reason_of(design, resamples, predictions)
     draws = two_way_draws(predictions, design)

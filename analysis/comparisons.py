@@ -149,7 +149,7 @@ def gap_closed(resamples: Resamples, arm: str, design: Design, reason: str) -> G
         return GapClosed(None, UNKNOWN, "not confirmed yet")
     interval = ratio_interval(closed, drop)
     if not np.isfinite(interval.low):
-        return GapClosed(None, UNKNOWN, "the drop is too uncertain for a ratio in the splits of this arm")
+        return GapClosed(None, UNKNOWN, "the drop is too uncertain for a share of it")
     return GapClosed(closed.estimate / drop.estimate, interval, "")
 
 

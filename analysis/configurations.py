@@ -31,7 +31,8 @@ OTHER = (
 PROTOCOL = frozenset(
     (
         *("split", "num_samples", "batch_norm", "dtype", "seed", "tolerance", "eps", "start", "method", "chunk"),
-        *("dimension", "max_hvps", "hvps", "steps", "evaluations", "residual", "converged", "reason"),
+        *("dimension", "max_hvps", "hvps", "steps", "evaluations", "iterations", "max_evaluations", "max_iterations"),
+        *("residual", "converged", "reason", "stop", "starts", "p", "law", "rho", "loss"),
     )
 )
 
@@ -84,7 +85,7 @@ def configurations(members: pd.DataFrame, design: Design) -> pd.DataFrame:
     fields = [name for name in (*CONFIGURATION, *remedy_columns(members, design)) if name in members]
     protocol = [name for name in metric_columns(members, design) if name not in values]
     costs = [name for name in COST if name in members]
-    selected = confirmed_trials(results)["trial_id"]
+    selected = confirmed_trials(results, design)["trial_id"]
 
     trials = members.groupby("trial_id")
     table = trials[["arm", "split_seed", *fields]].first()

@@ -55,6 +55,7 @@ class Design:
     num_test: int | None
     num_classes: int | None
     own_test_split: bool
+    selected_trials: frozenset[str]
     data: str
 
     def arm(self, name: str) -> ArmDesign:
@@ -103,6 +104,7 @@ def read_design(space: Mapping[str, Any]) -> Design:
         num_test=data.get("num_test"),
         num_classes=data.get("num_classes"),
         own_test_split=bool(data.get("own_test_split", True)),
+        selected_trials=frozenset(id for splits in (space.get("selected") or {}).values() for id in splits.values()),
         data=str(data.get("name", "")),
     )
 

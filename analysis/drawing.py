@@ -55,6 +55,8 @@ def arm_errors(results: Results, inks: Inks) -> Figure | None:
     splits = info.members["split_seed"].nunique()
     dots = "Dots: confirm seeds" + (f", one marker for each of {splits} splits" if splits > 1 else "")
     note = f"{dots}. Diamonds and bars: mean and 95 % interval over {info.covers}."
+    if info.cut:
+        note += " Bars that reach an edge go on."
     if info.members["diverged"].any():
         note += " Crosses at the edge: diverged, counted at chance."
     figure = new_figure(11.0 if compared else 7.5, 1.9 + 0.46 * len(info.arms), info.title, note)
@@ -170,7 +172,7 @@ def history_curves(results: Results, inks: Inks) -> Figure | None:
             axes.plot(rows["epoch"], rows["mean"], color=colour, lw=1.8, marker=inks.marker[arm], ms=4.5, markevery=0.2)
         if name in info.log:
             log_scale(axes, "y")
-        axes.set_title(label)
+        axes.set_title(label + (" (log scale)" if name in info.log else ""))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     counts = info.lines.groupby("arm")["n"].max()

@@ -12,13 +12,12 @@ from analysis.notation import known, listed, points
 from analysis.results import Results
 
 HISTORY_NAMES = {
-    "running_train_loss": "train loss (running)",
     "train_loss": "train loss",
+    "running_train_loss": "train loss (running)",
     "validation_error": "validation error, %",
     "test_error": "test error, %",
     "lambda_max": "lambda_max",
 }
-LOGARITHMIC = ("running_train_loss", "train_loss", "lambda_max")
 IN_PERCENT = ("validation_error", "test_error")
 MAX_PANELS = 3
 
@@ -48,14 +47,23 @@ class ArmErrors(NamedTuple):
     def error_span(self) -> tuple[float, float]:
         """Ends of the error axis: around all that did not diverge, since chance error would hide the rest."""
         fine = self.members.loc[~self.members["diverged"], "test_error"].to_numpy(np.float64)
-        low, high = _span(np.concatenate([fine, *self._steady("mean", "low", "high"), [self.baseline, self.reference]]))
+        points = np.concatenate([fine, *self._steady("mean"), [self.baseline, self.reference]])
+        low, high = _span(points, np.concatenate(self._steady("low", "high")))
         return max(0.0, low), high
 
     @property
     def difference_span(self) -> tuple[float, float]:
         """Ends of the axis of differences, in the same way."""
-        values = self._steady("difference", "difference_low", "difference_high")
-        return _span(np.concatenate([*values, [0.0, self.floor, -self.floor]]))
+        points = np.concatenate([*self._steady("difference"), [0.0, self.floor, -self.floor]])
+        return _span(points, np.concatenate(self._steady("difference_low", "difference_high")))
+
+    @property
+    def cut(self) -> bool:
+        """Whether an interval reaches beyond its axis."""
+        pairs = ((self.error_span, ("low", "high")), (self.difference_span, ("difference_low", "difference_high")))
+        return any(
+            bool((self.arms[low] < span[0]).any() or (self.arms[high] > span[1]).any()) for span, (low, high) in pairs
+        )
 
     def _steady(self, *columns: str) -> list[FloatArray]:
         steady = self.arms[self.arms["n_diverged"] == 0]
@@ -67,13 +75,14 @@ class ArmErrors(NamedTuple):
         return [{str(name): value for name, value in row.items()} for row in self.arms.to_dict("records")]
 
 
-def _span(values: FloatArray) -> tuple[float, float]:
-    """Smallest and largest known value with a margin; (0, 1) where none is known."""
-    known = values[np.isfinite(values)]
-    if not known.size:
+def _span(points: FloatArray, ends: FloatArray) -> tuple[float, float]:
+    """Axis limits that hold all points, and the ends of intervals as far as they lie within the points' range of them."""
+    points, ends = points[np.isfinite(points)], ends[np.isfinite(ends)]
+    if not points.size:
         return 0.0, 1.0
-    margin = 0.05 * max(float(np.ptp(known)), 1e-3)
-    return float(known.min()) - margin, float(known.max()) + margin
+    width = max(float(np.ptp(points)), 1e-3)
+    shown = np.concatenate([points, np.clip(ends, points.min() - width, points.max() + width)])
+    return float(shown.min()) - 0.05 * width, float(shown.max()) + 0.05 * width
 
 
 def arm_errors(results: Results) -> ArmErrors | None:
@@ -184,7 +193,9 @@ class Curves(NamedTuple):
 def history_curves(results: Results) -> Curves | None:
     """What was recorded over training, mean and range over each arm's confirmed members; None without history."""
     history = results.history
-    names = [name for name in HISTORY_NAMES if (history["name"] == name).any()][:MAX_PANELS]
+    names = [name for name in HISTORY_NAMES if (history["name"] == name).any()]
+    # The loss on the clean training set, where it was looked at, says all that the running one does.
+    names = [name for name in names if name != "running_train_loss" or "train_loss" not in names][:MAX_PANELS]
     arms = results.confirmed.drop_duplicates("trial_id").set_index("trial_id")["arm"]
     keys = pd.MultiIndex.from_frame(results.confirmed[["trial_id", "seed"]])
     mine = pd.MultiIndex.from_frame(history[["trial_id", "seed"]]).isin(keys) & history["name"].isin(names).to_numpy()
@@ -197,9 +208,9 @@ def history_curves(results: Results) -> Curves | None:
     percent = lines["name"].isin(IN_PERCENT)
     for column in ("mean", "low", "high"):
         lines[column] = lines[column].where(~percent, 100 * lines[column])
-    return Curves(
-        "Training of the confirmed members", {name: HISTORY_NAMES[name] for name in names}, lines, LOGARITHMIC
-    )
+    positive = lines.groupby("name")["mean"].min() > 0
+    log = tuple(name for name in names if positive[name])
+    return Curves("Training of the confirmed members", {name: HISTORY_NAMES[name] for name in names}, lines, log)
 
 
 class SearchCurves(NamedTuple):

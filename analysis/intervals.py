@@ -13,6 +13,7 @@ FloatArray = NDArray[np.float64]
 LEVEL = 0.95
 NORMAL_QUANTILE = 1.959963984540054
 MAX_EXACT_FLIPS = 16
+NEGLIGIBLE = 1e-6
 
 
 class Interval(NamedTuple):
@@ -166,10 +167,15 @@ def t_scale(uniform: FloatArray, num_values: int) -> FloatArray:
 def between_split_variance(effects: FloatArray, variances: FloatArray) -> float:
     """Variance of the true effects between S splits, DerSimonian and Laird (1986); 0 for one split.
 
-    tau^2 = max(0, (Q - (S - 1)) / (sum w - sum w^2 / sum w)), w = 1 / variance, Q = sum w (d - weighted mean)^2.
+    tau^2 = max(0, (Q - (S - 1)) / (sum w - sum w^2 / sum w)), w = 1 / variance, Q = sum w (d - weighted mean)^2. Where a
+    variance is (nearly) 0, the sample variance of the effects.
     """
-    if effects.size < 2 or not np.all(variances > 0):
-        return float(effects.var(ddof=1)) if effects.size > 1 else 0.0
+    if effects.size < 2:
+        return 0.0
+    if not np.all(variances > NEGLIGIBLE * variances.max()):
+        return float(effects.var(ddof=1))
     w = 1 / variances
     q = np.sum(w * (effects - np.sum(w * effects) / w.sum()) ** 2)
-    return float(max(0.0, (q - (effects.size - 1)) / (w.sum() - np.sum(w**2) / w.sum())))
+    # The denominator as its products w_i w_j / sum w, for the difference cancels where one weight is far above the others.
+    products = np.outer(w, w)[~np.eye(w.size, dtype=bool)].sum() / w.sum()
+    return float(max(0.0, (q - (effects.size - 1)) / products))

@@ -144,14 +144,26 @@ def _sharpness(results: Results, pictures: list[str]) -> list[str]:
         for row in results.correlations.to_dict("records")
     ]
     parts = ["## Sharpness", table(rows), "Rank correlations (exploratory):", table(correlations), *pictures]
-    arms_of = results.confirmed.drop_duplicates("trial_id").set_index("trial_id")["arm"]
-    common = at_common_loss(results.history, arms_of)
+    common = at_common_loss(results.history, results.confirmed)
     if len(common):
-        level = significant(common["threshold"].iloc[0])
-        parts.append(f"lambda_max when the running train loss first reached {level}, which every arm did:")
-        cells = common.to_dict("records")
+        level = significant(common["threshold"].iloc[0], 1)
         parts.append(
-            table([{"arm": str(c["arm"]), "lambda_max": significant(c["value"]), "n": count(c["n"])} for c in cells])
+            f"lambda_max when the train loss first fell below {level}, the smallest level that every arm reached:"
+        )
+        cells = (
+            common.set_index("arm").loc[results.design.order(common["arm"].tolist())].reset_index().to_dict("records")
+        )
+        parts.append(
+            table(
+                [
+                    {
+                        "arm": c["arm"],
+                        "lambda_max": significant(c["value"]),
+                        "members": f"{c['n']} of {c['num_members']}",
+                    }
+                    for c in cells
+                ]
+            )
         )
     return parts
 

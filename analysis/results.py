@@ -21,6 +21,8 @@ from analysis.predictions import ArmPredictions, SplitPredictions
 from analysis.selection import Resamples, resample
 from tune_lb.storage import Store
 
+BOUNDS = ("corner", "one_step")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -74,7 +76,7 @@ class Results:
     @cached_property
     def confirmed(self) -> pd.DataFrame:
         """The members that are the arms' results."""
-        return confirmed_members(self.members)
+        return confirmed_members(self.members, self.design)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -93,8 +95,11 @@ class Results:
 
     @cached_property
     def sharpness_values(self) -> list[str]:
-        """Names of the metric values that some confirmed member has."""
-        return [name for name in metric_values(self.members, self.design) if self.confirmed[name].notna().any()]
+        """Names of the metric values that some confirmed member has, cheaper bounds on the same values left out."""
+        values = [
+            name for name in metric_values(self.members, self.design) if not name.partition(".")[2].startswith(BOUNDS)
+        ]
+        return [name for name in values if self.confirmed[name].notna().any()]
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

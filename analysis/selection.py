@@ -54,14 +54,17 @@ class Resamples:
     split_noise: FloatArray
 
 
-def confirmed_trials(members: pd.DataFrame) -> pd.DataFrame:
+def confirmed_trials(members: pd.DataFrame, design: Design) -> pd.DataFrame:
     """The selected trial of each arm and split (columns arm, split_seed, trial_id): the one with confirm members.
 
-    Where an extended search has confirmed several, the one with the lowest validation error before the confirm stage.
+    Where an extended search has confirmed several, the one that space.json calls selected; if it does not say (the search
+    was broken off), the one with the lowest validation error before the confirm stage.
     """
-    confirm = members[members["stage"] == "confirm"][["arm", "split_seed", "trial_id"]].drop_duplicates()
+    confirm = members.loc[members["stage"] == "confirm", ["arm", "split_seed", "trial_id"]].drop_duplicates()
     before = members[members["stage"].isin(SEARCH_STAGES)].groupby("trial_id")["validation_error"].mean()
-    ranked = confirm.assign(before=confirm["trial_id"].map(before)).sort_values(["before", "trial_id"])
+    ranked = confirm.assign(
+        other=~confirm["trial_id"].isin(design.selected_trials), before=confirm["trial_id"].map(before)
+    ).sort_values(["other", "before", "trial_id"])
     return ranked.drop_duplicates(["arm", "split_seed"])[["arm", "split_seed", "trial_id"]]
 
 
@@ -69,7 +72,7 @@ def searched_arms(members: pd.DataFrame, design: Design) -> dict[str, dict[int, 
     """Arm -> split_seed -> what it showed; arms and splits without a confirmed member are left out."""
     points = point_numbers(members, design)
     members = members[["arm", "split_seed", "trial_id", "stage", "seed", "validation_error", "test_error"]]
-    selected = confirmed_trials(members)
+    selected = confirmed_trials(members, design)
     before = members[members["stage"].isin(SEARCH_STAGES)]
     search_seeds = np.unique(before["seed"])
     confirm = members[members["stage"] == "confirm"]

@@ -175,7 +175,8 @@ def _limits(results: Results) -> Iterator[str]:
     seeds = confirmed.groupby(["arm", "split_seed"])["seed"].nunique()
     few = seeds[seeds < MIN_CONFIRM_SEEDS].reset_index()["arm"].unique().tolist() if len(seeds) else []
     if few:
-        yield f"Fewer than {MIN_CONFIRM_SEEDS} confirm seeds: {listed(few)}."
+        whose = "every arm" if set(few) == set(confirmed["arm"]) else listed(few)
+        yield f"Fewer than {MIN_CONFIRM_SEEDS} confirm seeds: {whose}."
     yield from _mixtures(confirmed)
     failed = {
         str(k): int(v) for k, v in results.members["status"].value_counts().items() if k in ("failed", "out_of_memory")

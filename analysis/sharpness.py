@@ -9,7 +9,6 @@ import pandas as pd
 
 from analysis.intervals import FloatArray
 
-THRESHOLDS = (0.01, 0.03, 0.1, 0.3)
 MIN_POINTS = 4
 
 
@@ -56,22 +55,20 @@ def correlations(confirmed: pd.DataFrame, values: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["value", "level", *RankCorrelation._fields])
 
 
-def at_common_loss(history: pd.DataFrame, arms: pd.Series, name: str = "lambda_max") -> pd.DataFrame:
-    """Sharpness when training loss first crossed the smallest threshold that every arm's members crossed.
+def at_common_loss(history: pd.DataFrame, confirmed: pd.DataFrame, value: str = "lambda_max") -> pd.DataFrame:
+    """Sharpness when train loss first fell below the smallest threshold that members of every arm fell below.
 
-    history: tidy (trial_id, seed, step, name, value) with `name` and running_train_loss; arms: trial_id -> arm. Returns
-    arm, threshold, value (mean over members), n; empty where history holds no such value.
+    history: tidy, with names such as lambda_max@0.03 (the value when train loss first fell below 0.03). Returns arm,
+    threshold, value (mean over confirmed members), n (of num_members that got there); empty where history has no such name.
     """
-    columns = ["arm", "threshold", "value", "n"]
-    wide = history[history["name"].isin((name, "running_train_loss"))]
-    wide = wide.pivot_table(index=["trial_id", "seed", "step"], columns="name", values="value").reset_index()
-    if name not in wide or "running_train_loss" not in wide:
-        return pd.DataFrame(columns=columns)
-    wide = wide.assign(arm=wide["trial_id"].map(arms)).dropna(subset=["arm", name, "running_train_loss"])
-    for threshold in THRESHOLDS:
-        crossed = wide[wide["running_train_loss"] <= threshold].sort_values("step")
-        first = crossed.drop_duplicates(["trial_id", "seed"])
-        if len(wide) and set(first["arm"]) == set(wide["arm"]):
-            means = first.groupby("arm", as_index=False).agg(value=(name, "mean"), n=(name, "count"))
-            return means.assign(threshold=threshold)[columns]
+    columns = ["arm", "threshold", "value", "n", "num_members"]
+    prefix = f"{value}@"
+    rows = history[history["name"].str.startswith(prefix)].dropna(subset=["value"])
+    rows = rows.assign(threshold=rows["name"].str.slice(len(prefix)).astype(float))
+    rows = rows.merge(confirmed[["trial_id", "seed", "arm"]], on=["trial_id", "seed"])
+    for threshold, found in rows.groupby("threshold"):
+        if set(found["arm"]) == set(confirmed["arm"]):
+            means = found.groupby("arm", as_index=False).agg(value=("value", "mean"), n=("value", "count"))
+            sizes = means["arm"].map(confirmed["arm"].value_counts())
+            return means.assign(threshold=threshold, num_members=sizes)[columns]
     return pd.DataFrame(columns=columns)

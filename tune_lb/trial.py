@@ -124,7 +124,7 @@ class Trial(Settings):
             found.append(f"{where}: neither lr nor eta_over_b is given")
         names = [remedy.module_name() for remedy in self.remedies]
         found += [f"{where}: remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
-        points = [r.module_name() for r in self.remedies if r.nesting is Evaluation.POINT]
+        points = sorted({r.module_name() for r in self.remedies if r.nesting is Evaluation.POINT})
         if len(points) > 1:
             found.append(
                 f"{where}: {' and '.join(points)} each choose where the gradient is taken; together they are not defined"

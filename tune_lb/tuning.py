@@ -42,6 +42,7 @@ from tune_lb.trainable import JobTrainable  # noqa: E402
 __all__ = ["Ending", "Request", "Snapshot", "prepare", "search"]
 
 MERGE_EVERY_S = 5.0
+MAX_DEATHS = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a search ended: done, partial (some members failed) or interrupted."""
+    """How a search ended: done, partial (some members failed), stopped (every worker died) or interrupted."""
 
     status: str
     members: int
@@ -68,15 +69,23 @@ class Ending:
 
 
 class PlannedSearcher(Searcher):  # type: ignore[misc]
-    """Hands the jobs of a Search to Tune, and what came out of them back to it."""
+    """Hands the jobs of a Search to Tune, and what came out of them back to it.
+
+    When several workers in a row die without a result (a package that is not there, a full disk), no more are started.
+    """
 
     def __init__(self, search: Search, ledger: Ledger, attempt: str) -> None:
         super().__init__(metric="epoch", mode="max")
         self.search, self.ledger, self.attempt = search, ledger, attempt
         self.jobs: dict[str, Job] = {}
+        self.death_reasons: dict[str, str] = {}
+        self.deaths: list[str] = []
+        """Reasons of workers that died since a job last came back: after a few, the cause is not the job."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next job, None while the rest waits for results, or the end."""
+        if len(self.deaths) >= MAX_DEATHS:
+            return Searcher.FINISHED
         job = self.search.take()
         if job is None:
             return Searcher.FINISHED if self.search.finished else None
@@ -96,7 +105,12 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
                 job.trial_id, {int(seed): value for seed, value in json.loads(result["errors"]).items()}
             )
             return
-        reason = result["failure"] if result is not None and "failure" in result else "the worker died"
+        if result is not None and "failure" in result:
+            reason = str(result["failure"])
+            self.deaths.clear()
+        else:
+            reason = self.death_reasons.pop(trial_id, "the worker died")
+            self.deaths.append(reason)
         self.search.give_up(job, reason)
         facts = {"arm": job.arm, "seeds": list(job.seeds), "reason": reason}
         self.ledger.record(job.trial_id, f"failed.{self.attempt}.{job.seeds[0]}", facts)
@@ -113,8 +127,14 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
 class Watcher(tune.Callback):  # type: ignore[misc]
     """Merges results and reports progress while Tune runs."""
 
-    def __init__(self, watch: Callable[[bool], None]) -> None:
-        self.watch = watch
+    def __init__(self, watch: Callable[[bool], None], death_reasons: dict[str, str]) -> None:
+        self.watch, self.death_reasons = watch, death_reasons
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Keep the last line of what killed a worker; Tune does not tell it to the searcher."""
+        error = trial.get_error()
+        lines = str(error).strip().splitlines() if error is not None else []
+        self.death_reasons[trial.trial_id] = f"the worker died: {lines[-1]}" if lines else "the worker died"
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look, at Tune's own pace."""
@@ -155,6 +175,8 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
     problems = sorted({f"{reason}" for reason in state.failed.values()}) + merger.problems
     if interrupted:
         return Ending("interrupted", len(state.errors), len(state.failed), problems)
+    if not state.finished:
+        return Ending("stopped", len(state.errors), len(state.failed), problems)
     return Ending("partial" if state.failed else "done", len(state.errors), len(state.failed), problems)
 
 
@@ -173,11 +195,12 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
         {"cpu": cpus, "gpu": gpus},
     )
     total = sum(arm.total for arm in state.progress()) * 2 + 1000
+    searcher = PlannedSearcher(state, ledger, attempt=f"{time.time():.0f}")
     tuner = tune.Tuner(
         trainable,
         param_space={},
         tune_config=tune.TuneConfig(
-            search_alg=PlannedSearcher(state, ledger, attempt=f"{time.time():.0f}"),
+            search_alg=searcher,
             num_samples=total,
             max_concurrent_trials=concurrent,
             reuse_actors=True,
@@ -187,7 +210,7 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
             name="state",
             storage_path=request.run.child("ray").location,
             verbose=0,
-            callbacks=[Watcher(watch)],
+            callbacks=[Watcher(watch, searcher.death_reasons)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
             # the jobs catch their own exceptions: what is retried is a worker that died
             failure_config=tune.FailureConfig(max_failures=2),
@@ -207,7 +230,7 @@ def _ray(request: Request) -> Iterator[None]:
     else:
         options |= {"address": request.address}
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:

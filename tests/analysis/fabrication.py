@@ -258,8 +258,9 @@ def _history(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     for epoch in range(1, 21):
         at = {**key, "step": epoch * record["updates"] // 20, "epoch": float(epoch), "wall_s": 0.02 * epoch}
         loss = record.get("train_loss", 1.0) + 2.3 * math.exp(-epoch / 2)
-        rows += [{**at, "name": "running_train_loss", "value": loss}]
+        rows += [{**at, "name": name, "value": loss} for name in ("running_train_loss", "train_loss")]
         rows += [{**at, "name": "validation_error", "value": record["validation_error"] + 0.5 * math.exp(-epoch / 2)}]
         rows += [{**at, "name": "lr", "value": record["lr"] * (1 + math.cos(math.pi * epoch / 20)) / 2}]
-        rows += [{**at, "name": "lambda_max", "value": 10 * loss}] if record["stage"] == "confirm" else []
+        if record["stage"] == "confirm" and epoch == 10:
+            rows += [{**at, "name": "lambda_max@0.1", "value": 10 * loss}]
     return rows

@@ -101,6 +101,15 @@ def test_between_split_variance_by_hand() -> None:
     assert between_split_variance(effects[:1], np.array([v])) == 0.0
 
 
+def test_between_split_variance_with_unequal_weights() -> None:
+    effects, variances = np.array([0.01, 0.03]), np.array([1e-4, 1e-7])
+    w = 1 / variances
+    q = np.sum(w * (effects - np.average(effects, weights=w)) ** 2)
+    expected = (q - 1) / (w.sum() - np.sum(w**2) / w.sum())
+    assert between_split_variance(effects, variances) == pytest.approx(max(0.0, expected))
+    assert between_split_variance(effects, np.array([1e-4, 1e-30])) == pytest.approx(effects.var(ddof=1))
+
+
 def test_percentile_p_value_counts_the_draws_against_the_estimate() -> None:
     draws = np.concatenate([np.full(10, -1.0), np.full(990, 1.0)])
     assert percentile_effect(1.0, draws).p == pytest.approx(2 * 11 / 1001)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from analysis import Results, load
 from analysis.__main__ import main, write_report
+from analysis.drawing import DRAWINGS
 from analysis.notation import listed, percent, points, significant, with_interval
 from analysis.sentences import sentences
 from analysis.summary import summary
@@ -26,7 +28,9 @@ def test_json_is_one_object_and_the_files_are_there(run_folder: Path, capsys: py
     shown = json.loads(capsys.readouterr().out)
     assert {"rows", "sentences", "best", "paths", "problems"} <= set(shown)
     assert all(Path(path).stat().st_size > 0 for path in shown["paths"].values())
-    assert {"arms.parquet", "configurations.parquet", "report.md", "test_error.png"} <= set(shown["paths"])
+    tables = {"arms.parquet", "configurations.parquet", "report.md"}
+    assert set(shown["paths"]) == tables | {f"{name}.png" for name in DRAWINGS}
+    assert all(Path(shown["paths"][f"{name}.png"]).read_bytes().startswith(b"\x89PNG") for name in DRAWINGS)
     marks = {row["arm"]: row["mark"] for row in shown["rows"]}
     assert (marks["placebo"], marks["sam"], marks["null"]) == ("noise floor", "claim", "")
     assert set(shown["best"]["sam"]["by_split"]) == {"0", "1", "2"}
@@ -142,21 +146,21 @@ def test_a_missing_split_of_one_arm_is_left_out_of_its_difference() -> None:
     assert row["difference"] == pytest.approx(means["sam"] - means["large_batch"])
 
 
-def test_damaged_files_are_named_and_skipped(tmp_path: Path) -> None:
-    store = store_run(fabricate(ARMS, Procedure(num_trials=3)), str(tmp_path / "run"))
-    broken = sorted((tmp_path / "run" / "trials").glob("sam-0-*.confirm.*.members.parquet"))[0]
-    broken.write_bytes(broken.read_bytes()[:100])
-    shown = summary(load(store.location))
+def test_damaged_files_are_named_and_skipped(run_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    for broken in sorted((copy / "trials").glob("sam-*.confirm.*.members.parquet")):
+        broken.write_bytes(broken.read_bytes()[:100])
+    shown = summary(load(copy))
     assert any(broken.name in problem for problem in shown["problems"])
     assert [row["n"] for row in shown["rows"] if row["arm"] == "sam"] == [0]
     assert any("could not be used" in line for line in shown["sentences"])
 
 
-def test_damaged_views_are_named(tmp_path: Path) -> None:
-    store = store_run(fabricate(ARMS, Procedure(num_trials=3)), str(tmp_path / "run"))
+def test_damaged_views_are_named(run_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
     for name in ("history/history.parquet", "predictions/targets.parquet"):
-        store.write(name, b"no parquet")
-    results = load(store.location)
+        (copy / name).write_bytes(b"no parquet")
+    results = load(copy)
     assert len(results.arms) == len(ARMS)
     assert any("targets.parquet" in problem for problem in results.problems)
 

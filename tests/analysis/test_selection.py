@@ -87,14 +87,17 @@ def test_unit_coordinates() -> None:
     assert unit_coordinate(3.0, {"low": 3, "high": 3}) == 0.0
 
 
-def test_of_several_confirmed_trials_the_best_on_validation_is_the_selected_one() -> None:
-    members = fabricate(TWO, Procedure()).members
-    chosen = confirmed_trials(members).set_index("arm")["trial_id"]
+def test_of_several_confirmed_trials_the_selected_one_counts() -> None:
+    frames = fabricate(TWO, Procedure())
+    members, design = frames.members, read_design(frames.space)
+    chosen = confirmed_trials(members, design).set_index("arm")["trial_id"]
     loser = members[(members["arm"] == "other") & (members["trial_id"] != chosen["other"])].iloc[:1]
-    extended = pd.concat([members, loser.assign(stage="confirm", seed=2000, validation_error=0.9)], ignore_index=True)
+    extended = pd.concat([members, loser.assign(stage="confirm", seed=2000)], ignore_index=True)
     before = extended[extended["stage"] != "confirm"].groupby("trial_id")["validation_error"].mean()
-    expected = min(chosen["other"], loser["trial_id"].iloc[0], key=lambda trial: before[trial])
-    assert confirmed_trials(extended).set_index("arm")["trial_id"]["other"] == expected
+    best = min(chosen["other"], loser["trial_id"].iloc[0], key=lambda trial: before[trial])
+    assert confirmed_trials(extended, design).set_index("arm")["trial_id"]["other"] == best
+    told = read_design({**frames.space, "selected": {"other": {"0": loser["trial_id"].iloc[0]}}})
+    assert confirmed_trials(extended, told).set_index("arm")["trial_id"]["other"] == loser["trial_id"].iloc[0]
 
 
 def test_missing_seeds_are_left_out() -> None:

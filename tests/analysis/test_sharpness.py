@@ -40,17 +40,23 @@ def test_correlations_are_over_arm_means_and_over_members(results: Results) -> N
 
 
 def test_arms_at_the_smallest_loss_that_all_reached() -> None:
-    rows = []
-    for trial, losses in (("a", (0.5, 0.2, 0.02)), ("b", (0.25, 0.08, 0.05))):
-        for step, loss in enumerate(losses):
-            key = {"trial_id": trial, "seed": 0, "step": step}
-            rows += [{**key, "name": "running_train_loss", "value": loss}, {**key, "name": "lambda_max", "value": step}]
-    found = at_common_loss(pd.DataFrame(rows), pd.Series({"a": "one", "b": "two"})).set_index("arm")
+    def row(trial: str, name: str, value: float) -> dict[str, object]:
+        return {"trial_id": trial, "seed": 2000, "step": 1, "name": name, "value": value}
+
+    history = pd.DataFrame(
+        [
+            *(row("a", "lambda_max@0.3", 9.0), row("a", "lambda_max@0.1", 2.0), row("a", "lambda_max@0.03", 1.0)),
+            *(row("b", "lambda_max@0.3", 8.0), row("b", "lambda_max@0.1", 3.0), row("b", "train_loss", 0.05)),
+            *(row("c", "lambda_max@0.1", 5.0), row("never confirmed", "lambda_max@0.1", 99.0)),
+        ]
+    )
+    confirmed = pd.DataFrame({"trial_id": ["a", "b", "c", "d"], "seed": 2000, "arm": ["one", "two", "two", "two"]})
+    found = at_common_loss(history, confirmed).set_index("arm")
     assert found["threshold"].tolist() == [0.1, 0.1]
-    assert found["value"].to_dict() == {"one": 2.0, "two": 1.0}
+    assert found["value"].to_dict() == {"one": 2.0, "two": 4.0}
+    assert found["n"].to_dict() == {"one": 1, "two": 2}
+    assert found["num_members"].to_dict() == {"one": 1, "two": 3}
 
 
-def test_no_history_no_common_loss() -> None:
-    assert at_common_loss(
-        pd.DataFrame(columns=["trial_id", "seed", "step", "name", "value"]), pd.Series(dtype=object)
-    ).empty
+def test_no_history_no_common_loss(results: Results) -> None:
+    assert at_common_loss(results.history, results.confirmed).empty

@@ -110,10 +110,14 @@ def test_recipe_differs_without_its_remedy() -> None:
 
 def test_recipe_adds_noise_of_the_variance_said() -> None:
     alpha = 1e-4
-    code = recipe(trial(GradientNoise(alpha=alpha, gamma=0.0), optimizer=SGD(momentum=0.0), budget=Updates(1)), DATA.load(0), [])
+    code = recipe(
+        trial(GradientNoise(alpha=alpha, gamma=0.0), optimizer=SGD(momentum=0.0), budget=Updates(1)), DATA.load(0), []
+    )
     namespace: dict[str, Any] = {"__name__": "recipe"}
     exec(compile(code, "recipe.py", "exec"), namespace)
-    namespace["backward"] = lambda model, x, y: sum(p.sum() * 0 for p in model.parameters()).backward() or torch.tensor(0.0)
+    namespace["backward"] = lambda model, x, y: (
+        sum(p.sum() * 0 for p in model.parameters()).backward() or torch.tensor(0.0)
+    )
     model = torch.nn.Linear(100, 100)
     before = model.weight.detach().clone()
     namespace["train"](model, torch.zeros(40, 100), torch.zeros(40, dtype=torch.long))

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 import tune_lb
 from tune_lb.cli.arms import show_arms, show_best
 from tune_lb.cli.output import Output
@@ -44,8 +46,10 @@ class AnalysisError(Exception):
 def show_answer(out: Output, answer: Answer) -> None:
     """Print the tables, the sentences, the best configurations, what was left out, and where everything lies."""
     show_arms(out, answer["rows"])
+    sentences = Table.grid(padding=(0, 1, 0, 0))
     for sentence in answer["sentences"]:
-        out.paragraph(f"- {sentence}")
+        sentences.add_row("-", sentence)
+    out.show(sentences)
     out.line()
     show_best(out, answer["best"])
     show_left_out(out, answer["problems"])

@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXIT_CODES)
     command.add_argument("--json", action="store_true", help="print one JSON object to stdout, all else to stderr")
     return command
@@ -75,7 +77,9 @@ def _overrides(command: argparse.ArgumentParser) -> None:
 
 
 def _storage(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--storage", metavar="URI", default="runs", help="folder or URI that holds runs (default: %(default)s)")
+    command.add_argument(
+        "--storage", metavar="URI", default="runs", help="folder or URI that holds runs (default: %(default)s)"
+    )
 
 
 def _run(command: argparse.ArgumentParser) -> None:
@@ -103,4 +107,6 @@ def _train(command: argparse.ArgumentParser) -> None:
     command.add_argument("space", metavar="SPACE", help="a name (see `spaces`) or a path to a .py file")
     command.add_argument("arm", metavar="ARM", help="an arm of the space (see `show`)")
     _overrides(command)
-    command.add_argument("--seed", type=int, default=0, help="seed of initial weights and data order (default: %(default)s)")
+    command.add_argument(
+        "--seed", type=int, default=0, help="seed of initial weights and data order (default: %(default)s)"
+    )

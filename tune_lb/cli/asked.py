@@ -27,7 +27,8 @@ def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[st
 
     A value is a Python literal (5, 1e-3, True, None, [0, 1]) or, where it is none, the string as typed.
     """
-    changes, problems = [], []
+    changes: list[tuple[str, Any]] = []
+    problems = []
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
@@ -71,7 +72,9 @@ def search_command(asked: Mapping[str, Any]) -> str:
 def check_run_name(name: str) -> None:
     """Refuse a name that is no plain folder name."""
     if not RUN_NAME.fullmatch(name):
-        raise RequestError(f"run {name!r}: a name is letters, digits, _, - and dots, and does not begin with a dot or -")
+        raise RequestError(
+            f"run {name!r}: a name is letters, digits, _, - and dots, and does not begin with a dot or -"
+        )
 
 
 def _value(text: str) -> Any:

@@ -12,7 +12,7 @@ from tune_lb.sampling import samplers
 from tune_lb.space import ArmDesign, Space
 
 if TYPE_CHECKING:
-    from tune_lb.tuning import Estimate
+    from tune_lb.estimate import Estimate
 
 NUM_SHOWN = 3
 
@@ -27,9 +27,11 @@ def show_plan(out: Output, space: Space, estimate: Estimate) -> None:
     there = f"; {estimate.already_done:,} are trained already" if estimate.already_done else ""
     at_a_time = "one process" if estimate.concurrency == 1 else f"{estimate.concurrency} processes at a time"
     time = f"about {duration(estimate.wall_s)} with {at_a_time} ({duration(estimate.core_s)} of work)"
-    out.paragraph(f"arms     {len(designs)}: {', '.join(marked)}")
-    out.paragraph(f"members  about {members:,} in {splits} split{'s' * (splits > 1)}: {stages}{there}")
-    out.paragraph(f"time     {time}; {size(estimate.disk_bytes)} on disk")
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
+    lines.add_row("members", f"about {members:,} in {splits} split{'s' * (splits > 1)}: {stages}{there}")
+    lines.add_row("time", f"{time}; {size(estimate.disk_bytes)} on disk")
+    out.show(lines)
     out.line()
 
 
@@ -83,7 +85,9 @@ def costs(space: Space, estimate: Estimate) -> dict[str, Any]:
     """Return the plan as plain values, times in seconds."""
     first = first_configurations(space)
     keys = ("arm", "members", "updates_per_member", "seconds_per_update", "core_s")
-    arms = [{key: getattr(arm, key) for key in keys} | {"first_configurations": first[arm.arm]} for arm in estimate.arms]
+    arms = [
+        {key: getattr(arm, key) for key in keys} | {"first_configurations": first[arm.arm]} for arm in estimate.arms
+    ]
     totals = ("core_s", "wall_s", "concurrency", "disk_bytes", "already_done")
     return {"arms": arms} | {key: getattr(estimate, key) for key in totals}
 

@@ -34,9 +34,15 @@ class Progress:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live is not None:
             self.live.stop()
+
+    def __getstate__(self) -> dict[str, object]:
+        # Tune pickles whatever its callbacks hold, never to use it; a console cannot be pickled
+        return {}
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Show how far the search is."""
@@ -64,9 +70,18 @@ def _counts(snapshot: Snapshot) -> str:
 def _table(snapshot: Snapshot) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for header in ("arm", "stage", "", "members", "best validation error"):
-        table.add_column(header, justify="right" if header in ("members", "best validation error") else "left", no_wrap=True)
+        table.add_column(
+            header, justify="right" if header in ("members", "best validation error") else "left", no_wrap=True
+        )
     for arm in snapshot.arms:
         best = "" if arm.best_validation_error is None else f"{100 * arm.best_validation_error:.2f} %"
         bar = ProgressBar(total=max(arm.total, 1), completed=arm.done, width=20)
-        table.add_row(arm.name, arm.stage, bar, f"{arm.done:,} of {arm.total:,}", best, style="dim" if arm.stage == "done" else None)
+        table.add_row(
+            arm.name,
+            arm.stage,
+            bar,
+            f"{arm.done:,} of {arm.total:,}",
+            best,
+            style="dim" if arm.stage == "done" else None,
+        )
     return table

@@ -81,7 +81,8 @@ class _Code:
         if isinstance(budget, Epochs):
             lines.append(f"EPOCHS = {budget.epochs!r}")
         else:
-            lines.append(f"NUM_UPDATES = {self.plan.num_updates}  # {self.plan.num_epochs:.4g} epochs of {self.plan.num_train} examples")
+            spent = f"{self.plan.num_epochs:.4g} epochs of {self.plan.num_train} examples"
+            lines.append(f"NUM_UPDATES = {self.plan.num_updates}  # {spent}")
         for remedy in trial.active:
             values = {field.name: getattr(remedy, field.name) for field in dataclasses.fields(remedy)}
             prefix = remedy.module_name().upper()
@@ -126,7 +127,9 @@ class _Code:
         if isinstance(schedule, Cosine):
             final = schedule.final
             cosine = "(1 + math.cos(math.pi * step / num_updates)) / 2"
-            rate = f"LEARNING_RATE * {cosine}" if final == 0 else f"LEARNING_RATE * ({final!r} + {1 - final!r} * {cosine})"
+            rate = (
+                f"LEARNING_RATE * {cosine}" if final == 0 else f"LEARNING_RATE * ({final!r} + {1 - final!r} * {cosine})"
+            )
         elif isinstance(schedule, Constant):
             rate = "LEARNING_RATE"
         else:
@@ -140,9 +143,15 @@ class _Code:
 
     def train(self) -> str:
         """Return the loop."""
-        updates = "int(EPOCHS * len(inputs) / BATCH_SIZE + 1e-9)" if isinstance(self.trial.budget, Epochs) else "NUM_UPDATES"
+        updates = (
+            "int(EPOCHS * len(inputs) / BATCH_SIZE + 1e-9)" if isinstance(self.trial.budget, Epochs) else "NUM_UPDATES"
+        )
         noise = templates.NOISE if self.remedy(GradientNoise) else ""
-        return templates.TRAIN.replace("UPDATES", updates).replace("OPTIMIZER", self._optimizer()).replace("        NOISE\n", noise)
+        return (
+            templates.TRAIN.replace("UPDATES", updates)
+            .replace("OPTIMIZER", self._optimizer())
+            .replace("        NOISE\n", noise)
+        )
 
     def main(self) -> str:
         """Return what runs when the file is run: the data of the search, one training, its test error."""

@@ -8,11 +8,13 @@ from tune_lb.cli.answer import analyse, show_answer
 from tune_lb.cli.asked import check_run_name
 from tune_lb.cli.output import Output
 from tune_lb.cli.search import recommended
+from tune_lb.cli.status import find_run
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """Run the analysis and show what it found and wrote."""
     check_run_name(given.name)
+    find_run(given.name, given.storage)
     answer = analyse(given.name, given.storage)
     show_answer(out, answer)
     for path in answer["paths"].values():

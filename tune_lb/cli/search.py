@@ -35,7 +35,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
         max_concurrent=given.max_concurrent,
         fresh=given.fresh,
     )
-    prepared = tuning.prepare(request)
+    prepared = tuning.prepare(request, write=not given.dry_run)
     out.paragraph(space.question, style="bold")
     show_plan(out, space, prepared.estimate)
     if given.dry_run:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, listed, number
+from tune_lb.setting import Settings
 from tune_lb.space import ArmDesign, Space
 from tune_lb.trial import describe
 
@@ -39,21 +40,28 @@ def run(given: argparse.Namespace, out: Output) -> int:
         table.add_row(design.name, design.role, number(design.template.batch_size), tries, "\n".join(_searched(design)))
     out.show(table)
     out.line()
-    result = {"space": given.space, "path": str(loaded.path), "hash": space.hash(), "question": space.question, **facts}
-    out.close(result | {"arms": [_plain(design) for design in designs]}, command("search", given.space, *given.overrides, "--dry-run"))
+    result: dict[str, Any] = {"space": given.space, "path": str(loaded.path), "hash": space.hash()}
+    result |= {"question": space.question, **facts, "arms": [_plain(design) for design in designs]}
+    out.close(result, command("search", given.space, *given.overrides, "--dry-run"))
     return 0
 
 
 def _facts(space: Space, design: ArmDesign) -> dict[str, str]:
     template = design.template
+    training = (template.loss, template.optimizer, template.schedule, template.budget)
     stages = f"{space.seeds} seeds to search, {space.rescreen_seeds} to rescreen, {space.confirm_seeds} to confirm"
     return {
-        "data": describe(template.data),
-        "model": describe(template.model),
-        "training": ", ".join(map(describe, (template.loss, template.optimizer, template.schedule, template.budget))),
+        "data": _whole(template.data),
+        "model": _whole(template.model),
+        "training": ", ".join(map(_whole, training)),
         "procedure": f"{space.sampler}, {stages}, in splits {listed([str(seed) for seed in space.split_seeds])}",
         "metrics": f"{listed([metric.name for metric in space.metrics])}, on members of stage {space.metrics_on}",
     }
+
+
+def _whole(value: Any) -> str:
+    """Return a dataclass with all its fields, anything else by its name."""
+    return repr(value) if isinstance(value, Settings) else describe(value)
 
 
 def _searched(design: ArmDesign) -> list[str]:
@@ -68,5 +76,6 @@ def _searched(design: ArmDesign) -> list[str]:
 
 def _plain(design: ArmDesign) -> dict[str, Any]:
     dimensions = {name: domain.as_json() for name, domain in design.dimensions.items()}
-    row = {"name": design.name, "role": design.role, "batch_size": number(design.template.batch_size)}
+    batch_size: Any = design.template.batch_size
+    row = {"name": design.name, "role": design.role, "batch_size": batch_size if isinstance(batch_size, int) else None}
     return row | {"num_samples": design.num_samples, "dimensions": dimensions, "derived_from": design.derived_from}

@@ -23,7 +23,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
         except RequestError as error:
             entry = {"name": name, "question": None, "error": str(error)}
         listed.append(entry)
-        table.add_row(name, entry["question"] or f"cannot be used: {entry['error']}", style="red" if entry["error"] else None)
+        table.add_row(
+            name, entry["question"] or f"cannot be used: {entry['error']}", style="red" if entry["error"] else None
+        )
     out.show(table)
     usable = [str(entry["name"]) for entry in listed if entry["error"] is None]
     out.line()

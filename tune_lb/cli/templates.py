@@ -155,7 +155,7 @@ def error(model, inputs, targets):
     return torch.cat(wrong).float().mean().item()
 '''
 
-MAIN = '''
+MAIN = """
 if __name__ == "__main__":
     torch.manual_seed(0)
     data = LOAD  # put your own data here: float inputs (N, ...), class numbers (N,)
@@ -165,4 +165,4 @@ if __name__ == "__main__":
     losses = train(model, inputs, targets)
     RECALIBRATE
     print(f"loss of the last update {losses[-1]:.4f}, test error {100 * error(model, test_inputs, test_targets):.2f} %")
-'''
+"""

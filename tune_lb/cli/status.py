@@ -1,0 +1,99 @@
+"""status: how far a run is, from its files alone: it may be running, interrupted, or on another machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.fs as fs
+from rich import box
+from rich.table import Table
+
+from tune_lb.cli.answer import show_left_out
+from tune_lb.cli.asked import check_run_name, search_command
+from tune_lb.cli.output import Output, duration, on_run
+from tune_lb.errors import RequestError, nearest
+from tune_lb.ledger import Ledger
+from tune_lb.results import STAGES, read_members, read_space
+from tune_lb.storage import Store
+
+FINISHED = ("completed", "stopped", "diverged")
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    """Print members per arm and stage, when something happened last, and what is wrong."""
+    check_run_name(given.name)
+    store = find_run(given.name, given.storage)
+    known = read_space(store)
+    members, problems = read_members(store)
+    ledger = Ledger(store.child("ledger"))
+    events = ledger.events()
+    rows = members.select(["arm", "stage", "status", "trial_id", "finished_at", "error"]).to_pylist()
+    arms = [_arm(arm, known, rows) for arm in known["arms"]]
+    out.paragraph(str(known.get("question", "")), style="bold")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for header in ("arm", *STAGES, "diverged", "failed"):
+        table.add_column(header, justify="left" if header == "arm" else "right", no_wrap=True)
+    for arm in arms:
+        stages = [_share(arm[stage]["done"], arm[stage]["total"]) for stage in STAGES]
+        table.add_row(arm["arm"], *stages, str(arm["diverged"] or ""), str(arm["failed"] or ""))
+    out.show(table)
+    out.line()
+    finished = all(arm["confirm"]["done"] >= arm["confirm"]["total"] for arm in arms)
+    times = [row["finished_at"] for row in rows if row["finished_at"]] + [event.time for event in events]
+    last = max(times, default=None)
+    state = "done" if finished else "not done"
+    out.line(f"{len(rows):,} members in {store.location}: {state}; last activity {_ago(last)}")
+    for text, times_seen in Counter(str(row["error"]) for row in rows if row["status"] not in FINISHED).items():
+        out.line(f"failed ({times_seen}): {text.strip().splitlines()[-1]}", style="red")
+    show_left_out(out, problems + ledger.problems)
+    result = {"run": given.name, "location": store.location, "done": finished, "last_activity": last, "arms": arms}
+    following = on_run("report", given.name, given.storage) if finished else search_command(known.get("asked", {}))
+    out.close(result | {"members": len(rows), "problems": problems + ledger.problems}, following)
+    return 0
+
+
+def find_run(name: str, storage: str) -> Store:
+    """Return the folder of a run. Raises RequestError, with the names of those there are, where it has none."""
+    runs = Store(storage)
+    store = runs.child(name)
+    if not store.exists("space.json"):
+        raise RequestError(f"there is no run {name!r} in {runs.location}{nearest(name, run_names(runs))}")
+    return store
+
+
+def run_names(runs: Store) -> list[str]:
+    """Return the names of the runs in a storage."""
+    found = runs.filesystem.get_file_info(fs.FileSelector(runs.root, allow_not_found=True))
+    folders = [info.base_name for info in found if info.type == fs.FileType.Directory]
+    return sorted(name for name in folders if runs.exists(f"{name}/space.json"))
+
+
+def _arm(arm: Mapping[str, Any], known: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return members done and expected by stage; which are rescreened is known only when the search stage is done."""
+    own = [row for row in rows if row["arm"] == arm["name"]]
+    done = Counter(row["stage"] for row in own if row["status"] in FINISHED)
+    splits = len(known["split_seeds"])
+    searched = arm["num_samples"] * known["seeds"] * splits if arm["dimensions"] and arm["num_samples"] else 0
+    total = {"search": searched, "rescreen": None if searched else 0, "confirm": known["confirm_seeds"] * splits}
+    statuses = Counter(row["status"] for row in own)
+    failed = sum(number for status, number in statuses.items() if status not in FINISHED)
+    stages = {stage: {"done": done[stage], "total": total[stage]} for stage in STAGES}
+    return {"arm": arm["name"], **stages, "diverged": statuses["diverged"], "failed": failed}
+
+
+def _share(done: int, total: int | None) -> str:
+    if total is None:
+        return f"{done:,}"
+    return f"{done:,} of {total:,}" if total or done else "-"
+
+
+def _ago(time: str | None) -> str:
+    if time is None:
+        return "none"
+    then = datetime.fromisoformat(time)
+    seconds = (datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds()
+    return f"{duration(max(0.0, seconds))} ago ({then:%Y-%m-%d %H:%M} UTC)"

@@ -1,0 +1,79 @@
+"""train: one member of one arm in this process, without Ray and without files."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+
+from tune_lb.cli.asked import asked_space
+from tune_lb.cli.output import Output, command, number
+from tune_lb.errors import RequestError, nearest
+from tune_lb.outcome import train_arm
+from tune_lb.space import ArmDesign
+from tune_lb.training import HistoryRow, Training, on_device
+from tune_lb.trial import Trial, check_against_data
+
+SHOWN = (
+    *("status", "train_loss", "train_error", "validation_error", "test_loss", "test_error", "generalization_gap"),
+    *("updates", "gradient_evaluations", "wall_s", "diverged_at_step"),
+)
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    """Train the member, one line per epoch, and print its row."""
+    _, space = asked_space(given.space, given.overrides)
+    designs = {design.name: design for design in space.designs()}
+    if given.arm not in designs:
+        raise RequestError(f"space {given.space} has no arm {given.arm!r}{nearest(given.arm, designs)}")
+    trial, chosen = middle(designs[given.arm])
+    data = space.data.load(space.split_seeds[0])
+    problems = check_against_data(trial, data)
+    if problems:
+        raise RequestError(problems)
+    for name, value in chosen.items():
+        out.line(f"{name} = {number(value)}: the middle of its range; fix it by {name}=VALUE")
+    training = Training(trial, [given.seed], on_device(data, "cuda" if torch.cuda.is_available() else "cpu"))
+    lines = Lines(out)
+    row = dict(train_arm(training, space.metrics, lines))
+    lines.end()
+    out.line()
+    metrics = [
+        name for metric in space.metrics for name in metric.columns() if name.count(".") < 1 or name == metric.name
+    ]
+    for name in dict.fromkeys([*SHOWN, *metrics]):
+        if row.get(name) is not None:
+            out.line(f"{name:<22} {number(row[name])}")
+    out.line()
+    out.close({"row": row}, command("search", given.space, *given.overrides, "--dry-run"))
+    return 0 if row["status"] == "completed" else 1
+
+
+def middle(design: ArmDesign) -> tuple[Trial, dict[str, Any]]:
+    """Return the arm's trial with every searched field in the middle of its domain, and those values."""
+    values = {name: domain.at(0.5) for name, domain in design.dimensions.items()}
+    return design.template.resolved(values), values
+
+
+class Lines:
+    """Prints the history of a training, one line per observed epoch."""
+
+    def __init__(self, out: Output) -> None:
+        self.out, self.step = out, -1
+        self.seen: dict[str, float] = {}
+        self.epoch = 0.0
+
+    def __call__(self, row: HistoryRow) -> None:
+        """Take in one observation; a new step ends the line of the last."""
+        if row.step != self.step:
+            self.end()
+        self.step, self.epoch = row.step, row.epoch
+        self.seen[row.name] = row.value
+
+    def end(self) -> None:
+        """Print what was seen since the last line."""
+        if self.seen:
+            values = "  ".join(f"{name} {value:.4g}" for name, value in self.seen.items())
+            self.out.line(f"epoch {self.epoch:>6.4g}  step {self.step:>6,}  {values}")
+        self.seen = {}
