@@ -27,8 +27,10 @@ SPACE = Space(
     optimizer=SGD(momentum=0.9),
     schedule=Cosine(),
     budget=Epochs(20),
-    eta_over_b=over(1e-4, 1e-2, log=True),
+    eta_over_b=over(1e-4, 3e-3, log=True),
     batch_size=400,
+    num_samples=16,
+    seeds=2,
     arms=(
         Arm("small_batch", batch_size=20),
         Arm("large_batch"),

@@ -26,9 +26,9 @@ SPACE = Space(
     optimizer=SGD(momentum=0.9),
     schedule=Cosine(),
     budget=Epochs(20),
-    eta_over_b=over(1e-4, 1e-2, log=True),
+    eta_over_b=over(1e-4, 3e-3, log=True),
     batch_size=1_000,
-    num_samples=8,
+    num_samples=12,
     seeds=2,
     arms=(
         Arm("small_batch", batch_size=32),

@@ -63,7 +63,10 @@ def test_only_two_files_import_ray():
 
 
 def test_results_and_storage_know_nothing_of_torch():
-    files = [ROOT / "tune_lb" / f"{name}.py" for name in ("results", "storage", "ledger", "columns", "tables", "merger", "errors")]
+    files = [
+        ROOT / "tune_lb" / f"{name}.py"
+        for name in ("results", "storage", "ledger", "columns", "tables", "merger", "errors")
+    ]
     assert importing("torch", files) == importing("ray", files) == set()
     # nor of anything of ours that does
     own = {name.split(".")[1] for path in files for name in imports(path.read_text()) if name.startswith("tune_lb.")}
@@ -97,21 +100,27 @@ def test_the_planner_has_no_ray_no_files_no_clock():
 
 
 def test_training_has_no_ray_and_no_files():
-    parts = [ROOT / "tune_lb" / f"{name}.py" for name in ("training", "gradient", "remedy", "evaluation", "surface", "trial")]
+    parts = [
+        ROOT / "tune_lb" / f"{name}.py" for name in ("training", "gradient", "remedy", "evaluation", "surface", "trial")
+    ]
     parts += list((ROOT / "tune_lb" / "remedies").glob("*.py"))
     for package in ("ray", "pyarrow", "pathlib", "tune_lb.storage", "tune_lb.results", "tune_lb.tuning"):
         assert importing(package, parts) == set(), package
 
 
 def test_the_core_does_not_name_its_leaves():
-    core = [ROOT / "tune_lb" / f"{name}.py" for name in ("training", "trial", "gradient", "remedy", "space", "evaluation")]
+    core = [
+        ROOT / "tune_lb" / f"{name}.py" for name in ("training", "trial", "gradient", "remedy", "space", "evaluation")
+    ]
     for leaves in ("tune_lb.remedies", "tune_lb.metrics", "tune_lb.models"):
         assert importing(leaves, core) == set(), leaves
 
 
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, tune_lb; print(*(name for name in sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
     heavy = {"torch", "numpy", "ray", "pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "optuna", "rich"}
     assert "tune_lb" in loaded
     assert not heavy & set(loaded)

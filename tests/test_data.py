@@ -17,7 +17,7 @@ from tune_lb.training import on_device
 
 
 def rows(part):
-    return {(*image.tolist(), int(target)) for image, target in zip(part.inputs, part.targets, strict=True)}
+    return {(image.tobytes(), int(target)) for image, target in zip(part.inputs, part.targets, strict=True)}
 
 
 @pytest.mark.parametrize(("num_train", "num_validation", "num_test"), [(400, 400, 997), (900, 0, 897), (1000, 796, 1)])
@@ -60,7 +60,9 @@ def test_stratified_is_random_within_a_class():
     assert 0.8 < counts.std() / 3.8 < 1.2
 
 
-@pytest.mark.parametrize("source", [Digits(num_train=1700, num_validation=97), Digits(num_train=1500, num_validation=400)])
+@pytest.mark.parametrize(
+    "source", [Digits(num_train=1700, num_validation=97), Digits(num_train=1500, num_validation=400)]
+)
 def test_more_than_there_is_gets_the_numbers(source):
     with pytest.raises(RequestError, match=rf"digits: {source.num_train} \+ {source.num_validation} .* 1797"):
         source.load(0)
@@ -91,7 +93,9 @@ def test_missing_files_get_one_message_with_what_where_and_how(monkeypatch, tmp_
     with pytest.raises(RequestError) as raised:
         MNIST().load(0)
     (line,) = raised.value.problems
-    assert all(word in line for word in ("MNIST", str(tmp_path / "nothing" / "MNIST" / "raw"), "TUNE_LB_DATA", "download=True"))
+    assert all(
+        word in line for word in ("MNIST", str(tmp_path / "nothing" / "MNIST" / "raw"), "TUNE_LB_DATA", "download=True")
+    )
 
 
 @pytest.mark.data

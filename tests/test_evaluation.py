@@ -86,7 +86,9 @@ def test_dropout_is_off_and_nothing_is_left_behind():
     assert first.loss == second.loss
 
 
-@pytest.mark.parametrize("net", [nn.Linear(4, 3), nn.BatchNorm1d(4, track_running_stats=False)], ids=["none", "no statistics"])
+@pytest.mark.parametrize(
+    "net", [nn.Linear(4, 3), nn.BatchNorm1d(4, track_running_stats=False)], ids=["none", "no statistics"]
+)
 def test_a_network_without_statistics_keeps_its_buffers(net):
     buffers = {"anything": torch.ones(2)}
     assert recalibrated(net, dict(net.named_parameters()), buffers, examples()) is buffers

@@ -111,7 +111,7 @@ def test_switching_it_on_moves_neither_the_start_nor_the_data_order(remedies):
 
 
 def test_the_order_in_the_list_means_nothing():
-    runs = [trajectory(trial(*order)) for order in itertools.permutations(ALL)]
+    runs = [trajectory(trial(*order)) for order in (ALL, ALL[::-1], ALL[2:] + ALL[:2])]
     assert all(same_bits(runs[0], run) for run in runs[1:])
 
 
@@ -169,14 +169,11 @@ class Mixing(Leaky):
 
 
 @dataclass(frozen=True)
-class Shuffling(Leaky):
-    """It draws its own initial weights."""
+class Greedy(Leaky):
+    """It takes other examples than everybody else."""
 
-    def gradient(self, inner):
-        return inner
-
-    def batch(self, inner):
-        return lambda batch: inner(batch._replace(inputs=batch.inputs.flip(0), targets=batch.targets.flip(0)))
+    def batch_size(self, inner, num_train):
+        return lambda examples: inner(examples) // 2
 
 
 def test_the_laws_catch_what_breaks_them():
@@ -184,5 +181,6 @@ def test_the_laws_catch_what_breaks_them():
     assert not leaves_random_state(Leaky())
     assert not repeats_itself(Leaky())
     assert not agrees_with_others_beside_it(Mixing())
+    assert not keeps_start_and_order(Greedy())
     with pytest.raises(RuntimeError, match="vmap"):
         agrees_with_others_beside_it(Leaky())

@@ -35,7 +35,7 @@ class Clipping(Remedy):
         return clipped
 '''
 
-SPACE = '''
+SPACE = """
 from clipping_xyz import Clipping
 
 from tests.trainings import Blobs
@@ -52,7 +52,7 @@ SPACE = Space(
     baseline="small",
     reference="large",
 )
-'''
+"""
 
 
 @pytest.fixture

@@ -47,7 +47,10 @@ def test_arms_share_points_in_shared_dimensions_and_the_placebo_has_its_own(samp
 
 @pytest.mark.parametrize("sampler", ["sobol", "random"])
 def test_more_samples_extend_the_sequence(sampler):
-    few, many = proposals(space(*arms(), sampler=sampler), 5), proposals(space(*arms(), sampler=sampler, num_samples=70), 70)
+    few, many = (
+        proposals(space(*arms(), sampler=sampler), 5),
+        proposals(space(*arms(), sampler=sampler, num_samples=70), 70),
+    )
     assert {name: points[:5] for name, points in many.items()} == few
     # asked in any order, as a resumed search does
     fresh = samplers(space(*arms(), sampler=sampler), space(*arms(), sampler=sampler).designs(), 0)["all"]

@@ -93,7 +93,11 @@ def test_added_arms_can_be_left_out(settings, missing):
 
 
 def test_an_arm_overrides_the_space():
-    arms = (Arm("small", batch_size=4), Arm("large"), Arm("rated", lr=0.5, eta_over_b=None, optimizer=SGD(momentum=0.5)))
+    arms = (
+        Arm("small", batch_size=4),
+        Arm("large"),
+        Arm("rated", lr=0.5, eta_over_b=None, optimizer=SGD(momentum=0.5)),
+    )
     rated = {design.name: design.template for design in space(*arms).designs()}["rated"]
     assert (rated.learning_rate, rated.batch_size, rated.optimizer) == (0.5, 24, SGD(momentum=0.5))
     fixed = space(*(Arm(arm.name, batch_size=24) for arm in arms), lr=None, eta_over_b=0.1)
@@ -195,9 +199,15 @@ MISTAKES = {
     "not arms": ({"arms": ("small",)}, ["space.arms: a tuple of Arm(...) is needed"]),
     "metric": ({"metrics": ("lambda_max",)}, ["metric 'lambda_max': not a metric"]),
     "grid": ({"sampler": "grid"}, ["sampler grid needs lists of values, eta_over_b is the range 0.001 .. 0.1 (log)"]),
-    "unknown": ({"overrides": (("epohcs", 3),)}, ["epohcs=3: no field of the space or of an arm has that name; did you mean 'epochs'?"]),
+    "unknown": (
+        {"overrides": (("epohcs", 3),)},
+        ["epohcs=3: no field of the space or of an arm has that name; did you mean 'epochs'?"],
+    ),
     "override": ({"overrides": (("epochs", 0),)}, ["space: budget.epochs = 0: must be above 0"]),
-    "count": ({"overrides": (("sharp.sam.m", 2.5),)}, ["arm 'sharp': sam.m = 2.5: must be a whole number or None, not 2.5"]),
+    "count": (
+        {"overrides": (("sharp.sam.m", 2.5),)},
+        ["arm 'sharp': sam.m = 2.5: must be a whole number or None, not 2.5"],
+    ),
 }
 
 
@@ -219,11 +229,17 @@ ARM_MISTAKES = {
     "name": (Arm("a b"), "arm 'a b': names are letters, digits and _"),
     "twice": (Arm("large"), "two arms are named 'large'"),
     "derived": (Arm("placebo"), "arm 'placebo': the space adds an arm of that name"),
-    "combines": (Arm("new", combines=("shapr",)), "arm 'new' combines 'shapr', which is not an arm; did you mean 'sharp'?"),
+    "combines": (
+        Arm("new", combines=("shapr",)),
+        "arm 'new' combines 'shapr', which is not an arm; did you mean 'sharp'?",
+    ),
     "remedy": (Arm("new", "sam"), "arm 'new': 'sam' is not a remedy"),
     "rho": (Arm("new", SAM(rho=-1.0)), "arm 'new': sam.rho = -1.0: must be at least 0"),
     "domain": (Arm("new", SAM(rho=over(0.5, 0.1))), "sam.rho: over(0.5, 0.1): the first end must be below the second"),
-    "whole": (Arm("new", GhostBatchNorm(ghost_batch_size=over(2, 8))), "ghost_batch_size = 2 .. 8: must be a whole number"),
+    "whole": (
+        Arm("new", GhostBatchNorm(ghost_batch_size=over(2, 8))),
+        "ghost_batch_size = 2 .. 8: must be a whole number",
+    ),
     "repeated": (Arm("new", SAM(rho=0.1), SAM(rho=0.2)), "remedy sam is given twice"),
     "both": (Arm("new", lr=0.1, eta_over_b=0.1), "arm 'new': lr and eta_over_b are both given"),
     "batch": (Arm("new", batch_size="all"), "arm 'new'.batch_size = all: must be a whole number, not 'all'"),

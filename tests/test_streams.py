@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,7 +12,13 @@ from tune_lb.streams import generator, seed_of
 
 
 def test_a_seed_depends_on_every_part_of_the_key_and_on_its_place():
-    keys = [("", 0, "order", 0), ("", 0, "order", 1), ("", 1, "order", 0), ("", 0, 1, "order"), ("placebo", 0, "order", 0)]
+    keys = [
+        ("", 0, "order", 0),
+        ("", 0, "order", 1),
+        ("", 1, "order", 0),
+        ("", 0, 1, "order"),
+        ("placebo", 0, "order", 0),
+    ]
     keys += [("", 1, "order", 11), ("", 11, "order", 1), ("", "1order", "", 0)]
     seeds = [seed_of(*key) for key in keys]
     assert len(set(seeds)) == len(keys)
@@ -21,9 +26,9 @@ def test_a_seed_depends_on_every_part_of_the_key_and_on_its_place():
 
 
 def test_a_seed_is_the_same_in_every_process():
-    code = "from tune_lb.streams import seed_of; print(seed_of('', 3, 'order', 5))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(found) == seed_of("", 3, "order", 5)
+    # 63 bits of the key's text: nothing of the process enters, as Python's own hash of a string does
+    digest = hashlib.sha256(b"\x1f3\x1forder\x1f5").hexdigest()
+    assert seed_of("", 3, "order", 5) == int(digest[:16], 16) // 2
 
 
 def test_a_stream_is_fresh_every_time_and_leaves_the_global_one_alone():

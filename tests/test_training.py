@@ -147,7 +147,9 @@ class Smoothed(Hooked):
 
     def loss(self, inner):
         share = self.size
-        return lambda outputs, targets: (1 - share) * inner(outputs, targets) - share * F.log_softmax(outputs, -1).mean(-1)
+        return lambda outputs, targets: (
+            (1 - share) * inner(outputs, targets) - share * F.log_softmax(outputs, -1).mean(-1)
+        )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -237,7 +239,9 @@ class Averaged(Hooked):
     """Evaluates an exponential moving average of the weights, and remembers their largest norm."""
 
     def initial_state(self, params):
-        return {f"ema.{name}": value.clone() for name, value in params.items()} | {"largest": torch.tensor(0.0).double()}
+        return {f"ema.{name}": value.clone() for name, value in params.items()} | {
+            "largest": torch.tensor(0.0).double()
+        }
 
     def after_step(self, state, params, batch):
         length = torch.stack([value.norm() for value in params.values()]).norm()
@@ -305,7 +309,10 @@ def test_a_diverged_member_is_marked_and_the_others_go_on(way, epochs):
     seeds = tuple(range(6))
     expected = {}
     for seed in seeds:
-        draws = [torch.rand(1, generator=generator("", seed, "test_training", step), dtype=torch.float64) for step in range(5)]
+        draws = [
+            torch.rand(1, generator=generator("", seed, "test_training", step), dtype=torch.float64)
+            for step in range(5)
+        ]
         exploded = [step for step, draw in enumerate(draws) if draw > 0.9]
         # the weights are infinite after that step, the loss in the next
         expected[seed] = exploded[0] + 1 if exploded else None
@@ -325,7 +332,9 @@ def test_a_huge_rate_diverges_where_the_ordinary_loop_does():
     of = trial(model=MLP(hidden=(6,), batch_norm=False), schedule=Constant(), lr=1e60, budget=Epochs(20.0))
     running = training(of)
     history(running)
-    _, losses = ordinary(of, 0, running.plan.num_updates, lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9, weight_decay=1e-3))
+    _, losses = ordinary(
+        of, 0, running.plan.num_updates, lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9, weight_decay=1e-3)
+    )
     first = next(step for step, loss in enumerate(losses) if not math.isfinite(loss))
     assert next(running.trained()).diverged_at_step == first > 0
     assert running.done

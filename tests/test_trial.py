@@ -54,7 +54,11 @@ CHANGES = [
 
 
 def test_the_id_changes_with_every_field_and_with_the_data():
-    ids = [trial().trial_id("a"), trial().trial_id("b"), *(replace(trial(), **change).trial_id("a") for change in CHANGES)]
+    ids = [
+        trial().trial_id("a"),
+        trial().trial_id("b"),
+        *(replace(trial(), **change).trial_id("a") for change in CHANGES),
+    ]
     assert len(set(ids)) == len(ids)
     assert all(len(found) == 16 and set(found) <= set("0123456789abcdef") for found in ids)
 

@@ -122,7 +122,10 @@ def same_up_to_rounding(a: dict[int, Tensor], b: dict[int, Tensor]) -> bool:
 
 def remedy_classes() -> list[type[Remedy]]:
     """Return every remedy defined by a file of tune_lb/remedies."""
-    modules = [importlib.import_module(f"tune_lb.remedies.{found.name}") for found in pkgutil.iter_modules(tune_lb.remedies.__path__)]
+    modules = [
+        importlib.import_module(f"tune_lb.remedies.{found.name}")
+        for found in pkgutil.iter_modules(tune_lb.remedies.__path__)
+    ]
     return [
         member
         for module in modules
@@ -131,6 +134,8 @@ def remedy_classes() -> list[type[Remedy]]:
     ]
 
 
-def batch(inputs: Tensor, targets: Tensor, values: dict[str, float], draws: dict[str, Tensor] | None = None, step: int = 0) -> Batch:
+def batch(
+    inputs: Tensor, targets: Tensor, values: dict[str, float], draws: dict[str, Tensor] | None = None, step: int = 0
+) -> Batch:
     numbers = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
     return Batch(inputs, targets, torch.tensor(step), draws or {}, numbers)

@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = parse(argv)
     # commands are imported when they run: some need torch, and --help does not
+    from tune_lb.cli.answer import AnalysisError
     from tune_lb.cli.output import Output
 
     out = Output(given.json)
@@ -28,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return WRONG
+    except AnalysisError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

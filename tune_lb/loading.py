@@ -122,7 +122,8 @@ def _check_name(name: str, path: Path, folders: Sequence[str]) -> None:
 
 
 def _is_beside(name: str, module: ModuleType, folders: Sequence[str]) -> bool:
-    spec: ModuleSpec | None = module.__spec__
+    # some entries of sys.modules are no modules (typing.io in Python 3.11)
+    spec: ModuleSpec | None = getattr(module, "__spec__", None)
     if spec is None or "." in name or name in OWN_PACKAGES or name == "__main__":
         return False
     if spec.submodule_search_locations is not None:

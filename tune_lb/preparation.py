@@ -69,10 +69,9 @@ def prepare(request: Request, *, write: bool = True) -> Prepared:
     request.run.check_writable()
     known = _known(request)
     if known is not None and request.fresh:
-        for folder in ("trials", "results", "history", "predictions", "weights", "ledger", "checkpoints", "report"):
-            request.run.child(folder).delete_all()
-        request.run.delete("space.json")
         known = None
+        if write:
+            request.run.delete_all()
     if known is not None:
         _refuse_changed(request, known)
     splits = {seed: Split(loaded.fingerprint(), len(loaded.validation.targets)) for seed, loaded in data.items()}

@@ -170,7 +170,7 @@ class Trial(Settings):
             "split_seed": self.split_seed,
             "batch_size": self.batch_size,
             "lr": self.learning_rate,
-            "eta_over_b": self.learning_rate / self.batch_size,
+            "eta_over_b": self.learning_rate / self.batch_size if self.eta_over_b is None else self.eta_over_b,
             "data": describe(self.data),
             "model": describe(self.model),
             "loss": describe(self.loss),

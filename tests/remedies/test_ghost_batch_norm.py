@@ -101,7 +101,9 @@ def test_stacked_members_are_each_as_if_alone():
     one = mean_gradient(module, cross_entropy, by_autograd)
     together = over_members(mean_gradient(module, cross_entropy, by_functorch), vectorize=True)
     given = members(3)
-    found = together(stack([p for p, _, _ in given]), stack([b for _, b, _ in given]), stacked_batch([x for _, _, x in given]))
+    found = together(
+        stack([p for p, _, _ in given]), stack([b for _, b, _ in given]), stacked_batch([x for _, _, x in given])
+    )
     for i, (params, buffers, x) in enumerate(given):
         loss, gradients, updated = one(params, buffers, x)
         assert found[0][i].item() == pytest.approx(loss.item(), rel=1e-12)

@@ -21,7 +21,9 @@ def drawn(seed, step, num_parameters, salt=""):
 
 
 def noisy(gradients, step, draws):
-    of_zero = GradientNoise(alpha=ALPHA, gamma=GAMMA).gradient(lambda params, buffers, batch: (torch.tensor(1.0), gradients, {}))
+    of_zero = GradientNoise(alpha=ALPHA, gamma=GAMMA).gradient(
+        lambda params, buffers, batch: (torch.tensor(1.0), gradients, {})
+    )
     values = {"gradient_noise.alpha": ALPHA, "gradient_noise.gamma": GAMMA}
     return of_zero({}, {}, batch(torch.zeros(1), torch.zeros(1), values, {"gradient_noise": draws}, step))[1]
 
@@ -52,9 +54,9 @@ def test_the_stream_is_that_of_seed_step_and_salt_alone():
         assert abs(torch.corrcoef(torch.stack([drawn(3, 7, 50), other]))[0, 1]) < 0.6
 
 
-def first_step(*remedies, optimizer=SGD(momentum=0.0)):
+def first_step(*remedies):
     """Return how the first update of rate 1 moves the weights, turned around: the gradient as the optimiser saw it."""
-    running = training(trial(*remedies, optimizer=optimizer, schedule=Constant(), lr=1.0))
+    running = training(trial(*remedies, optimizer=SGD(momentum=0.0), schedule=Constant(), lr=1.0))
     start = flat(next(running.trained()).params)
     running.advance(1e-9)
     return start - flat(next(running.trained()).params), start
@@ -69,7 +71,10 @@ def test_the_noise_is_added_once_per_step_to_what_is_inside_it(others):
 
 def test_weight_decay_and_momentum_come_after_the_noise():
     of = trial(
-        GradientNoise(alpha=ALPHA, gamma=GAMMA), optimizer=SGD(momentum=0.5, weight_decay=0.2), schedule=Constant(), lr=1e-9
+        GradientNoise(alpha=ALPHA, gamma=GAMMA),
+        optimizer=SGD(momentum=0.5, weight_decay=0.2),
+        schedule=Constant(),
+        lr=1e-9,
     )
     running, plain = training(of), training(trial(optimizer=SGD(momentum=0.5), schedule=Constant(), lr=1e-9))
     start = flat(next(running.trained()).params)

@@ -131,7 +131,9 @@ def test_every_member_has_its_own_norm(vectorize):
     gradient = sam(Quadratic(A), differentiate=by_functorch if vectorize else by_autograd)
     batches = [step(inputs[i : i + 2]) for i in range(len(members))]
     together = over_members(gradient, vectorize=vectorize)
-    _, found, _ = together(stack([params(w) for w in members]), stack([{"A": A}] * len(members)), stacked_batch(batches))
+    _, found, _ = together(
+        stack([params(w) for w in members]), stack([{"A": A}] * len(members)), stacked_batch(batches)
+    )
     for i, w in enumerate(members):
         mean = inputs[i : i + 2].mean(0)
         expected = A @ (w + RHO * (A @ w + mean) / (A @ w + mean).norm()) + mean
@@ -152,7 +154,10 @@ def test_weight_decay_stays_outside_the_perturbation():
 
 @pytest.mark.parametrize(
     ("remedy", "words"),
-    [(SAM(rho=0.1, m=3), ["sam.m = 3", "batch_size = 8", "1, 2, 4, 8"]), (SAM(rho=0.1, m=1), ["sam.m = 1", "two examples"])],
+    [
+        (SAM(rho=0.1, m=3), ["sam.m = 3", "batch_size = 8", "1, 2, 4, 8"]),
+        (SAM(rho=0.1, m=1), ["sam.m = 1", "two examples"]),
+    ],
 )
 def test_what_cannot_be_done_is_refused(remedy, words):
     module, _, _ = network()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_lb.cli.answer import analyse
-from tune_lb.cli.asked import FIELD_OPTIONS, asked_space, check_run_name
+from tune_lb.cli.asked import FIELD_OPTIONS, asked_space, check_run_name, search_command
 from tune_lb.cli.output import Output, number, on_run
 from tune_lb.cli.recipe import recipe
 from tune_lb.cli.status import find_run
@@ -26,26 +26,28 @@ def run(given: argparse.Namespace, out: Output) -> int:
     check_run_name(given.name)
     store = find_run(given.name, given.storage)
     known = read_space(store)
+    every = [arm["name"] for arm in known["arms"]]
+    if given.arm is not None and given.arm not in every:
+        raise RequestError(f"run {given.name} has no arm {given.arm!r}{nearest(given.arm, every)}")
     answer = analyse(given.name, given.storage, figures=False)
-    arms = list(answer["best"])
-    if given.arm is not None and given.arm not in arms:
-        every = [arm["name"] for arm in known["arms"]]
-        reason = (
-            "it has no selected configuration yet" if given.arm in every else f"no such arm{nearest(given.arm, every)}"
-        )
-        raise RequestError(f"run {given.name}, arm {given.arm!r}: {reason}")
+    arms = list(answer["best"]) if given.arm is None else [given.arm]
+    if given.arm is not None and given.arm not in answer["best"]:
+        again = search_command(known["asked"])
+        raise RequestError(f"run {given.name}, arm {given.arm!r}: nothing is selected yet; go on with {again}")
     space = asked_again(known)
     trials = selected_trials(store, space, known)
     rows = {row["arm"]: row for row in answer["rows"]}
     recipes = {}
-    for arm in [given.arm] if given.arm else arms:
+    for arm in arms:
         split = int(answer["best"][arm]["split_seed"])
         facts = facts_of(given.name, space.question, rows[arm], answer["best"][arm])
         recipes[arm] = recipe(trials[arm, split], space.data.load(split), facts)
-    for code in recipes.values():
+    for arm, code in recipes.items():
+        if given.arm is None:
+            out.line(f"# {'-' * 20} {arm} {'-' * 20}", style="bold")
         out.line(code)
-    following = on_run("best", given.name, given.storage, given.arm or (arms or ["ARM"])[-1])
-    out.close({"run": given.name, "recipes": recipes}, f"{following} > recipe.py && python recipe.py")
+    file = f"{on_run('best', given.name, given.storage, (arms or ['ARM'])[-1])} > recipe.py && python recipe.py"
+    out.close({"run": given.name, "recipes": recipes}, file if given.arm is None else "python recipe.py", mark="# ")
     return 0
 
 
@@ -89,7 +91,7 @@ def facts_of(name: str, question: str, row: Mapping[str, Any], best: Mapping[str
     lines = [f"{row['arm']}: best configuration of run {name}", "", question, "", error]
     if row["difference"] is not None:
         claim = row["claim_reason"] or "told from it, and above the noise floor"
-        lines.append(f"against the large batch with no remedy: {cells['difference, points']} points ({claim})")
+        lines.append(f"against the large batch with no remedy: {cells['difference, points']} points; {claim}")
     cost = f"{cells['updates']} updates, {cells['gradient evaluations']} gradients of a batch, {cells['seconds']} s"
     lines.append(f"cost of a training: {cost}")
     return lines + _other_splits(best)
@@ -98,7 +100,7 @@ def facts_of(name: str, question: str, row: Mapping[str, Any], best: Mapping[str
 def _other_splits(best: Mapping[str, Any]) -> list[str]:
     chosen = str(best["split_seed"])
     lines = []
-    for split, values in best["by_split"].items():
+    for split, values in sorted(best["by_split"].items(), key=lambda item: int(item[0])):
         text = ", ".join(f"{key} = {number(value)}" for key, value in values.items() if value is not None)
         where = "below" if split == chosen else "not below"
         lines.append(f"selected in split {split} ({where}): {text or 'nothing was searched'}")

@@ -42,9 +42,9 @@ class Output:
         """Print a table."""
         self.console.print(renderable)
 
-    def close(self, result: dict[str, Any], following: str) -> None:
-        """End a command: name the next one, and print the result where --json asks for it."""
-        self.line(f"next: {following}", style="bold")
+    def close(self, result: dict[str, Any], following: str, mark: str = "") -> None:
+        """End a command: name the next one (after a mark), and print the result where --json asks for it."""
+        self.line(f"{mark}next: {following}", style="bold")
         if self.as_json:
             print(json.dumps({**result, "next": following}, allow_nan=False))
 

@@ -42,7 +42,7 @@ def recipe(trial: Trial, data: DataSet, facts: Sequence[str]) -> str:
         templates.BATCHES,
         code.learning_rate(),
         code.train(),
-        *([templates.RECALIBRATE] if code.has_batch_norm else []),
+        *code.recalibrate(),
         templates.ERROR,
         code.main(),
     ]
@@ -152,6 +152,13 @@ class _Code:
             .replace("OPTIMIZER", self._optimizer())
             .replace("        NOISE\n", noise)
         )
+
+    def recalibrate(self) -> list[str]:
+        """Return the function that brings batch-norm statistics up to date, where there are any."""
+        if not self.has_batch_norm:
+            return []
+        lines = templates.RECALIBRATE.splitlines()
+        return ["\n".join(line for line in lines if "whole_batch" not in line or self.remedy(GhostBatchNorm))]
 
     def main(self) -> str:
         """Return what runs when the file is run: the data of the search, one training, its test error."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from tune_lb.cli.answer import Answer, analyse, show_answer
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, check_run_name, search_command
 from tune_lb.cli.output import Output, command, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
 from tune_lb.cli.progress import Progress
+from tune_lb.space import Space
 from tune_lb.storage import Store
 
 DONE, PARTIAL, INTERRUPTED = 0, 3, 130
@@ -20,23 +22,23 @@ def run(given: argparse.Namespace, out: Output) -> int:
     name = given.name or loaded.name
     check_run_name(name)
     asked = asked_of(given, loaded)
-    again = search_command(asked)
+    store = Store(given.storage).child(name)
+    try:
+        return _run(given, out, space, store, {"name": name, "asked": asked, "modules": loaded.modules})
+    except KeyboardInterrupt:
+        return _interrupted(
+            out, {"run": name, "location": store.location, "status": "interrupted"}, search_command(asked)
+        )
+
+
+def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, identity: dict[str, Any]) -> int:
+    out.paragraph(space.question, style="bold")
     from tune_lb import tuning
 
-    request = tuning.Request(
-        space=space,
-        name=name,
-        run=Store(given.storage).child(name),
-        asked=asked,
-        modules=loaded.modules,
-        address=given.address,
-        cpus_per_trial=given.cpus_per_trial,
-        gpus_per_trial=given.gpus_per_trial,
-        max_concurrent=given.max_concurrent,
-        fresh=given.fresh,
-    )
+    name, again = identity["name"], search_command(identity["asked"])
+    resources = {key: getattr(given, key) for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")}
+    request = tuning.Request(space=space, run=store, address=given.address, fresh=given.fresh, **identity, **resources)
     prepared = tuning.prepare(request, write=not given.dry_run)
-    out.paragraph(space.question, style="bold")
     show_plan(out, space, prepared.estimate)
     if given.dry_run:
         show_costs(out, space, prepared.estimate)
@@ -45,13 +47,11 @@ def run(given: argparse.Namespace, out: Output) -> int:
         return DONE
     with Progress(out) as progress:
         ending = tuning.search(prepared, progress)
-    where = request.run.location
+    where = store.location
     result: Answer = {"run": name, "location": where, "status": ending.status, "members": ending.members}
     result |= {"failed": ending.failed, "failures": list(ending.problems)}
     if ending.status == "interrupted":
-        out.line(f"interrupted: {ending.members:,} members are stored in {where}; the same command goes on from there")
-        out.close(result, again)
-        return INTERRUPTED
+        return _interrupted(out, result, again)
     answer = analyse(name, given.storage)
     show_answer(out, answer)
     for problem in ending.problems:
@@ -63,6 +63,13 @@ def run(given: argparse.Namespace, out: Output) -> int:
         return PARTIAL
     out.close(result | answer, recommended(answer, name, given.storage))
     return DONE
+
+
+def _interrupted(out: Output, result: Answer, again: str) -> int:
+    members = f"{result['members']:,} members are" if "members" in result else "what was trained is"
+    out.line(f"interrupted: {members} stored in {result['location']}; the same command goes on from there")
+    out.close(result, again)
+    return INTERRUPTED
 
 
 def recommended(answer: Answer, name: str, storage: str) -> str:

@@ -137,13 +137,15 @@ def recalibrate(model, inputs):
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum, layer.whole_batch = None, True  # None: the mean over chunks
+        layer.momentum = None  # the mean over chunks
+        layer.whole_batch = True
     model.train()
     with torch.no_grad():
         for chunk in inputs.chunk(math.ceil(len(inputs) / 2000)):
             model(chunk)
     for layer, momentum in zip(layers, momenta):
-        layer.momentum, layer.whole_batch = momentum, False
+        layer.momentum = momentum
+        layer.whole_batch = False
 '''
 
 ERROR = '''
@@ -158,7 +160,8 @@ def error(model, inputs, targets):
 MAIN = """
 if __name__ == "__main__":
     torch.manual_seed(0)
-    data = LOAD  # put your own data here: float inputs (N, ...), class numbers (N,)
+    # the data of the search; put your own here: float inputs (N, ...), class numbers (N,)
+    data = LOAD
     inputs, test_inputs = ((torch.tensor(p.inputs).float() - data.offset) / data.scale for p in (data.train, data.test))
     targets, test_targets = torch.tensor(data.train.targets), torch.tensor(data.test.targets)
     model = build_model()

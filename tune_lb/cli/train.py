@@ -47,7 +47,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
             out.line(f"{name:<22} {number(row[name])}")
     out.line()
     out.close({"row": row}, command("search", given.space, *given.overrides, "--dry-run"))
-    return 0 if row["status"] == "completed" else 1
+    return 0
 
 
 def middle(design: ArmDesign) -> tuple[Trial, dict[str, Any]]:
