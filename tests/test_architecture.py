@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imports(text: str, *, typing_only: bool = False) -> set[str]:
+@functools.cache
+def imports(text: str) -> set[str]:
     """Return the dotted names of all imported modules, wherever the import stands; not those for the type checker alone."""
     found = set()
     tree = ast.parse(text)

@@ -60,7 +60,9 @@ def test_by_name_and_by_path_of_the_same_file() -> None:
 def test_modules_beside_the_file_are_listed(tmp_path: Path) -> None:
     (tmp_path / "parts_of_mine").mkdir()
     written(tmp_path / "parts_of_mine", __init__="")
-    path = written(tmp_path, mine_a=f"import beside_a, parts_of_mine, json, sklearn\n{SPACE}", beside_a="", lazy_a="VALUE = 3")
+    path = written(
+        tmp_path, mine_a=f"import beside_a, parts_of_mine, json, sklearn\n{SPACE}", beside_a="", lazy_a="VALUE = 3"
+    )
     paths = list(sys.path)
     loaded = load_space(str(path))
     assert loaded.name == "mine_a"
@@ -99,7 +101,11 @@ def test_file_without_a_space(tmp_path: Path) -> None:
         ("raises_b", "x = (1,\n", "raises_b.py:1: SyntaxError: "),
         ("raises_c", "import no_such_module_at_all", "raises_c.py:1: ModuleNotFoundError"),
         ("raises_d", "raise SystemExit(3)", "raises_d.py:1: SystemExit: 3"),
-        ("keyword_a", "from tune_lb.remedies.sam import SAM\nSAM(roh=0.1)", "keyword_a.py:2: TypeError: SAM.__init__() got"),
+        (
+            "keyword_a",
+            "from tune_lb.remedies.sam import SAM\nSAM(roh=0.1)",
+            "keyword_a.py:2: TypeError: SAM.__init__() got",
+        ),
         ("keyword_b", "from tune_lb.remedies.sam import SAM\nSAM(roh=0.1)", "did you mean 'rho'?"),
         ("keyword_c", "import tune_lb.space as s\ns.over(1, 2, lgo=True)", "did you mean 'log'?"),
         ("name_a", "from tune_lb.remedies.sam import Sam", "did you mean 'SAM'?"),

@@ -10,7 +10,7 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -175,27 +175,25 @@ def _nearest_name(error: BaseException) -> str:
     keyword = _UNEXPECTED_KEYWORD.search(str(error)) if isinstance(error, TypeError) else None
     if keyword:
         called = _called(error, keyword[1].split(".")[-1])
-        return nearest(keyword[2], inspect.signature(called).parameters) if called else ""
+        return _nearest(keyword[2], inspect.signature(called).parameters) if called else ""
     if isinstance(error, ModuleNotFoundError) and error.name:
         parent, _, missing = error.name.rpartition(".")
         folders = sys.modules[parent].__path__ if parent in sys.modules else []
-        return nearest(missing, [module.name for module in pkgutil.iter_modules(folders)]) if parent else ""
+        return _nearest(missing, [module.name for module in pkgutil.iter_modules(folders)]) if parent else ""
     name = _NO_SUCH_NAME.search(str(error)) if isinstance(error, ImportError) else None
-    return nearest(name[1], [known for known in dir(sys.modules.get(name[2])) if known[0] != "_"]) if name else ""
+    return _nearest(name[1], [known for known in dir(sys.modules.get(name[2])) if known[0] != "_"]) if name else ""
 
 
 def _called(error: BaseException, name: str) -> Callable[..., Any] | None:
-    """Return the class or function of that name, looked up where the call was made, else among all settings."""
-    from tune_lb.setting import Settings
+    """Return the class or function of that name, looked up where the call was made, else in what we offer."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = [names for frame in reversed(frames) for names in (frame.f_locals, frame.f_globals)]
+    places += [vars(module) for key, module in list(sys.modules.items()) if key.startswith("tune_lb.")]
+    return next((names[name] for names in places if callable(names.get(name))), None)
 
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        for names in (frame.f_locals, frame.f_globals):
-            if callable(names.get(name)):
-                found: Callable[..., Any] = names[name]
-                return found
-    waiting: list[type[Settings]] = [Settings]
-    for kind in waiting:
-        if kind.__name__ == name:
-            return kind
-        waiting += kind.__subclasses__()
-    return None
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """Return the nearest of the known words; one that differs in case alone is the nearest."""
+    words = list(known)
+    same = [other for other in words if other.casefold() == word.casefold()]
+    return nearest(same[0], same) if same else nearest(word, words)

@@ -1,0 +1,162 @@
+"""Commands that start nothing: what they print, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
+from tests.cli.conftest import ROOT, Called
+
+SPACE = """
+from tune_lb.data.digits import Digits
+from tune_lb.models.mlp import MLP
+from tune_lb.space import Arm, Space, over
+
+SPACE = Space(
+    question="?", data=Digits(), model=MLP(hidden=(4,)), eta_over_b=over(1e-4, 1e-2, log=True),
+    arms=(Arm("small", batch_size=20), Arm("large", batch_size=400)), baseline="smal", reference="large", num_samples=0,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    store_run(fabricate(ARMS, Procedure(num_trials=4, split_seeds=(0, 1))), str(folder / "made"))
+    return folder
+
+
+def test_help_answers_without_torch_or_ray() -> None:
+    code = (
+        "import sys\nfrom tune_lb.__main__ import main\n"
+        "try:\n    main(['search', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'ray', 'pandas', 'pyarrow', 'numpy', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "--dry-run" in done.stdout
+
+
+def test_spaces_lists_ours(call: Called) -> None:
+    code, out, err = call("spaces", "--json")
+    listed = {entry["name"]: entry for entry in json.loads(out)["spaces"]}
+    assert code == 0
+    assert listed["quickstart"]["error"] is None
+    assert "what brings the accuracy back" in listed["quickstart"]["question"]
+    assert "next:" in err
+
+
+def test_show_prints_arms_and_ranges(call: Called) -> None:
+    code, out, err = call("show", "quickstart", "sam.batch_size=200", "num_samples=5")
+    line = next(line for line in out.splitlines() if line.startswith("sam "))
+    assert (code, err) == (0, "")
+    assert line.split()[:4] == ["sam", "arm", "200", "5"]
+    assert "sam.rho: 0.02 .. 1 (log)" in out
+    assert out.splitlines()[-1].startswith("next: ")
+
+
+def test_overrides_may_stand_after_options(call: Called) -> None:
+    code, out, _ = call("show", "quickstart", "--json", "num_samples=7", "split_seeds=[3,4,5]")
+    assert code == 0
+    shown = json.loads(out)
+    assert {arm["num_samples"] for arm in shown["arms"]} == {7, 0}
+    assert shown["procedure"].endswith("in splits 3, 4, 5")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("show", "quickstrat"), ["did you mean 'quickstart'?"]),
+        (("show", "quickstart", "epoch=5"), ["did you mean 'epochs'?"]),
+        (("show", "quickstart", "sam.rho=-1", "num_samples=0"), ["num_samples = 0: must be at least 1", "rho = -1"]),
+        (
+            ("search", "quickstart", "nonsense", "seeds=2", "--seeds", "3"),
+            ["nonsense: not of the form", "seeds is given twice"],
+        ),
+        (("search", "quickstart", "--sampler", "sobl"), ["did you mean 'sobol'?"]),
+        (("search", "quickstart", "--name", "../elsewhere"), ["a name is letters"]),
+        (("search", "quickstart", "batch_size=150"), ["does not divide batch_size = 150", "1, 2, 3, 5"]),
+        (
+            ("search", "quickstart", "large_batch.batch_size=500"),
+            ["batch_size = 500 is larger than the train set (400"],
+        ),
+        (("train", "quickstart", "samm"), ["did you mean 'sam'?"]),
+        (("status", "nothing"), ["there is no run 'nothing'"]),
+        (("report", "nothing"), ["there is no run 'nothing'"]),
+        (("best", "nothing"), ["there is no run 'nothing'"]),
+        (("serch", "quickstart"), ["invalid choice: 'serch'"]),
+        (("search", "quickstart", "--nmae", "x"), ["not understood: --nmae x"]),
+    ],
+)
+def test_wrong_requests(call: Called, words: tuple[str, ...], expected: list[str]) -> None:
+    code, out, err = call(*words)
+    assert code == 2
+    assert "Traceback" not in err
+    for text in expected:
+        assert text in err
+    assert not Path("runs").exists() or not list(Path("runs").rglob("*.parquet"))
+    del out
+
+
+def test_all_mistakes_of_a_file_at_once(call: Called, tmp_path: Path) -> None:
+    (tmp_path / "mistaken.py").write_text(SPACE)
+    code, _, err = call("search", "mistaken.py", "oops")
+    lines = err.splitlines()
+    assert code == 2
+    assert all(line.startswith("error: ") for line in lines)
+    assert [any(word in line for line in lines) for word in ("oops", "num_samples = 0", "did you mean 'small'?")] == [
+        True
+    ] * 3
+
+
+def test_storage_that_cannot_be_written(call: Called, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = call("search", "quickstart", "--storage", str(tmp_path / "file"))
+    assert code == 2
+    assert "cannot write" in err
+
+
+def test_status_counts_members(call: Called, runs: Path) -> None:
+    code, out, err = call("status", "made", "--storage", str(runs), "--json")
+    shown = json.loads(out)
+    arms = {arm["arm"]: arm for arm in shown["arms"]}
+    assert code == 0
+    assert arms["sam"]["search"] == {"done": 4 * 3 * 2, "total": 4 * 3 * 2}
+    assert arms["sam"]["confirm"]["done"] == arms["sam"]["confirm"]["total"]
+    assert shown["done"]
+    assert "report made" in shown["next"]
+    assert shown["problems"] == []
+    del err
+
+
+def test_status_names_a_damaged_file(call: Called, tmp_path: Path) -> None:
+    store_run(fabricate(ARMS, Procedure(num_trials=2, split_seeds=(0,))), str(tmp_path / "runs" / "damaged"))
+    file = next((tmp_path / "runs" / "damaged" / "trials").glob("sam*.members.parquet"))
+    file.write_bytes(b"nonsense")
+    code, out, _ = call("status", "damaged")
+    assert code == 0
+    assert f"left out: {file.name}" in out.replace("trials/", "") or file.name in out
+    assert "1 file(s) left out" in out
+
+
+def test_report_shows_and_writes(call: Called, runs: Path) -> None:
+    code, out, err = call("report", "made", "--storage", str(runs))
+    assert (code, err) == (0, "")
+    assert (runs / "made" / "report" / "report.md").is_file()
+    assert "placebo (noise floor)" in out
+    assert out.splitlines()[-1].startswith("next: ")
+
+
+def test_train_prints_epochs_and_a_row(call: Called) -> None:
+    words = ("train", "quickstart", "sam", "epochs=2", "hidden=(8,)", "metrics=()", "sam.rho=0.1", "eta_over_b=1e-3")
+    words = tuple(word for word in words if not word.startswith("hidden"))
+    code, out, err = call(*words, "--seed", "5", "--json")
+    row = json.loads(out)["row"]
+    assert code == 0
+    assert (row["seed"], row["updates"], row["gradient_evaluations"], row["sam.rho"]) == (5, 2, 4, 0.1)
+    assert sum(line.startswith("epoch ") for line in err.splitlines()) == 2

@@ -1,0 +1,48 @@
+"""Plain progress: few lines, and one for every stage that ends."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from tune_lb.cli.output import Output
+from tune_lb.cli.progress import Progress
+from tune_lb.search import ArmProgress
+from tune_lb.tuning import Snapshot
+
+
+def snapshot(elapsed_s: float, done: int, stage: str = "search") -> Snapshot:
+    arm = ArmProgress("sam", "arm", stage, done, 20, 0.05)
+    return Snapshot(elapsed_s, 100.0 - elapsed_s, done, 20, 2, 1, [arm])
+
+
+def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(Output(False), line_every_s=10.0) as progress:
+        for second in range(60):
+            progress(snapshot(float(second), second // 6))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert lines[0].split() == "10 s 1 of 20 members, 2 running, 1 failed, about 1 min 30 s left".split()
+
+
+def test_stage_that_ends_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(Output(False), line_every_s=1000.0) as progress:
+        for second, stage in enumerate(["search", "search", "confirm", "confirm", "done"]):
+            progress(snapshot(float(second), second, stage))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("; ")[2] for line in lines] == ["sam: search done", "sam: confirm done"]
+
+
+def test_live_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with Progress(Output(False)) as progress:
+        progress(snapshot(30.0, 5))
+    text = capsys.readouterr().out
+    assert "5 of 20" in text
+    assert "5.00 %" in text
+
+
+def test_progress_can_be_pickled() -> None:
+    assert isinstance(pickle.loads(pickle.dumps(Progress(Output(False)))), Progress)

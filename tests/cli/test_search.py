@@ -1,0 +1,104 @@
+"""A whole search through the program, of a space that lies anywhere, interrupted and gone on with."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cli.conftest import Called, start
+
+SPACE = """
+from shrinking import Shrinking
+
+from tune_lb.budgets import Epochs
+from tune_lb.data.digits import Digits
+from tune_lb.models.mlp import MLP
+from tune_lb.space import Arm, Space, over
+
+SPACE = Space(
+    question="Does shrinking help?", data=Digits(num_train=200, num_validation=100), model=MLP(hidden=(8,)),
+    eta_over_b=over(1e-3, 1e-2, log=True), budget=Epochs(3), batch_size=100,
+    arms=(Arm("small", batch_size=20), Arm("large"), Arm("shrinking", Shrinking(share=over(0.01, 0.1)))),
+    baseline="small", reference="large", num_samples=2, seeds=1, rescreen_seeds=1, confirm_seeds=2,
+)
+"""
+REMEDY = """
+from dataclasses import dataclass
+
+from tune_lb.remedy import Remedy
+from tune_lb.setting import setting
+
+
+@dataclass(frozen=True)
+class Shrinking(Remedy):
+    share: float = setting(0.0, "of the gradient taken away", low=0.0, high=1.0)
+
+    def gradient(self, inner):
+        def shrunk(params, buffers, batch):
+            loss, gradients, updated = inner(params, buffers, batch)
+            keep = 1 - batch.values["shrinking.share"]
+            return loss, {name: keep * g for name, g in gradients.items()}, updated
+        return shrunk
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "mine.py").write_text(SPACE)
+    (tmp_path / "spaces" / "shrinking.py").write_text(REMEDY)
+    return tmp_path
+
+
+def test_dry_run_writes_nothing(folder: Path, call: Called) -> None:
+    (folder / "spaces" / "mine.py").rename(folder / "spaces" / "dry.py")
+    code, out, err = call("search", "spaces/dry.py", "--dry-run", "--json")
+    plan = json.loads(out)["plan"]
+    arms = {arm["arm"]: arm for arm in plan["arms"]}
+    assert code == 0
+    assert len(arms["shrinking"]["first_configurations"]) == 2
+    assert arms["shrinking"]["members"] >= 2 + 2
+    assert not list(folder.rglob("*.parquet"))
+    assert not list(folder.rglob("space.json"))
+    assert "dry run: nothing was trained" in err
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_search_of_a_file_interrupted_and_gone_on_with(folder: Path) -> None:
+    words = ("search", "spaces/mine.py", "--max-concurrent", "1")
+    first = start(*words, cwd=folder)
+    deadline = time.monotonic() + 120
+    trials = folder / "runs" / "mine" / "trials"
+    while not list(trials.glob("*.members.parquet")) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 130, out + err
+    assert "interrupted" in out
+    assert "next: " in out
+    assert "search spaces/mine.py --max-concurrent 1" in out.splitlines()[-1]
+
+    before = {path: path.stat().st_mtime_ns for path in trials.glob("*.members.parquet")}
+    second = start(*words, cwd=folder)
+    out, err = second.communicate(timeout=240)
+    assert (second.returncode, err) == (0, "")
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in trials.glob("*.members.parquet")}.items()
+    assert "Does shrinking help?" in out
+    members = pd.read_parquet(folder / "runs" / "mine" / "results")
+    confirmed = members[members["stage"] == "confirm"].groupby("arm").size()
+    assert confirmed.to_dict() == dict.fromkeys(
+        ("small", "large", "large_copied", "large_scaled", "placebo", "shrinking"), 2
+    )
+    assert members["shrinking.share"].notna().sum() == (members["arm"] == "shrinking").sum()
+
+    best = start("best", "mine", "shrinking", cwd=folder)
+    out, err = best.communicate(timeout=120)
+    assert (best.returncode, err) == (0, "")
+    assert "NOT WRITTEN OUT: Shrinking(share=" in out
+    compile(out, "recipe.py", "exec")
