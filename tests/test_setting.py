@@ -80,7 +80,7 @@ def test_resolved_puts_values_in_place_and_refuses_unknown_names():
         SAM().resolved({"rh": 1.0})
 
 
-@pytest.mark.parametrize(("low", "high"), [(1e-4, 1e-2), (1e-9, 1e-3), (0.1, 0.3), (3.3, 1e5), (0.02, 1.0)])
+@pytest.mark.parametrize(("low", "high"), [(1e-4, 1e-2), (1e-5, 5.0), (0.05, 0.1), (5.0, 1e5), (0.02, 1.0)])
 @pytest.mark.parametrize("log", [False, True])
 def test_an_interval_holds_its_ends_and_nothing_outside(low, high, log):
     interval = over(low, high, log=log)

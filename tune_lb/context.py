@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -35,8 +34,6 @@ class Context:
     """How the members of each arm are trained: alone or together."""
     remedy_columns: tuple[Column, ...]
     provenance: Mapping[str, str | None]
-    watched_seeds: int = 3
-    """Confirmed members of each job that are looked at while they train (history of clean losses, lambda_max at crossings)."""
     checkpoint_every_s: float = 30.0
 
     def metrics_of(self, stage: str) -> tuple[Metric, ...]:
@@ -112,8 +109,3 @@ def make_context(
         remedy_columns=remedy_columns(designs),
         provenance=provenance(),
     )
-
-
-def with_data(context: Context, data: Mapping[int, DataSet]) -> Context:
-    """Return the context with other data: workers get it once through the object store."""
-    return dataclasses.replace(context, data=dict(data))

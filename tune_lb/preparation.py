@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +43,18 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """What earlier calls left."""
+
+    scored: dict[tuple[str, int], float]
+    """Validation errors of the members that are there already."""
+    failed: list[str]
+    """Files of jobs that failed, to be deleted: their members are trained again."""
+    left_out: list[str]
+    """One line per result file that cannot be used: its members are trained again."""
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A search that can start."""
 
@@ -52,8 +63,7 @@ class Prepared:
     context: Context
     splits: dict[int, Split]
     estimate: Estimate
-    scored: dict[tuple[str, int], float]
-    """Validation errors of the members that are there already."""
+    stored: Stored
 
 
 def prepare(request: Request, *, write: bool = True) -> Prepared:
@@ -84,14 +94,20 @@ def prepare(request: Request, *, write: bool = True) -> Prepared:
         if known is not None:
             execution = dict(known["execution"])
         context = make_context(request.name, request.run, space, designs, data, execution)
-        scored = _scored(request, context)
+        stored = _stored(request, context)
         concurrency = request.max_concurrent or max(1, int((os.cpu_count() or 1) / (request.cpus_per_trial or 1)))
         cost = estimate(
-            space, designs, parts, seconds, concurrency=concurrency, start_s=RAY_START_S, already_done=len(scored)
+            space,
+            designs,
+            parts,
+            seconds,
+            concurrency=concurrency,
+            start_s=RAY_START_S,
+            already_done=len(stored.scored),
         )
     finally:
         torch.set_num_threads(threads)
-    prepared = Prepared(request, designs, context, splits, cost, scored)
+    prepared = Prepared(request, designs, context, splits, cost, stored)
     if write:
         write_space(request.run, description(prepared))
         write_targets(
@@ -207,24 +223,23 @@ def _refuse_changed(request: Request, known: Mapping[str, Any]) -> None:
         raise RequestError("\n".join([head, *lines, *more, tail]))
 
 
-def _scored(request: Request, context: Context) -> dict[tuple[str, int], float]:
-    """Return the scores of members that are there; results of failed ones are cleared away, to be trained again."""
+def _stored(request: Request, context: Context) -> Stored:
     merger = Merger(request.run, context.schema())
     merger.add_new()
-    table = merger.table().select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
-    return {
-        (row["trial_id"], row["seed"]): row["validation_error"] if row["validation_error"] is not None else 0.0
-        for row in table
+    rows = merger.table().select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
+    scored = {
+        # without a validation part nothing is selected: any finite score will do
+        (row["trial_id"], row["seed"]): 0.0 if row["validation_error"] is None else row["validation_error"]
+        for row in rows
         if row["status"] in ("completed", "diverged", "stopped")
     }
+    failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
+    names = request.run.child("trials").list(suffix=".parquet") if failed else []
+    return Stored(scored, [name for name in names if members_of(name) <= failed], merger.problems)
 
 
-def failed_stems(run: Store, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the files of trials whose members failed, from their rows."""
-    bad = {row["trial_id"] for row in rows if row["status"] in ("failed", "out_of_memory")}
-    return [name for name in run.child("trials").list(suffix=".parquet") if name.split(".")[0] in bad]
-
-
-def resized(prepared: Prepared, **changes: Any) -> Prepared:
-    """Return the preparation with some facts replaced."""
-    return dataclasses.replace(prepared, **changes)
+def members_of(file_name: str) -> set[tuple[str, int]]:
+    """Return the members (trial_id, seed) that a trial's file is about, from its name."""
+    trial_id, _, seeds, _, _ = file_name.split(".")
+    first, last = map(int, seeds.split("-"))
+    return {(trial_id, seed) for seed in range(first, last + 1)}

@@ -80,15 +80,44 @@ class TPE:
         distributions: dict[str, BaseDistribution] = {}
         for name, domain in self.dimensions.items():
             if isinstance(domain, Choice):
-                distributions[name] = CategoricalDistribution(domain.values)
+                # by position: Optuna takes plain values only, and a choice may be between networks
+                distributions[name] = CategoricalDistribution(range(len(domain.values)))
             elif domain.integer:
                 distributions[name] = IntDistribution(int(domain.low), int(domain.high), log=domain.log)
             else:
                 distributions[name] = FloatDistribution(domain.low, domain.high, log=domain.log)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed_of(self.seed, index) % 2**32))
         for values, score in scored:
-            study.add_trial(optuna.trial.create_trial(params=values, distributions=distributions, value=score))
-        return dict(study.ask(distributions).params)
+            # a configuration combined from other arms may lie outside: its neutral values need not be in a range
+            if all(_contains(domain, values.get(name)) for name, domain in self.dimensions.items()):
+                study.add_trial(
+                    optuna.trial.create_trial(
+                        params=coded(self.dimensions, values), distributions=distributions, value=score
+                    )
+                )
+        return decoded(self.dimensions, study.ask(distributions).params)
+
+
+def coded(dimensions: Mapping[str, Domain], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of the dimensions as plain numbers: what is chosen from a list by its position there."""
+    return {
+        name: domain.values.index(values[name]) if isinstance(domain, Choice) else values[name]
+        for name, domain in dimensions.items()
+    }
+
+
+def decoded(dimensions: Mapping[str, Domain], numbers: Mapping[str, Any]) -> Values:
+    """Return the values that coded() made numbers of."""
+    return {
+        name: domain.values[numbers[name]] if isinstance(domain, Choice) else numbers[name]
+        for name, domain in dimensions.items()
+    }
+
+
+def _contains(domain: Domain, value: Any) -> bool:
+    if isinstance(domain, Choice):
+        return value in domain.values
+    return isinstance(value, int | float) and domain.low <= value <= domain.high
 
 
 def samplers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> dict[str, Sampler]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tune_lb.sampling import Sampler, Values, samplers
 from tune_lb.space import ArmDesign, Space
-from tune_lb.trial import Trial
+from tune_lb.trial import PLAIN_PREFIXES, Trial
 
 STAGES = ("search", "rescreen", "confirm")
 FIRST_SEED = {"search": 0, "rescreen": 1000, "confirm": 2000}
@@ -94,7 +94,7 @@ class Search:
     """The state of a search: what is trained, what is being trained, and what follows.
 
     errors holds the validation error of every member trained, diverged ones at chance, by (trial_id, seed).
-    proposed holds earlier proposals of samplers that learn, by (arm, split seed): they are never proposed anew.
+    proposed holds earlier proposals of samplers that learn, by (arm, split seed) and index: they are never proposed anew.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Search:
         space: Space,
         splits: Mapping[int, Split],
         *,
-        proposed: Mapping[tuple[str, int], Sequence[Values]] | None = None,
+        proposed: Mapping[tuple[str, int], Mapping[int, Values]] | None = None,
         members_per_job: int = 4,
     ) -> None:
         self.space, self.members_per_job = space, members_per_job
@@ -111,7 +111,9 @@ class Search:
         self.running: dict[tuple[str, int], Job] = {}
         self.busy: set[tuple[str, int]] = set()
         self.failed: dict[tuple[str, int], str] = {}
-        self.proposed = {key: list(values) for key, values in (proposed or {}).items()}
+        self.learns = space.sampler == "tpe"
+        self.proposed = {key: dict(values) for key, values in (proposed or {}).items()}
+        self.unrecorded: list[tuple[Cell, Candidate]] = []
         self.cells: dict[tuple[str, int], Cell] = {}
         for split_seed, split in splits.items():
             proposers = samplers(space, self.designs, split_seed)
@@ -142,6 +144,11 @@ class Search:
                 return job
         return None
 
+    def new_proposals(self) -> list[tuple[Cell, Candidate]]:
+        """Return what samplers that learn proposed since the last call: to be stored before its members are trained."""
+        found, self.unrecorded = self.unrecorded, []
+        return found
+
     @property
     def finished(self) -> bool:
         """Say whether nothing runs and nothing can start."""
@@ -158,7 +165,7 @@ class Search:
         near = self._near_best(cell, found)
         if len(near) == 1:
             return near[0]
-        if not all(self._complete(c, "rescreen") for c in near):
+        if not near or not all(self._complete(c, "rescreen") for c in near):
             return None
         return min(near, key=lambda c: (self._mean(c, ("search", "rescreen")), c.index))
 
@@ -169,7 +176,7 @@ class Search:
     def _ready(self, cell: Cell) -> Iterable[Job]:
         if cell.design.derived_from is None:
             for index in range(cell.design.num_samples if cell.dimensions else 0):
-                candidate = self._proposal(cell, index)
+                candidate = self._proposal(cell, index, now=True)
                 if candidate is not None:
                     yield from self._missing(cell, candidate, "search")
             found = self._searched(cell)
@@ -211,51 +218,46 @@ class Search:
         found = self._found(candidate, stages)
         return statistics.fmean(found) if found else math.inf
 
-    def _proposal(self, cell: Cell, index: int) -> Candidate | None:
+    def _proposal(self, cell: Cell, index: int, *, now: bool = False) -> Candidate | None:
+        """Return the index-th configuration of a cell; None while it waits for the results that it follows from.
+
+        A sampler that learns is asked as late as can be: only now, when the configuration could start.
+        """
         if index in cell.candidates:
             return cell.candidates[index]
-        key = (cell.design.name, cell.split_seed)
-        remembered = self.proposed.setdefault(key, [])
-        if self.space.sampler == "tpe" and index < len(remembered):
-            return cell.candidate(index, remembered[index])
         if index < len(cell.design.combines):
             values = self._combined(cell, cell.design.combines[index])
             return None if values is None else cell.candidate(index, values)
-        if self.space.sampler == "tpe" and index > len(remembered):
+        if not self.learns:
+            return cell.candidate(index, cell.sampler.propose(index, []))
+        known = self.proposed.setdefault((cell.design.name, cell.split_seed), {})
+        if index in known:
+            return cell.candidate(index, known[index])
+        if not now:
             return None
         scored = [
             (c.values, self._mean(c, ("search",)))
-            for c in cell.candidates.values()
+            for _, c in sorted(cell.candidates.items())
             if self._complete(c, "search") and self._found(c, ("search",))
         ]
-        values = cell.sampler.propose(index, scored)
-        if self.space.sampler == "tpe":
-            remembered.append(values)
-        return cell.candidate(index, values)
+        known[index] = cell.sampler.propose(index, scored)
+        candidate = cell.candidate(index, known[index])
+        self.unrecorded.append((cell, candidate))
+        return candidate
 
     def _combined(self, cell: Cell, arm: str) -> Values | None:
-        """Return the best configuration of a single-remedy arm, every remedy that it does not have at its neutral value."""
+        """Return the best configuration of another arm in this one's dimensions, remedies that it lacks at neutral values."""
         other = self.cells[arm, cell.split_seed]
         found = self._searched(other)
         if found is None:
             return None
-        values = dict(min(found, key=lambda c: (self._mean(c, ("search",)), c.index)).values)
-        given = {remedy.module_name() for remedy in other.design.template.remedies}
-        neutral = {
-            f"{remedy.module_name()}.{field.name}": getattr(type(remedy)(), field.name)
-            for remedy in cell.design.template.remedies
-            if remedy.module_name() not in given
-            for field in dataclasses.fields(remedy)
-        }
-        return neutral | values
+        return _taken(cell, min(found, key=lambda c: (self._mean(c, ("search",)), c.index)).trial)
 
     def _derived(self, cell: Cell) -> Candidate | None:
         source = self.selected(str(cell.design.derived_from), cell.split_seed)
         if source is None:
             return None
-        own = set(cell.dimensions)
-        values = {name: value for name, value in source.values.items() if name in own}
-        # what the baseline fixes rather than searches comes along too: copied keeps its rate, scaled its rate per example
+        values = _taken(cell, source.trial)
         if cell.design.role == "copied":
             values |= {"lr": source.trial.learning_rate, "eta_over_b": None}
         else:
@@ -278,14 +280,18 @@ class Search:
 
         The standard error is that of the best one's mean over seeds, and at least one validation example.
         """
-        ranked = sorted(candidates, key=lambda c: (self._mean(c, ("search",)), c.index))
-        if not cell.dimensions or cell.split.num_validation == 0:
+        if not cell.dimensions:
+            return list(candidates)
+        # where every member failed there is nothing to select
+        trained = [c for c in candidates if self._found(c, ("search",))]
+        ranked = sorted(trained, key=lambda c: (self._mean(c, ("search",)), c.index))
+        if not ranked or cell.split.num_validation == 0:
             return ranked[:1]
         found = self._found(ranked[0], ("search",))
         error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else 0.0
         limit = self._mean(ranked[0], ("search",)) + max(error, 1.0 / cell.split.num_validation)
         unique = {c.trial_id: c for c in reversed(ranked) if self._mean(c, ("search",)) <= limit * (1 + 1e-9)}
-        return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED] or ranked[:1]
+        return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED]
 
     def _arm_progress(self, design: ArmDesign) -> ArmProgress:
         done, total = dict.fromkeys(STAGES, 0), dict.fromkeys(STAGES, 0)
@@ -317,6 +323,30 @@ class Search:
             "rescreen": (rescreen, expected * self.space.rescreen_seeds if expected > 1 else 0),
             "confirm": confirm,
         }
+
+
+def _taken(cell: Cell, trial: Trial) -> Values:
+    """Return what a trial of another arm has in the cell's dimensions, remedies that it lacks at their neutral values."""
+    given = {remedy.module_name() for remedy in trial.remedies}
+    neutral = {
+        f"{remedy.module_name()}.{field.name}": getattr(type(remedy)(), field.name)
+        for remedy in cell.design.template.remedies
+        if remedy.module_name() not in given
+        for field in dataclasses.fields(remedy)
+    }
+    return neutral | {name: _field(trial, name) for name in cell.dimensions if name not in neutral}
+
+
+def _field(trial: Trial, column: str) -> Any:
+    """Return a field of a resolved trial by its column name; both ways of giving the learning rate have a value."""
+    if column == "lr":
+        return trial.learning_rate
+    if column == "eta_over_b" and trial.eta_over_b is None:
+        return trial.learning_rate / trial.batch_size
+    prefix, _, name = column.rpartition(".")
+    parts = trial.parts()
+    holders = [parts[prefix]] if prefix else [trial, *(parts[key] for key in PLAIN_PREFIXES if key in parts)]
+    return next(getattr(holder, name) for holder in holders if hasattr(holder, name))
 
 
 def _consecutive(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -22,11 +22,11 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
     for what they are good for, a worker that died.
     """
 
-    def setup(self, config: dict[str, Any], context: Context, threads: int) -> None:
+    def setup(self, config: dict[str, Any], context: Context, threads: int, device: str) -> None:
         """Put the data on the device once; begin the first job."""
         torch.set_num_threads(threads)
         self.context = context
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device)
         self.parts = {split: on_device(data, self.device) for split, data in context.data.items()}
         self.begin(config)
 

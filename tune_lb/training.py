@@ -139,7 +139,7 @@ class Training:
         for group in self.groups:
             while group.step < end and len(group.diverged_at) < len(group.seeds):
                 self._update(group)
-                pause("step")
+                pause("step", f"step {group.step} of {self.plan.num_updates}")
             group.step = end
             rows += self._report(group)
         return rows

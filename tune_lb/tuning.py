@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,11 @@ import ray  # noqa: E402  (Ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from tune_lb.context import with_data  # noqa: E402
 from tune_lb.errors import RequestError  # noqa: E402
 from tune_lb.ledger import Ledger  # noqa: E402
-from tune_lb.preparation import Prepared, Request, description, failed_stems, prepare  # noqa: E402
+from tune_lb.preparation import Prepared, Request, description, prepare  # noqa: E402
 from tune_lb.results import Merger, write_space  # noqa: E402
+from tune_lb.sampling import Values, coded, decoded  # noqa: E402
 from tune_lb.search import ArmProgress, Job, Search  # noqa: E402
 from tune_lb.trainable import JobTrainable  # noqa: E402
 
@@ -87,11 +87,12 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
         if len(self.deaths) >= MAX_DEATHS:
             return Searcher.FINISHED
         job = self.search.take()
+        for cell, proposed in self.search.new_proposals():
+            facts = {"arm": cell.design.name, "split_seed": cell.split_seed, "index": proposed.index}
+            facts["values"] = coded(cell.dimensions, proposed.values)
+            self.ledger.record(proposed.trial_id, f"proposed.{proposed.index}", facts)
         if job is None:
             return Searcher.FINISHED if self.search.finished else None
-        if job.stage == "search" and self.search.space.sampler == "tpe":
-            facts = {"arm": job.arm, "split_seed": job.split_seed, "values": dict(job.values)}
-            self.ledger.record(job.trial_id, "proposed", facts)
         self.jobs[trial_id] = job
         return {"job": job}
 
@@ -144,10 +145,15 @@ class Watcher(tune.Callback):  # type: ignore[misc]
 def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda snapshot: None) -> Ending:
     """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended."""
     request, space = prepared.request, prepared.request.space
+    # a killed call leaves Ray's own state behind; nothing in it is needed
+    request.run.child("ray").delete_all()
+    for name in prepared.stored.failed:
+        request.run.child("trials").delete(name)
     ledger = Ledger(request.run.child("ledger"))
-    _clear_failed(prepared)
-    state = Search(space, prepared.splits, proposed=_proposed(ledger), members_per_job=_members_per_job(prepared))
-    for (trial_id, seed), error in prepared.scored.items():
+    state = Search(
+        space, prepared.splits, proposed=_proposed(prepared, ledger), members_per_job=_members_per_job(prepared)
+    )
+    for (trial_id, seed), error in prepared.stored.scored.items():
         state.observe(trial_id, {seed: error})
     merger = Merger(request.run, prepared.context.schema())
     started = time.monotonic()
@@ -172,7 +178,8 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
                 interrupted = True
     watch(True)
     write_space(request.run, description(prepared, _selected(state)))
-    problems = sorted({f"{reason}" for reason in state.failed.values()}) + merger.problems
+    left_out = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
+    problems = [*sorted(set(state.failed.values())), *dict.fromkeys(left_out + merger.problems + ledger.problems)]
     if interrupted:
         return Ending("interrupted", len(state.errors), len(state.failed), problems)
     if not state.finished:
@@ -185,12 +192,12 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
     for module in request.modules:
         ray.cloudpickle.register_pickle_by_value(importlib.import_module(module))
     cpus, gpus, concurrent = _resources(request)
-    data = {seed: ray.put(loaded) for seed, loaded in context.data.items()}
     trainable = tune.with_resources(
         tune.with_parameters(
             JobTrainable,
-            context=with_data(context, {seed: ray.get(reference) for seed, reference in data.items()}),
+            context=context,
             threads=max(1, int(cpus)),
+            device="cuda" if gpus else "cpu",
         ),
         {"cpu": cpus, "gpu": gpus},
     )
@@ -266,22 +273,16 @@ def _members_per_job(prepared: Prepared) -> int:
     return 8 if together and torch.cuda.is_available() else 4
 
 
-def _proposed(ledger: Ledger) -> dict[tuple[str, int], list[Mapping[str, Any]]]:
-    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+def _proposed(prepared: Prepared, ledger: Ledger) -> dict[tuple[str, int], dict[int, Values]]:
+    """Return what samplers that learn have proposed in earlier calls, by (arm, split seed) and index."""
+    dimensions = {design.name: design.dimensions for design in prepared.designs}
+    found: dict[tuple[str, int], dict[int, Values]] = {}
     for event in ledger.events():
-        if event.event == "proposed":
-            found.setdefault((event.facts["arm"], event.facts["split_seed"]), []).append(event.facts["values"])
+        if event.event.startswith("proposed."):
+            facts = event.facts
+            values = decoded(dimensions[facts["arm"]], facts["values"])
+            found.setdefault((facts["arm"], facts["split_seed"]), {})[facts["index"]] = values
     return found
-
-
-def _clear_failed(prepared: Prepared) -> None:
-    """Delete the rows of members that failed in an earlier call: they are trained again in this one."""
-    run = prepared.request.run
-    merger = Merger(run, prepared.context.schema())
-    merger.add_new()
-    rows = merger.table().select(["trial_id", "status"]).to_pylist()
-    for name in failed_stems(run, rows):
-        run.child("trials").delete(name)
 
 
 def _selected(state: Search) -> dict[str, dict[str, str]]:

@@ -94,13 +94,12 @@ def test_overrides_may_stand_after_options(call: Called) -> None:
     ],
 )
 def test_wrong_requests(call: Called, words: tuple[str, ...], expected: list[str]) -> None:
-    code, out, err = call(*words)
+    code, _, err = call(*words)
     assert code == 2
     assert "Traceback" not in err
     for text in expected:
         assert text in err
     assert not Path("runs").exists() or not list(Path("runs").rglob("*.parquet"))
-    del out
 
 
 def test_all_mistakes_of_a_file_at_once(call: Called, tmp_path: Path) -> None:
@@ -122,7 +121,7 @@ def test_storage_that_cannot_be_written(call: Called, tmp_path: Path) -> None:
 
 
 def test_status_counts_members(call: Called, runs: Path) -> None:
-    code, out, err = call("status", "made", "--storage", str(runs), "--json")
+    code, out, _ = call("status", "made", "--storage", str(runs), "--json")
     shown = json.loads(out)
     arms = {arm["arm"]: arm for arm in shown["arms"]}
     assert code == 0
@@ -131,7 +130,6 @@ def test_status_counts_members(call: Called, runs: Path) -> None:
     assert shown["done"]
     assert "report made" in shown["next"]
     assert shown["problems"] == []
-    del err
 
 
 def test_status_names_a_damaged_file(call: Called, tmp_path: Path) -> None:
@@ -140,7 +138,7 @@ def test_status_names_a_damaged_file(call: Called, tmp_path: Path) -> None:
     file.write_bytes(b"nonsense")
     code, out, _ = call("status", "damaged")
     assert code == 0
-    assert f"left out: {file.name}" in out.replace("trials/", "") or file.name in out
+    assert file.name in out
     assert "1 file(s) left out" in out
 
 
@@ -153,9 +151,8 @@ def test_report_shows_and_writes(call: Called, runs: Path) -> None:
 
 
 def test_train_prints_epochs_and_a_row(call: Called) -> None:
-    words = ("train", "quickstart", "sam", "epochs=2", "hidden=(8,)", "metrics=()", "sam.rho=0.1", "eta_over_b=1e-3")
-    words = tuple(word for word in words if not word.startswith("hidden"))
-    code, out, err = call(*words, "--seed", "5", "--json")
+    words = ("epochs=2", "metrics=()", "sam.rho=0.1", "eta_over_b=1e-3", "--seed", "5", "--json")
+    code, out, err = call("train", "quickstart", "sam", *words)
     row = json.loads(out)["row"]
     assert code == 0
     assert (row["seed"], row["updates"], row["gradient_evaluations"], row["sam.rho"]) == (5, 2, 4, 0.1)

@@ -23,7 +23,7 @@ def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
             progress(snapshot(float(second), second // 6))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
-    assert lines[0].split() == "10 s 1 of 20 members, 2 running, 1 failed, about 1 min 30 s left".split()
+    assert " ".join(lines[0].split()) == "10 s 1 of 20 members, 2 running, 1 failed, about 1 min 30 s left"
 
 
 def test_stage_that_ends_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,7 @@ def test_dry_run_writes_nothing(folder: Path, call: Called) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(600)
 def test_search_of_a_file_interrupted_and_gone_on_with(folder: Path) -> None:
     words = ("search", "spaces/mine.py", "--max-concurrent", "1")
     first = start(*words, cwd=folder)
