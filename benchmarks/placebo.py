@@ -27,13 +27,14 @@ import torch
 from analysis.frames import Frames
 from analysis.results import Results
 from search_spaces.quickstart import SPACE
+from tune_lb.data.device import on_device
 from tune_lb.outcome import outcomes
 from tune_lb.preparation import Request, description, prepare
 from tune_lb.sampling import Values, samplers
 from tune_lb.search import Job, Search
 from tune_lb.space import Arm, Space
 from tune_lb.storage import Store
-from tune_lb.training import Training, on_device
+from tune_lb.training import Training
 
 POOL_POINTS, POOL_SEEDS = 96, 13
 REMEDIES = ("noise", "sam", "ghost_norm", "warmup", "all")
@@ -43,7 +44,14 @@ def placebo_space(repeat: int) -> Space:
     """Return the quickstart with a copy of its large batch in place of every remedy."""
     arms = (Arm("large_batch"), *(Arm(name) for name in REMEDIES))
     return dataclasses.replace(
-        SPACE, arms=arms, baseline=None, reference="large_batch", metrics=(), seed=repeat, derived=False, compute_matched=False
+        SPACE,
+        arms=arms,
+        baseline=None,
+        reference="large_batch",
+        metrics=(),
+        seed=repeat,
+        derived=False,
+        compute_matched=False,
     )
 
 
@@ -91,7 +99,9 @@ def simulate(repeat: int, pool: Mapping[tuple[int, int, int], dict[str, Any]], t
         job = search.take()
         assert job is not None
         # search, rescreen and confirm need 2 + 3 + 8 different seeds of the pool's 13
-        order = seeds.setdefault(job.trial_id, dict(zip(_all_seeds(space), rng.permutation(POOL_SEEDS).tolist(), strict=True)))
+        order = seeds.setdefault(
+            job.trial_id, dict(zip(_all_seeds(space), rng.permutation(POOL_SEEDS).tolist(), strict=True))
+        )
         found = {seed: pool[job.split_seed, by_rate[job.values["eta_over_b"]], order[seed]] for seed in job.seeds}
         rows += [_row(job, seed, row) for seed, row in found.items()]
         search.observe(job.trial_id, {seed: row["validation_error"] for seed, row in found.items()})
@@ -142,7 +152,10 @@ def main() -> None:
         excluded = int(((found["difference_low"] > 0) | (found["difference_high"] < 0)).sum())
         claims, outside = claims + claimed, outside + excluded
         effects += (100 * found["difference"]).tolist()
-        print(f"repeat {repeat}: claims {claimed}, headline intervals that exclude 0: {excluded} of {len(REMEDIES)}", flush=True)
+        print(
+            f"repeat {repeat}: claims {claimed}, headline intervals that exclude 0: {excluded} of {len(REMEDIES)}",
+            flush=True,
+        )
     spread = np.std(effects, ddof=1)
     print(f"{given.repeats} repeats x {len(REMEDIES)} placebos: {claims} claims (at most 4 of 40 repeats asked for);")
     print(f"headline intervals that exclude 0: {outside} of {given.repeats * len(REMEDIES)} (nominal 5 %);")

@@ -9,11 +9,11 @@ import torch
 from tests.trainings import training, trial
 from tune_lb.budgets import Epochs
 from tune_lb.data.dataset import stratified
+from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
 from tune_lb.data.mnist import MNIST
 from tune_lb.errors import RequestError
 from tune_lb.models.mlp import MLP
-from tune_lb.training import on_device
 
 
 def rows(part):

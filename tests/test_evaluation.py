@@ -9,7 +9,8 @@ from torch import nn
 
 import tune_lb.surface
 from tests.laws import assert_leaves_no_trace
-from tune_lb.evaluation import Examples, quality, recalibrated
+from tune_lb.data.device import Examples
+from tune_lb.evaluation import quality, recalibrated
 from tune_lb.losses import cross_entropy
 
 

@@ -57,7 +57,7 @@ def repeats_itself(*remedies: Remedy, dtype: torch.dtype = torch.float32) -> boo
 def keeps_start_and_order(*remedies: Remedy) -> bool:
     def start(of):
         running = training(of, (5,))
-        orders = [running._batch(5, step) for step in range(running.plan.num_updates)]
+        orders = [running.batches.batch(5, step) for step in range(running.plan.num_updates)]
         tensors = [flat(next(iter(running.trained())).params), *(b.inputs.flatten() for b in orders)]
         return {5: torch.cat([*tensors, *(b.targets.double() for b in orders)])}
 

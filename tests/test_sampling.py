@@ -8,6 +8,7 @@ import pytest
 
 from tests.test_space import space
 from tune_lb.domain import over
+from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
@@ -109,3 +110,15 @@ def test_an_arm_with_nothing_to_search_has_one_configuration():
     found = samplers(of, of.designs(), 0)
     assert [found[name].propose(0, ()) for name in ("small", "large")] == [{}, {}]
     assert found["sharp"].propose(0, ()).keys() == {"sam.rho"}
+
+
+def test_tpe_takes_any_choice_and_passes_over_what_lies_outside():
+    models = (MLP(hidden=(6,)), MLP(hidden=(9,)))
+    of = space(*arms()[:2], sampler="tpe", model=over(list(models)))
+    sampler = samplers(of, of.designs(), 0)["large"]
+    scored = [({"eta_over_b": 10 ** (-3 + i / 10), "model": models[i % 2]}, float(i % 2)) for i in range(20)]
+    found = [sampler.propose(20 + i, scored) for i in range(10)]
+    assert all(values["model"] in models for values in found)
+    assert sum(values["model"] == models[0] for values in found) >= 7
+    outside = [({"eta_over_b": 5.0, "model": models[0]}, 0.0), ({"eta_over_b": 0.01}, 0.0)]
+    assert [sampler.propose(20 + i, [*scored, *outside]) for i in range(10)] == found

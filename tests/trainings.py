@@ -15,6 +15,7 @@ from torch import Tensor
 import tune_lb.remedies
 from tune_lb.budgets import Epochs
 from tune_lb.data.dataset import DataSet, DataSource, Part
+from tune_lb.data.device import Parts, on_device
 from tune_lb.gradient import Batch
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
@@ -26,7 +27,7 @@ from tune_lb.remedies.warmup import Warmup
 from tune_lb.remedy import Remedy
 from tune_lb.schedules import Cosine
 from tune_lb.setting import setting
-from tune_lb.training import HistoryRow, Parts, Training, on_device
+from tune_lb.training import HistoryRow, Training
 from tune_lb.trial import Trial
 
 EXAMPLES: dict[str, list[Remedy]] = {

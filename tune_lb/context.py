@@ -14,10 +14,11 @@ import pyarrow as pa
 from tune_lb import __version__
 from tune_lb.data.dataset import DataSet
 from tune_lb.metric import Metric
-from tune_lb.results import Column, members_schema, metric_columns
+from tune_lb.results import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.setting import column_type, described
 from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
+from tune_lb.trial import PLAIN_PREFIXES
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Context:
     metrics_on: str
     execution: Mapping[str, str]
     """How the members of each arm are trained: alone or together."""
-    remedy_columns: tuple[Column, ...]
+    field_columns: tuple[Column, ...]
     provenance: Mapping[str, str | None]
     checkpoint_every_s: float = 30.0
 
@@ -43,7 +44,7 @@ class Context:
     def schema(self, rows: Sequence[Mapping[str, Any]] = ()) -> pa.Schema:
         """Return the schema of the run's members, its metric columns typed by the rows."""
         descriptions = {name: text for metric in self.metrics for name, text in metric.columns().items()}
-        extra = [*self.remedy_columns, *metric_columns(descriptions, rows)]
+        extra = [*self.field_columns, *metric_columns(descriptions, rows)]
         if "lambda_max" in descriptions:
             extra.append(
                 Column(
@@ -55,16 +56,17 @@ class Context:
         return members_schema(extra)
 
 
-def remedy_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
-    """Return one column per field of every remedy in the space."""
+def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
+    """Return a column for every field of the arms' parts (remedies, optimiser, model, ...) that not every run has."""
+    everywhere = {column.name for column in MEMBERS}
     found: dict[str, Column] = {}
     for design in designs:
-        for remedy in design.template.remedies:
-            for name, _, types, metadata in described(remedy):
-                column = f"{remedy.module_name()}.{name}"
-                found[column] = Column(
-                    column, column_type(types), metadata.get("description") or f"{name} of {type(remedy).__name__}"
-                )
+        for prefix, part in design.template.parts().items():
+            for name, _, types, metadata in described(part):
+                column = name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"
+                text = metadata.get("description") or f"{name} of {type(part).__name__}"
+                if column not in everywhere:
+                    found[column] = Column(column, column_type(types), text)
     return tuple(found.values())
 
 
@@ -106,6 +108,6 @@ def make_context(
         metrics=tuple(space.metrics),
         metrics_on=space.metrics_on,
         execution=dict(execution),
-        remedy_columns=remedy_columns(designs),
+        field_columns=field_columns(designs),
         provenance=provenance(),
     )

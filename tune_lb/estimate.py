@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tune_lb.data.device import Parts
 from tune_lb.outcome import outcomes
 from tune_lb.sampling import samplers
 from tune_lb.search import MAX_RESCREENED
 from tune_lb.space import ArmDesign, Space
-from tune_lb.training import EXECUTIONS, Parts, Training
+from tune_lb.training import EXECUTIONS, Training
 from tune_lb.trial import Trial
 
 TIMED_UPDATES = 4

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from tune_lb.data.device import Examples
 from tune_lb.gradient import Buffers, LossFn, Params
 from tune_lb.stateless import measuring
 from tune_lb.surface import chunk_size
-
-
-class Examples(NamedTuple):
-    """A part of the data on the device, stored as it was read; `standardized` makes network inputs of it."""
-
-    inputs: Tensor
-    targets: Tensor
-    offset: float
-    scale: float
-
-    def standardized(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """Return the chosen examples as network inputs."""
-        return self.standardized_values(self.inputs[index])
-
-    def standardized_values(self, stored: Tensor) -> Tensor:
-        """Return (stored - offset) / scale as float32."""
-        return (stored.float() - self.offset) / self.scale
 
 
 class Quality(NamedTuple):
@@ -82,5 +67,4 @@ def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, p
 def _chunks(length: int, size: int) -> list[tuple[int, int]]:
     # equal chunks: a last chunk of one example would have no variance
     num_chunks = -(-length // size)
-    ends = [length * i // num_chunks for i in range(num_chunks + 1)]
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(itertools.pairwise(length * i // num_chunks for i in range(num_chunks + 1)))

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
-from tune_lb.evaluation import Examples, quality, recalibrated
+from tune_lb.data.device import Examples
+from tune_lb.evaluation import quality, recalibrated
 from tune_lb.gradient import Buffers
+from tune_lb.members import TrainedMember
 from tune_lb.metric import Metric, measure_all, unmeasured
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.surface import LossSurface
-from tune_lb.training import HistoryRow, TrainedMember, Training
+from tune_lb.training import HistoryRow, Training
 
 CROSSINGS = (0.3, 0.1, 0.03, 0.01)
 """Train losses (nats) at whose first crossing lambda_max is stored, so that arms can be compared at equal loss."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from tune_lb.cell import Split
 from tune_lb.context import Context, make_context
 from tune_lb.data.dataset import DataSet
+from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
 from tune_lb.estimate import Estimate, choose_execution, estimate, typical_trials
 from tune_lb.results import SCHEMA_VERSION, Merger, encode_predictions, read_space, write_space, write_targets
-from tune_lb.search import Split
 from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
-from tune_lb.training import on_device
 from tune_lb.trial import check_against_data
 
 RAY_START_S = 8.0
@@ -235,11 +236,11 @@ def _stored(request: Request, context: Context) -> Stored:
     }
     failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
     names = request.run.child("trials").list(suffix=".parquet") if failed else []
-    return Stored(scored, [name for name in names if members_of(name) <= failed], merger.problems)
+    again = [name for name in names if (members := members_of(name)) and members <= failed]
+    return Stored(scored, again, merger.problems)
 
 
 def members_of(file_name: str) -> set[tuple[str, int]]:
-    """Return the members (trial_id, seed) that a trial's file is about, from its name."""
-    trial_id, _, seeds, _, _ = file_name.split(".")
-    first, last = map(int, seeds.split("-"))
-    return {(trial_id, seed) for seed in range(first, last + 1)}
+    """Return the members (trial_id, seed) that a trial's file is about, from its name; none for another file."""
+    match = re.fullmatch(r"(\w+)\.\w+\.(\d+)-(\d+)\.\w+\.parquet", file_name)
+    return {(match[1], seed) for seed in range(int(match[2]), int(match[3]) + 1)} if match else set()

@@ -8,16 +8,16 @@ the same thing.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_lb.sampling import Sampler, Values, samplers
+from tune_lb.cell import Candidate, Cell, Split
+from tune_lb.sampling import Values, samplers
 from tune_lb.space import ArmDesign, Space
-from tune_lb.trial import PLAIN_PREFIXES, Trial
+from tune_lb.trial import Trial
 
 STAGES = ("search", "rescreen", "confirm")
 FIRST_SEED = {"search": 0, "rescreen": 1000, "confirm": 2000}
@@ -45,14 +45,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Split:
-    """What the search must know of one cut of the data."""
-
-    fingerprint: str
-    num_validation: int
-
-
-@dataclass(frozen=True)
 class ArmProgress:
     """How far one arm is, over all splits, in members."""
 
@@ -62,32 +54,6 @@ class ArmProgress:
     done: int
     total: int
     best_validation_error: float | None
-
-
-@dataclass
-class Candidate:
-    """One configuration of a cell, and where it came from."""
-
-    index: int
-    values: Values
-    trial: Trial
-    trial_id: str
-
-
-class Cell:
-    """One arm in one split."""
-
-    def __init__(self, design: ArmDesign, split_seed: int, split: Split, sampler: Sampler) -> None:
-        self.design, self.split_seed, self.split, self.sampler = design, split_seed, split, sampler
-        self.dimensions = design.dimensions
-        self.candidates: dict[int, Candidate] = {}
-
-    def candidate(self, index: int, values: Values) -> Candidate:
-        """Return the index-th configuration, made on first sight."""
-        if index not in self.candidates:
-            trial = dataclasses.replace(self.design.template.resolved(values), split_seed=self.split_seed)
-            self.candidates[index] = Candidate(index, values, trial, trial.trial_id(self.split.fingerprint))
-        return self.candidates[index]
 
 
 class Search:
@@ -107,6 +73,8 @@ class Search:
     ) -> None:
         self.space, self.members_per_job = space, members_per_job
         self.designs = space.designs()
+        number = {"search": space.seeds, "rescreen": space.rescreen_seeds, "confirm": space.confirm_seeds}
+        self.seeds = {stage: range(first, first + number[stage]) for stage, first in FIRST_SEED.items()}
         self.errors: dict[tuple[str, int], float] = {}
         self.running: dict[tuple[str, int], Job] = {}
         self.busy: set[tuple[str, int]] = set()
@@ -114,6 +82,8 @@ class Search:
         self.learns = space.sampler == "tpe"
         self.proposed = {key: dict(values) for key, values in (proposed or {}).items()}
         self.unrecorded: list[tuple[Cell, Candidate]] = []
+        self._near: dict[tuple[str, int], list[Candidate]] = {}
+        """Near-best configurations by cell, found since a result last came in."""
         self.cells: dict[tuple[str, int], Cell] = {}
         for split_seed, split in splits.items():
             proposers = samplers(space, self.designs, split_seed)
@@ -123,6 +93,7 @@ class Search:
     def observe(self, trial_id: str, errors: Mapping[int, float]) -> None:
         """Take in the validation errors of trained members, by seed."""
         self.errors.update({(trial_id, seed): error for seed, error in errors.items()})
+        self._near.clear()
         for seed in errors:
             self.busy.discard((trial_id, seed))
             self.running.pop((trial_id, seed), None)
@@ -130,6 +101,7 @@ class Search:
     def give_up(self, job: Job, reason: str) -> None:
         """Take in that a job's members cannot be had in this call; the others go on without them."""
         self.running.pop(job.key, None)
+        self._near.clear()
         for seed in job.seeds:
             self.busy.discard((job.trial_id, seed))
             if (job.trial_id, seed) not in self.errors:
@@ -159,11 +131,8 @@ class Search:
         cell = self.cells[arm, split_seed]
         if cell.design.derived_from is not None:
             return self._derived(cell)
-        found = self._searched(cell)
-        if found is None:
-            return None
-        near = self._near_best(cell, found)
-        if len(near) == 1:
+        near = self._near_best(cell)
+        if near and len(near) == 1:
             return near[0]
         if not near or not all(self._complete(c, "rescreen") for c in near):
             return None
@@ -179,39 +148,29 @@ class Search:
                 candidate = self._proposal(cell, index, now=True)
                 if candidate is not None:
                     yield from self._missing(cell, candidate, "search")
-            found = self._searched(cell)
-            if found is not None:
-                near = self._near_best(cell, found)
-                if len(near) > 1:
-                    for candidate in near:
-                        yield from self._missing(cell, candidate, "rescreen")
+            near = self._near_best(cell) or []
+            if len(near) > 1:
+                for candidate in near:
+                    yield from self._missing(cell, candidate, "rescreen")
         chosen = self.selected(cell.design.name, cell.split_seed)
         if chosen is not None:
             yield from self._missing(cell, chosen, "confirm")
 
     def _missing(self, cell: Cell, candidate: Candidate, stage: str) -> Iterable[Job]:
-        keys = [(candidate.trial_id, seed) for seed in self._seeds(stage)]
+        keys = [(candidate.trial_id, seed) for seed in self.seeds[stage]]
         seeds = [k[1] for k in keys if k not in self.errors and k not in self.failed and k not in self.busy]
         for run in _consecutive(seeds, self.members_per_job):
             yield Job(
                 candidate.trial, candidate.trial_id, cell.design.name, cell.split_seed, stage, run, candidate.values
             )
 
-    def _seeds(self, stage: str) -> range:
-        number = {
-            "search": self.space.seeds,
-            "rescreen": self.space.rescreen_seeds,
-            "confirm": self.space.confirm_seeds,
-        }[stage]
-        return range(FIRST_SEED[stage], FIRST_SEED[stage] + number)
-
     def _complete(self, candidate: Candidate, stage: str) -> bool:
         return all(
-            (candidate.trial_id, s) in self.errors or (candidate.trial_id, s) in self.failed for s in self._seeds(stage)
+            (candidate.trial_id, s) in self.errors or (candidate.trial_id, s) in self.failed for s in self.seeds[stage]
         )
 
     def _found(self, candidate: Candidate, stages: Sequence[str]) -> list[float]:
-        keys = [(candidate.trial_id, seed) for stage in stages for seed in self._seeds(stage)]
+        keys = [(candidate.trial_id, seed) for stage in stages for seed in self.seeds[stage]]
         return [self.errors[key] for key in keys if key in self.errors]
 
     def _mean(self, candidate: Candidate, stages: Sequence[str]) -> float:
@@ -251,13 +210,13 @@ class Search:
         found = self._searched(other)
         if found is None:
             return None
-        return _taken(cell, min(found, key=lambda c: (self._mean(c, ("search",)), c.index)).trial)
+        return cell.taken_from(min(found, key=lambda c: (self._mean(c, ("search",)), c.index)).trial)
 
     def _derived(self, cell: Cell) -> Candidate | None:
         source = self.selected(str(cell.design.derived_from), cell.split_seed)
         if source is None:
             return None
-        values = _taken(cell, source.trial)
+        values = cell.taken_from(source.trial)
         if cell.design.role == "copied":
             values |= {"lr": source.trial.learning_rate, "eta_over_b": None}
         else:
@@ -275,20 +234,26 @@ class Search:
             return None
         return known
 
-    def _near_best(self, cell: Cell, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return the configurations within one standard error of the best, at most three.
+    def _near_best(self, cell: Cell) -> list[Candidate] | None:
+        """Return the configurations within one standard error of the best, at most three; None while some are missing.
 
         The standard error is that of the best one's mean over seeds, and at least one validation example.
         """
-        if not cell.dimensions:
-            return list(candidates)
+        key = (cell.design.name, cell.split_seed)
+        if key not in self._near:
+            found = self._searched(cell)
+            if found is None:
+                return None
+            self._near[key] = self._best_of(cell, found) if cell.dimensions else found
+        return self._near[key]
+
+    def _best_of(self, cell: Cell, candidates: Sequence[Candidate]) -> list[Candidate]:
         # where every member failed there is nothing to select
         trained = [c for c in candidates if self._found(c, ("search",))]
         ranked = sorted(trained, key=lambda c: (self._mean(c, ("search",)), c.index))
         if not ranked or cell.split.num_validation == 0:
             return ranked[:1]
-        found = self._found(ranked[0], ("search",))
-        error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+        error = _standard_error(self._found(ranked[0], ("search",)))
         limit = self._mean(ranked[0], ("search",)) + max(error, 1.0 / cell.split.num_validation)
         unique = {c.trial_id: c for c in reversed(ranked) if self._mean(c, ("search",)) <= limit * (1 + 1e-9)}
         return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED]
@@ -314,8 +279,7 @@ class Search:
         confirm = ([chosen] if chosen is not None else [], self.space.confirm_seeds)
         if cell.design.derived_from is not None or not cell.dimensions:
             return {"confirm": confirm}
-        found = self._searched(cell)
-        near = self._near_best(cell, found) if found is not None else None
+        near = self._near_best(cell)
         expected = 2 if near is None else len(near)
         rescreen = near if near is not None and len(near) > 1 else []
         return {
@@ -325,28 +289,10 @@ class Search:
         }
 
 
-def _taken(cell: Cell, trial: Trial) -> Values:
-    """Return what a trial of another arm has in the cell's dimensions, remedies that it lacks at their neutral values."""
-    given = {remedy.module_name() for remedy in trial.remedies}
-    neutral = {
-        f"{remedy.module_name()}.{field.name}": getattr(type(remedy)(), field.name)
-        for remedy in cell.design.template.remedies
-        if remedy.module_name() not in given
-        for field in dataclasses.fields(remedy)
-    }
-    return neutral | {name: _field(trial, name) for name in cell.dimensions if name not in neutral}
-
-
-def _field(trial: Trial, column: str) -> Any:
-    """Return a field of a resolved trial by its column name; both ways of giving the learning rate have a value."""
-    if column == "lr":
-        return trial.learning_rate
-    if column == "eta_over_b" and trial.eta_over_b is None:
-        return trial.learning_rate / trial.batch_size
-    prefix, _, name = column.rpartition(".")
-    parts = trial.parts()
-    holders = [parts[prefix]] if prefix else [trial, *(parts[key] for key in PLAIN_PREFIXES if key in parts)]
-    return next(getattr(holder, name) for holder in holders if hasattr(holder, name))
+def _standard_error(values: Sequence[float]) -> float:
+    # statistics.stdev is exact and twenty times slower, and this is asked at every step of a search
+    mean, n = math.fsum(values) / len(values), len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n) if n > 1 else 0.0
 
 
 def _consecutive(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from types import NoneType, UnionType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tune_lb.domain import Choice, Domain, Interval
 from tune_lb.errors import nearest
@@ -66,23 +67,25 @@ class Settings:
 
 def described(settings: Settings) -> Iterator[tuple[str, Any, tuple[Any, ...], Mapping[str, Any]]]:
     """Yield name, value, allowed types and metadata of each field."""
-    allowed = _allowed_types(type(settings))
+    kind: Any = type(settings)
+    allowed = _allowed_types(kind)
     for field in dataclasses.fields(settings):
         yield field.name, getattr(settings, field.name), allowed[field.name], field.metadata
 
 
 @functools.cache
-def _allowed_types(kind: type[Settings]) -> dict[str, tuple[Any, ...]]:
+def _allowed_types(kind: type) -> dict[str, tuple[Any, ...]]:
     return {
         name: typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
         for name, hint in typing.get_type_hints(kind).items()
     }
 
 
-def column_type(types: tuple[Any, ...]) -> str:
+def column_type(types: tuple[Any, ...]) -> Literal["float", "int", "bool", "str"]:
     """Return the column type (int, float, bool or str) that holds values of the field's types."""
     kinds = [kind for kind in types if kind is not NoneType]
-    return {int: "int", float: "float", bool: "bool"}.get(kinds[0], "str") if len(kinds) == 1 else "str"
+    columns: dict[Any, Literal["float", "int", "bool"]] = {int: "int", float: "float", bool: "bool"}
+    return columns.get(kinds[0], "str") if len(kinds) == 1 else "str"
 
 
 def _type_problem(value: Any, types: tuple[Any, ...]) -> str:
@@ -111,12 +114,12 @@ def _range_problem(value: Any, metadata: Mapping[str, Any]) -> str:
     if value != value or value in (float("inf"), float("-inf")):
         return "must be finite"
     for key, holds, words in (
-        ("low", lambda bound: value >= bound, "at least"),
-        ("high", lambda bound: value <= bound, "at most"),
-        ("above", lambda bound: value > bound, "above"),
-        ("below", lambda bound: value < bound, "below"),
+        ("low", operator.ge, "at least"),
+        ("high", operator.le, "at most"),
+        ("above", operator.gt, "above"),
+        ("below", operator.lt, "below"),
     ):
         bound = metadata.get(key)
-        if bound is not None and not holds(bound):
+        if bound is not None and not holds(value, bound):
             return f"must be {words} {bound:g}"
     return ""

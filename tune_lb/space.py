@@ -106,7 +106,9 @@ class Space(Settings):
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
         """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size)."""
         own = {f.name for f in dataclasses.fields(self)} - {"arms", "overrides", *TRIAL_FIELDS}
-        direct = {key: tuple(value) if isinstance(value, list) else value for key, value in changes if key in own}
+        direct: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in changes if key in own
+        }
         return dataclasses.replace(
             self, **direct, overrides=self.overrides + tuple(c for c in changes if c[0] not in own)
         )

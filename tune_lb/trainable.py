@@ -9,7 +9,7 @@ import torch
 from ray import tune
 
 from tune_lb.context import Context
-from tune_lb.training import on_device
+from tune_lb.data.device import on_device
 from tune_lb.work import Work, store_failure
 
 REPORT_EVERY_S = 1.0

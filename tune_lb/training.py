@@ -5,16 +5,15 @@ from __future__ import annotations
 import bisect
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.data.dataset import DataSet, Part
-from tune_lb.evaluation import Examples, quality, recalibrated
+from tune_lb.batches import BatchStream
+from tune_lb.data.device import Examples, Parts
+from tune_lb.evaluation import quality, recalibrated
 from tune_lb.gradient import (
     MEMBERS_FIRST,
     Batch,
@@ -29,22 +28,13 @@ from tune_lb.gradient import (
     stack,
     stacked_batch,
 )
+from tune_lb.members import Members, TrainedMember
 from tune_lb.pause import pause
-from tune_lb.remedy import BatchFn, State, StepFn, UpdateFn, overrides
-from tune_lb.streams import generator, seed_of
+from tune_lb.remedy import BatchFn, StepFn, UpdateFn, overrides
+from tune_lb.streams import seed_of
 from tune_lb.trial import Trial
 
 EXECUTIONS = ("alone", "together")
-
-
-class Parts(NamedTuple):
-    """A data set on the device."""
-
-    train: Examples
-    validation: Examples
-    test: Examples
-    num_classes: int
-    input_shape: tuple[int, ...]
 
 
 class HistoryRow(NamedTuple):
@@ -55,31 +45,6 @@ class HistoryRow(NamedTuple):
     epoch: float
     name: str
     value: float
-
-
-@dataclass
-class TrainedMember:
-    """What is left of one training run: weights and buffers as they were at its end."""
-
-    seed: int
-    params: Params
-    buffers: Buffers
-    diverged_at_step: int | None
-
-
-@dataclass
-class Members:
-    """Members of one trial that one program trains: a single one, or several stacked along a leading dimension."""
-
-    seeds: list[int]
-    params: Params
-    buffers: Buffers
-    states: dict[str, State]
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    losses: list[Tensor] = field(default_factory=list)
-    """Losses since the last report, one tensor per step."""
-    diverged_at: dict[int, int] = field(default_factory=dict)
 
 
 class Training:
@@ -108,7 +73,7 @@ class Training:
         self.rate = trial.rate(self.plan)
         self.evaluation_module = self._network("evaluation").eval()
         self.num_parameters = sum(p.numel() for p in self.evaluation_module.parameters() if p.requires_grad)
-        self._orders: dict[int, dict[int, Tensor]] = {seed: {} for seed in seeds}
+        self.batches = BatchStream(trial, self.plan, parts.train, self.num_parameters, self.values, dtype)
         own_update = any(overrides(remedy, "update") or overrides(remedy, "step") for remedy in self.remedies)
         self.stacked = execution == "together" or own_update
         self.gradient = self._gradient()
@@ -184,40 +149,12 @@ class Training:
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on, as named tensors; call it between two calls of advance."""
-        found: dict[str, Tensor] = {}
-        for i, group in enumerate(self.groups):
-            diverged = [group.diverged_at.get(seed, -1) for seed in group.seeds]
-            found |= {f"{i}/step": torch.tensor(group.step), f"{i}/diverged_at": torch.tensor(diverged)}
-            found |= {f"{i}/params/{name}": value for name, value in group.params.items()}
-            found |= {f"{i}/buffers/{name}": value for name, value in group.buffers.items()}
-            for remedy, state in group.states.items():
-                found |= {f"{i}/states/{remedy}/{name}": value for name, value in state.items()}
-            for index, state in group.optimizer.state_dict()["state"].items():
-                found |= {f"{i}/optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
-        return {name: value.detach().clone().contiguous() for name, value in found.items()}
+        return {f"{i}/{name}": value for i, group in enumerate(self.groups) for name, value in group.snapshot().items()}
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
         """Go on from a snapshot of a training of the same trial, seeds and execution."""
         for i, group in enumerate(self.groups):
-            own = {name.removeprefix(f"{i}/"): value for name, value in snapshot.items() if name.startswith(f"{i}/")}
-            group.step = int(own["step"])
-            ends = own["diverged_at"].tolist()
-            group.diverged_at = {seed: end for seed, end in zip(group.seeds, ends, strict=True) if end >= 0}
-            for name, value in group.params.items():
-                value.copy_(own[f"params/{name}"])
-            group.buffers = {name: own[f"buffers/{name}"].to(self.device) for name in group.buffers}
-            group.states = {
-                remedy: {name: own[f"states/{remedy}/{name}"].to(self.device) for name in state}
-                for remedy, state in group.states.items()
-            }
-            stored: dict[int, dict[str, Tensor]] = {}
-            for key, value in own.items():
-                if key.startswith("optimizer/"):
-                    _, index, name = key.split("/", 2)
-                    stored.setdefault(int(index), {})[name] = value
-            state = group.optimizer.state_dict()
-            # a copy, or the optimiser would go on in the snapshot's own tensors
-            group.optimizer.load_state_dict(copy.deepcopy(state | {"state": stored}))
+            group.restore({k.removeprefix(f"{i}/"): value for k, value in snapshot.items() if k.startswith(f"{i}/")})
 
     def _gradient(self) -> GradientFn:
         module = copy.deepcopy(self.evaluation_module).train()
@@ -267,7 +204,7 @@ class Training:
     def _update(self, group: Members) -> None:
         position = self.plan.position(group.step)
         rate = self.rate(position)
-        batches = [self._batch(seed, group.step) for seed in group.seeds]
+        batches = [self.batches.batch(seed, group.step) for seed in group.seeds]
         batch = stacked_batch(batches) if self.stacked else batches[0]
 
         def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
@@ -297,31 +234,6 @@ class Training:
         group.losses.append(loss)
         group.step += 1
 
-    def _batch(self, seed: int, step: int) -> Batch:
-        index = self._order(seed, self.plan.boundaries[step], self.plan.boundaries[step + 1])
-        inputs = self.parts.train.standardized(index).to(self.dtype)
-        draws = {}
-        for remedy in self.remedies:
-            stream = generator(self.trial.draws, seed, remedy.module_name(), step, device=self.device)
-            drawn = remedy.draws(stream, len(index), self.num_parameters, inputs)
-            if drawn is not None:
-                draws[remedy.module_name()] = drawn
-        targets = self.parts.train.targets[index]
-        return Batch(inputs, targets, torch.tensor(step, device=self.device), draws, self.values)
-
-    def _order(self, seed: int, start: int, stop: int) -> Tensor:
-        """Return the examples start .. stop of the stream of concatenated permutations of the train set."""
-        n = self.plan.num_train
-        epochs = range(start // n, (stop - 1) // n + 1)
-        orders = {epoch: order for epoch, order in self._orders[seed].items() if epoch in epochs}
-        for epoch in epochs:
-            if epoch not in orders:
-                stream = generator(self.trial.draws, seed, "order", epoch)
-                orders[epoch] = torch.randperm(n, generator=stream).to(self.device)
-        self._orders[seed] = orders
-        pieces = [orders[epoch][max(start - epoch * n, 0) : stop - epoch * n] for epoch in epochs]
-        return torch.cat(pieces)
-
     def _report(self, group: Members) -> list[HistoryRow]:
         if not group.losses:
             return []
@@ -344,16 +256,3 @@ class Training:
 
 def _unchanged(batch: Batch) -> Batch:
     return batch
-
-
-def on_device(data: DataSet, device: torch.device | str) -> Parts:
-    """Return the data set as tensors on a device; on the CPU they share memory with its arrays."""
-
-    def move(part: Part) -> Examples:
-        with warnings.catch_warnings():
-            # arrays in an object store are read-only; nothing here writes to them, and sharing saves a copy per worker
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            inputs, targets = (torch.from_numpy(array).to(device) for array in part)
-        return Examples(inputs, targets, data.offset, data.scale)
-
-    return Parts(move(data.train), move(data.validation), move(data.test), data.num_classes, data.input_shape)

@@ -99,11 +99,11 @@ class Trial(Settings):
     def resolved(self, values: Mapping[str, Any]) -> Trial:
         """Return a copy with the values, by column name, in place of those fields."""
         left = dict(values)
-        own = {field.name: left.pop(field.name) for field in dataclasses.fields(self) if field.name in left}
-        remedies = []
+        own: dict[str, Any] = {f.name: left.pop(f.name) for f in dataclasses.fields(self) if f.name in left}
+        remedies: list[Remedy] = []
         for prefix, part in self.parts().items():
             chosen = {field: left.pop(name) for name, field in _names(prefix, part).items() if name in left}
-            changed = part.resolved(chosen)
+            changed: Any = part.resolved(chosen)
             if isinstance(part, Remedy):
                 remedies.append(changed)
             elif chosen:
@@ -181,9 +181,12 @@ class Trial(Settings):
             "weight_decay": self.optimizer.weight_decay,
             "remedies": ",".join(remedy.module_name() for remedy in self.active),
         }
-        for remedy in self.remedies:
-            for field in dataclasses.fields(remedy):
-                row[f"{remedy.module_name()}.{field.name}"] = getattr(remedy, field.name)
+        for prefix, part in self.parts().items():
+            for column, name in _names(prefix, part).items():
+                value = getattr(part, name)
+                row.setdefault(
+                    column, value if value is None or isinstance(value, bool | int | float) else describe(value)
+                )
         return row
 
     def trial_id(self, fingerprint: str) -> str:

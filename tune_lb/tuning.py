@@ -7,8 +7,9 @@ import importlib
 import json
 import logging
 import os
+import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,32 +31,22 @@ for _name, _value in QUIET.items():
 import ray  # noqa: E402  (Ray reads these variables when it is imported)
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from tune_lb.errors import RequestError  # noqa: E402
 from tune_lb.ledger import Ledger  # noqa: E402
 from tune_lb.preparation import Prepared, Request, description, prepare  # noqa: E402
+from tune_lb.proposals import record_proposals, recorded_proposals  # noqa: E402
 from tune_lb.results import Merger, write_space  # noqa: E402
-from tune_lb.sampling import Values, coded, decoded  # noqa: E402
-from tune_lb.search import ArmProgress, Job, Search  # noqa: E402
+from tune_lb.search import Job, Search  # noqa: E402
+from tune_lb.snapshot import Snapshot, core_s, snapshot  # noqa: E402
+from tune_lb.storage import Store  # noqa: E402
 from tune_lb.trainable import JobTrainable  # noqa: E402
 
 __all__ = ["Ending", "Request", "Snapshot", "prepare", "search"]
 
 MERGE_EVERY_S = 5.0
 MAX_DEATHS = 4
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How far a search is."""
-
-    elapsed_s: float
-    left_s: float | None
-    members_done: int
-    members_total: int
-    running: int
-    failed: int
-    arms: list[ArmProgress]
 
 
 @dataclass(frozen=True)
@@ -85,14 +76,11 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next job, None while the rest waits for results, or the end."""
         if len(self.deaths) >= MAX_DEATHS:
-            return Searcher.FINISHED
+            return str(Searcher.FINISHED)
         job = self.search.take()
-        for cell, proposed in self.search.new_proposals():
-            facts = {"arm": cell.design.name, "split_seed": cell.split_seed, "index": proposed.index}
-            facts["values"] = coded(cell.dimensions, proposed.values)
-            self.ledger.record(proposed.trial_id, f"proposed.{proposed.index}", facts)
+        record_proposals(self.ledger, self.search.new_proposals())
         if job is None:
-            return Searcher.FINISHED if self.search.finished else None
+            return str(Searcher.FINISHED) if self.search.finished else None
         self.jobs[trial_id] = job
         return {"job": job}
 
@@ -151,13 +139,16 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
         request.run.child("trials").delete(name)
     ledger = Ledger(request.run.child("ledger"))
     state = Search(
-        space, prepared.splits, proposed=_proposed(prepared, ledger), members_per_job=_members_per_job(prepared)
+        space,
+        prepared.splits,
+        proposed=recorded_proposals(ledger, prepared.designs),
+        members_per_job=_members_per_job(prepared),
     )
     for (trial_id, seed), error in prepared.stored.scored.items():
         state.observe(trial_id, {seed: error})
     merger = Merger(request.run, prepared.context.schema())
     started = time.monotonic()
-    before = _core_s(prepared, state.progress(), left=False)
+    before = core_s(prepared, state.progress(), left=False)
     last_merge = started
 
     def watch(final: bool) -> None:
@@ -167,7 +158,7 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
             merger.add_new()
             merger.write_all() if final else merger.write()
             last_merge = now
-        on_progress(_snapshot(state, prepared, now - started, before))
+        on_progress(snapshot(state, prepared, now - started, before))
 
     interrupted = False
     if not state.finished:
@@ -191,7 +182,10 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
     request, context = prepared.request, prepared.context
     for module in request.modules:
         ray.cloudpickle.register_pickle_by_value(importlib.import_module(module))
+    if request.address is not None:
+        _check_shared(request)
     cpus, gpus, concurrent = _resources(request)
+    state_folder = request.run.child("ray")
     trainable = tune.with_resources(
         tune.with_parameters(
             JobTrainable,
@@ -215,7 +209,8 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
         ),
         run_config=tune.RunConfig(
             name="state",
-            storage_path=request.run.child("ray").location,
+            storage_path=state_folder.root,
+            storage_filesystem=None if state_folder.is_local else state_folder.filesystem,
             verbose=0,
             callbacks=[Watcher(watch, searcher.death_reasons)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
@@ -226,7 +221,7 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
     try:
         tuner.fit()
     finally:
-        request.run.child("ray").delete_all()
+        state_folder.delete_all()
 
 
 @contextlib.contextmanager
@@ -253,36 +248,55 @@ def _ray(request: Request) -> Iterator[None]:
 
 def _resources(request: Request) -> tuple[float, float, int]:
     """Return CPUs and GPUs of a worker, and how many run at once on what the cluster has."""
-    total = ray.cluster_resources()
-    gpus_there = float(total.get("GPU", 0))
+    nodes = [node["Resources"] for node in _nodes()]
     cpus = request.cpus_per_trial or 1.0
+    gpus_there = any(node.get("GPU", 0) for node in nodes)
     gpus = request.gpus_per_trial if request.gpus_per_trial is not None else (1.0 if gpus_there else 0.0)
-    if cpus > total.get("CPU", 0) or gpus > gpus_there:
+    room = 0
+    for node in nodes:
+        on_cpus = int(node.get("CPU", 0) // cpus)
+        room += min(on_cpus, int(node.get("GPU", 0) // gpus)) if gpus else on_cpus
+    if request.address is not None and request.max_concurrent is not None:
+        # trials that wait make an autoscaler start more nodes
+        return cpus, gpus, request.max_concurrent
+    if room == 0:
+        there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise RequestError(
-            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs; the cluster has {total.get('CPU', 0):g} and {gpus_there:g}"
+            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs; no node has them ({there}). "
+            "Ask for less with --cpus-per-trial or --gpus-per-trial; where nodes come on demand give --max-concurrent"
         )
-    room = int(total["CPU"] // cpus)
-    if gpus:
-        room = min(room, int(gpus_there // gpus))
     return cpus, gpus, min(request.max_concurrent or room, room)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _check_shared(request: Request) -> None:
+    """Refuse storage that a node of the cluster does not see: what is trained there would be lost."""
+    name = f"shared-{secrets.token_hex(6)}"
+    request.run.write(name, b"")
+    look = ray.remote(num_cpus=0)(Store.exists)
+    problems = []
+    for node in _nodes():
+        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        try:
+            if not ray.get(look.options(scheduling_strategy=place).remote(request.run, name)):
+                problems.append(
+                    f"storage: node {node['NodeManagerAddress']} does not see {request.run.location}; "
+                    "give --storage a folder that all nodes share, or a URI (s3://bucket/runs)"
+                )
+        except ray.exceptions.RayError as error:
+            problems.append(f"node {node['NodeManagerAddress']} cannot work: {str(error).strip().splitlines()[-1]}")
+    request.run.delete(name)
+    if problems:
+        raise RequestError(problems)
 
 
 def _members_per_job(prepared: Prepared) -> int:
     # stacked members are cheaper together; alone, small jobs keep every worker busy to the end
     together = "together" in prepared.context.execution.values()
     return 8 if together and torch.cuda.is_available() else 4
-
-
-def _proposed(prepared: Prepared, ledger: Ledger) -> dict[tuple[str, int], dict[int, Values]]:
-    """Return what samplers that learn have proposed in earlier calls, by (arm, split seed) and index."""
-    dimensions = {design.name: design.dimensions for design in prepared.designs}
-    found: dict[tuple[str, int], dict[int, Values]] = {}
-    for event in ledger.events():
-        if event.event.startswith("proposed."):
-            facts = event.facts
-            values = decoded(dimensions[facts["arm"]], facts["values"])
-            found.setdefault((facts["arm"], facts["split_seed"]), {})[facts["index"]] = values
-    return found
 
 
 def _selected(state: Search) -> dict[str, dict[str, str]]:
@@ -292,19 +306,3 @@ def _selected(state: Search) -> dict[str, dict[str, str]]:
         if chosen is not None:
             found.setdefault(arm, {})[str(split_seed)] = chosen.trial_id
     return found
-
-
-def _snapshot(state: Search, prepared: Prepared, elapsed_s: float, cost_before: float) -> Snapshot:
-    arms = state.progress()
-    left, spent = _core_s(prepared, arms, left=True), _core_s(prepared, arms, left=False) - cost_before
-    # the timed estimate at first, then the pace seen
-    started = spent > 0.05 * (left + spent)
-    left_s = left * elapsed_s / spent if started else left / prepared.estimate.concurrency
-    done, total = sum(arm.done for arm in arms), sum(arm.total for arm in arms)
-    return Snapshot(elapsed_s, left_s, done, total, len(state.running), len(state.failed), arms)
-
-
-def _core_s(prepared: Prepared, arms: Sequence[ArmProgress], *, left: bool) -> float:
-    """Return the estimated time of one worker for the members still to be trained, or for those that are there."""
-    cost = {row.arm: row.core_s / max(1, row.members) for row in prepared.estimate.arms}
-    return sum(cost[arm.name] * (arm.total - arm.done if left else arm.done) for arm in arms)

@@ -13,11 +13,12 @@ import safetensors.torch
 import torch
 
 from tune_lb.context import Context
+from tune_lb.data.device import Parts
 from tune_lb.outcome import Observer, Outcome, outcomes
 from tune_lb.pause import pause
 from tune_lb.results import encode_predictions, trial_stem, write_trial
 from tune_lb.search import Job
-from tune_lb.training import HistoryRow, Parts, Training
+from tune_lb.training import HistoryRow, Training
 
 
 class Work:

@@ -13,6 +13,7 @@ import torch
 
 from tune_lb.budgets import Epochs, Updates
 from tune_lb.cli.recipe import recipe
+from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
@@ -24,7 +25,7 @@ from tune_lb.remedies.warmup import Warmup
 from tune_lb.remedy import Remedy
 from tune_lb.schedules import Constant, Cosine
 from tune_lb.streams import generator, seed_of
-from tune_lb.training import Training, on_device
+from tune_lb.training import Training
 from tune_lb.trial import Trial
 
 DATA = Digits(num_train=160, num_validation=100)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tune_lb.cell import Split
 from tune_lb.cli.answer import analyse
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_space, check_run_name, search_command
 from tune_lb.cli.output import Output, number, on_run
@@ -14,8 +15,9 @@ from tune_lb.cli.recipe import recipe
 from tune_lb.cli.status import find_run
 from tune_lb.errors import RequestError, nearest
 from tune_lb.ledger import Ledger
+from tune_lb.proposals import recorded_proposals
 from tune_lb.results import read_members, read_space
-from tune_lb.search import Search, Split
+from tune_lb.search import Search
 from tune_lb.space import Space
 from tune_lb.storage import Store
 from tune_lb.trial import Trial
@@ -69,11 +71,8 @@ def selected_trials(store: Store, space: Space, known: Mapping[str, Any]) -> dic
     """Return the selected configuration of every (arm, split seed) that has one, from the results."""
     data = known["data"]
     splits = {int(seed): Split(print_, data["num_validation"]) for seed, print_ in data["fingerprints"].items()}
-    proposed: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
-    for event in Ledger(store.child("ledger")).events():
-        if event.event == "proposed":
-            proposed.setdefault((event.facts["arm"], event.facts["split_seed"]), []).append(event.facts["values"])
-    state = Search(space, splits, proposed={key: [dict(v) for v in values] for key, values in proposed.items()})
+    proposed = recorded_proposals(Ledger(store.child("ledger")), space.designs())
+    state = Search(space, splits, proposed=proposed)
     members, _ = read_members(store)
     for row in members.select(["trial_id", "seed", "status", "validation_error"]).to_pylist():
         if row["status"] in ("completed", "diverged", "stopped"):

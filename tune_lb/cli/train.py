@@ -9,10 +9,11 @@ import torch
 
 from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, number
+from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError, nearest
 from tune_lb.outcome import train_arm
 from tune_lb.space import ArmDesign
-from tune_lb.training import HistoryRow, Training, on_device
+from tune_lb.training import HistoryRow, Training
 from tune_lb.trial import Trial, check_against_data
 
 SHOWN = (

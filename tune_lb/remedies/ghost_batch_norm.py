@@ -36,9 +36,17 @@ class GhostBatchNorm(Remedy):
         size = self.ghost_batch_size
         if size is None:
             return []
-        if not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) for part in module.modules()):
+        layers = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        if not layers:
             return [f"ghost_batch_norm.ghost_batch_size = {size}: the model has no batch normalization to work on"]
-        found = []
+        found = [
+            f"ghost_batch_norm: {kind.__name__} layers have no ghost form; BatchNorm1d and BatchNorm2d have"
+            for kind in {type(layer) for layer in layers} - {nn.BatchNorm1d, nn.BatchNorm2d}
+        ]
+        if any(layer.momentum is None for layer in layers):
+            found.append(
+                "ghost_batch_norm: BatchNorm(momentum=None) keeps a cumulative average, not defined for groups"
+            )
         groups = {"batch_size": trial.batch_size}
         m = next(
             (getattr(r, "m", None) for r in trial.remedies if r.module_name() == "sam" and not r.is_neutral()), None
@@ -61,7 +69,7 @@ class GhostBatchNorm(Remedy):
             for plain, ghost in ((nn.BatchNorm1d, GhostBatchNorm1d), (nn.BatchNorm2d, GhostBatchNorm2d)):
                 if type(part) is plain:
                     part.__class__ = ghost
-                    part.ghost_batch_size = self.ghost_batch_size
+                    part.__dict__["ghost_batch_size"] = self.ghost_batch_size
         return module
 
 

@@ -43,7 +43,7 @@ class GradientNoise(Remedy):
             loss, gradients, updated = inner(params, buffers, batch)
             alpha, gamma = batch.values["gradient_noise.alpha"], batch.values["gradient_noise.gamma"]
             sigma = torch.sqrt(alpha / (1.0 + batch.step) ** gamma)
-            pieces = batch.draws["gradient_noise"].split([value.numel() for value in gradients.values()])
+            pieces = torch.split(batch.draws["gradient_noise"], [value.numel() for value in gradients.values()])
             noise = dict(zip(gradients, pieces, strict=True))
             return loss, {k: g + sigma * noise[k].view_as(g) for k, g in gradients.items()}, updated
 

@@ -1,0 +1,70 @@
+"""Members: what one program trains at a time, and what is left of each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tune_lb.gradient import Buffers, Params
+from tune_lb.remedy import State
+
+
+@dataclass
+class TrainedMember:
+    """What is left of one training run: weights and buffers as they were at its end."""
+
+    seed: int
+    params: Params
+    buffers: Buffers
+    diverged_at_step: int | None
+
+
+@dataclass
+class Members:
+    """Members of one trial that one program trains: a single one, or several stacked along a leading dimension."""
+
+    seeds: list[int]
+    params: Params
+    buffers: Buffers
+    states: dict[str, State]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    """Losses since the last report, one tensor per step."""
+    diverged_at: dict[int, int] = field(default_factory=dict)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return everything that the next step depends on, as named tensors, copied."""
+        ends = [self.diverged_at.get(seed, -1) for seed in self.seeds]
+        found = {"step": torch.tensor(self.step), "diverged_at": torch.tensor(ends)}
+        found |= {f"params/{name}": value for name, value in self.params.items()}
+        found |= {f"buffers/{name}": value for name, value in self.buffers.items()}
+        for remedy, state in self.states.items():
+            found |= {f"states/{remedy}/{name}": value for name, value in state.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
+        return {name: value.detach().clone().contiguous() for name, value in found.items()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Take over a snapshot of members of the same trial and seeds."""
+        self.step = int(snapshot["step"])
+        ends = snapshot["diverged_at"].tolist()
+        self.diverged_at = {seed: end for seed, end in zip(self.seeds, ends, strict=True) if end >= 0}
+        for name, value in self.params.items():
+            value.copy_(snapshot[f"params/{name}"])
+        self.buffers = {name: snapshot[f"buffers/{name}"].to(value.device) for name, value in self.buffers.items()}
+        self.states = {
+            remedy: {name: snapshot[f"states/{remedy}/{name}"].to(value.device) for name, value in state.items()}
+            for remedy, state in self.states.items()
+        }
+        stored: dict[int, dict[str, Tensor]] = {}
+        for key, value in snapshot.items():
+            if key.startswith("optimizer/"):
+                _, index, name = key.split("/", 2)
+                stored.setdefault(int(index), {})[name] = value
+        # a copy, or the optimiser would go on in the snapshot's own tensors
+        self.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict() | {"state": stored}))
