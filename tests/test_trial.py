@@ -80,7 +80,7 @@ def test_the_id_is_the_same_in_every_process():
 
 
 def test_what_has_no_name_has_no_id():
-    with pytest.raises(TypeError, match="no identity"):
+    with pytest.raises(TypeError, match="cannot be told from another"):
         trial(model=object()).trial_id("a")
 
 

@@ -41,6 +41,10 @@ class Batch(NamedTuple):
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """(outputs (B, K), targets (B,)) -> loss of each example (B,), in nats for cross entropy. The mean is taken outside."""
 
+TrainingLoss = Callable[[Tensor, Batch], Tensor]
+"""(outputs (B, K), batch) -> loss of each example (B,): what training minimises. Remedies wrap it; their numbers are in
+`batch.values`, their random draws in `batch.draws`."""
+
 GradientFn = Callable[[Params, Buffers, Batch], tuple[Tensor, Params, Buffers]]
 """(params, buffers, batch) -> (mean loss (), gradient by parameter name, buffers after the step)."""
 
@@ -63,7 +67,16 @@ def by_functorch(objective: Objective, params: Params) -> tuple[Tensor, Buffers,
     return loss, auxiliary, gradients
 
 
-def mean_gradient(module: nn.Module, loss: LossFn, differentiate: Differentiate) -> GradientFn:
+def on_targets(loss: LossFn) -> TrainingLoss:
+    """Return the loss of the outputs against the batch's own targets."""
+
+    def of_batch(outputs: Tensor, batch: Batch) -> Tensor:
+        return loss(outputs, batch.targets)
+
+    return of_batch
+
+
+def mean_gradient(module: nn.Module, loss: TrainingLoss, differentiate: Differentiate) -> GradientFn:
     """Return the gradient of the batch's mean loss, module in the mode it is in.
 
     loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them
@@ -77,7 +90,7 @@ def mean_gradient(module: nn.Module, loss: LossFn, differentiate: Differentiate)
         def objective(point: Params) -> tuple[Tensor, Buffers]:
             updated = {name: value.clone() for name, value in buffers.items()}
             outputs = torch.func.functional_call(module, point | updated, (batch.inputs,), tie_weights=tied)
-            return loss(outputs, batch.targets).mean(), updated
+            return loss(outputs, batch).mean(), updated
 
         value, updated, gradients = differentiate(objective, params)
         return value, gradients, {name: tensor.detach() for name, tensor in updated.items()}

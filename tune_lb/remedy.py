@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tune_lb.gradient import Batch, GradientFn, LossFn, Params
+from tune_lb.gradient import Batch, GradientFn, Params, TrainingLoss
 from tune_lb.setting import Settings
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Remedy(Settings):
         """Wrap the number of examples in the next batch."""
         return inner
 
-    def loss(self, inner: LossFn) -> LossFn:
+    def loss(self, inner: TrainingLoss) -> TrainingLoss:
         """Wrap the loss of each example, before the mean."""
         return inner
 

@@ -24,6 +24,7 @@ from tune_lb.gradient import (
     by_autograd,
     by_functorch,
     mean_gradient,
+    on_targets,
     over_members,
     stack,
     stacked_batch,
@@ -158,7 +159,7 @@ class Training:
 
     def _gradient(self) -> GradientFn:
         module = copy.deepcopy(self.evaluation_module).train()
-        loss = self.trial.loss
+        loss = on_targets(self.trial.loss)
         for remedy in self.remedies:
             module, loss = remedy.model(module), remedy.loss(loss)
         differentiate: Differentiate = by_functorch if self.execution == "together" else by_autograd

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -122,6 +123,11 @@ class Trial(Settings):
             found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
         if self.lr is None and self.eta_over_b is None:
             found.append(f"{where}: neither lr nor eta_over_b is given")
+        for name in ("model", "loss"):
+            try:
+                identity(getattr(self, name))
+            except TypeError as error:
+                found.append(f"{where}.{name}: {error}")
         names = [remedy.module_name() for remedy in self.remedies]
         found += [f"{where}: remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
         points = sorted({r.module_name() for r in self.remedies if r.nesting is Evaluation.POINT})
@@ -216,9 +222,18 @@ def identity(value: Any) -> Any:
         return int(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    raise TypeError(f"{value!r} has no identity: give a function, a class or a frozen dataclass")
+    if isinstance(value, functools.partial):
+        return {
+            "type": "functools.partial",
+            "of": identity(value.func),
+            "given": identity([value.args, value.keywords]),
+        }
+    name = getattr(value, "__qualname__", "<nameless>")
+    if "<" not in name:
+        return f"{value.__module__}.{name}"
+    raise TypeError(
+        f"{value!r} cannot be told from another: give a function or class of a module, or a frozen dataclass"
+    )
 
 
 def describe(value: Any) -> str:

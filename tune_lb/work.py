@@ -134,7 +134,7 @@ def store_failure(job: Job, context: Context, error: Exception) -> str:
     """Store a row for every member of a job that could not be trained; return the reason in one line."""
     status = "out_of_memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    reason = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())} ({place.filename}:{place.lineno})"
     rows = [
         job.trial.columns() | identity_of(job, context) | {"seed": seed, "status": status, "error": reason}
         for seed in job.seeds

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.trainings import batch, flat, training, trial
-from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, over_members, stack, stacked_batch
+from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack, stacked_batch
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
@@ -98,8 +98,8 @@ def members(num, size=12):
 
 def test_stacked_members_are_each_as_if_alone():
     module = GhostBatchNorm(ghost_batch_size=4).model(network())
-    one = mean_gradient(module, cross_entropy, by_autograd)
-    together = over_members(mean_gradient(module, cross_entropy, by_functorch), vectorize=True)
+    one = mean_gradient(module, on_targets(cross_entropy), by_autograd)
+    together = over_members(mean_gradient(module, on_targets(cross_entropy), by_functorch), vectorize=True)
     given = members(3)
     found = together(
         stack([p for p, _, _ in given]), stack([b for _, b, _ in given]), stacked_batch([x for _, _, x in given])
@@ -116,11 +116,11 @@ def test_pieces_of_m_sam_keep_the_groups():
     params, buffers, x = members(1)[0]
     results = []
     for module in (network(), GhostBatchNorm(ghost_batch_size=4).model(network())):
-        gradient = SAM(rho=0.1, m=4).gradient(mean_gradient(module, cross_entropy, by_autograd))
+        gradient = SAM(rho=0.1, m=4).gradient(mean_gradient(module, on_targets(cross_entropy), by_autograd))
         results.append(torch.cat([value.reshape(-1) for value in map(flat, gradient(params, buffers, x)[1:])]))
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
     # and the mean gradient over the pieces is that of the whole batch, group by group
-    whole = mean_gradient(GhostBatchNorm(ghost_batch_size=2).model(network()), cross_entropy, by_autograd)
+    whole = mean_gradient(GhostBatchNorm(ghost_batch_size=2).model(network()), on_targets(cross_entropy), by_autograd)
     pieces = [whole(params, buffers, x.piece(j, 3)) for j in range(3)]
     mean = torch.stack([flat(gradients) for _, gradients, _ in pieces]).mean(0)
     torch.testing.assert_close(flat(whole(params, buffers, x)[1]), mean, rtol=1e-10, atol=1e-12)

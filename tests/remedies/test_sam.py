@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.trainings import batch, flat, training, trial
-from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, over_members, stack, stacked_batch
+from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack, stacked_batch
 from tune_lb.losses import cross_entropy
 from tune_lb.optimizers import SGD
 from tune_lb.remedies.sam import SAM
@@ -103,7 +103,7 @@ def data():
 def test_statistics_and_loss_are_those_of_one_plain_pass():
     module, weights, buffers = network()
     inputs, targets = data()
-    gradient = SAM(rho=RHO).gradient(mean_gradient(module, cross_entropy, by_autograd))
+    gradient = SAM(rho=RHO).gradient(mean_gradient(module, on_targets(cross_entropy), by_autograd))
     loss, _, updated = gradient(weights, buffers, batch(inputs, targets, {"sam.rho": RHO}))
     assert all(torch.equal(buffers[name], value) for name, value in module.named_buffers())
     plain = F.cross_entropy(module(inputs), targets)
@@ -117,7 +117,7 @@ def test_m_as_large_as_the_batch_is_sam():
     results = []
     for m in (None, 8):
         module, weights, buffers = network()
-        gradient = SAM(rho=RHO, m=m).gradient(mean_gradient(module, cross_entropy, by_autograd))
+        gradient = SAM(rho=RHO, m=m).gradient(mean_gradient(module, on_targets(cross_entropy), by_autograd))
         loss, gradients, updated = gradient(weights, buffers, batch(inputs, targets, {"sam.rho": RHO}))
         results.append(torch.cat([loss[None], flat(gradients), flat(updated)]))
     torch.testing.assert_close(*results, rtol=1e-14, atol=1e-15)

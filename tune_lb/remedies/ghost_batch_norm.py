@@ -24,15 +24,15 @@ class GhostBatchNorm(Remedy):
     variance, scale and shift are shared. Running statistics: the groups' means and unbiased variances are averaged, then one
     ordinary update with the layer's momentum. Evaluation uses the running statistics.
 
-    Source: Hoffer, Hubara and Soudry, 2017, algorithm 1. Departures: strided groups, the same in law for shuffled data; one averaged
-    update in place of S sequential ones, whose effective momentum 1 - (1 - m)^S forgets all but the last groups.
+    Source: Hoffer, Hubara and Soudry, 2017, algorithm 1. Departures: strided groups, the same in law for shuffled data; one
+    averaged update in place of S sequential ones, whose effective momentum 1 - (1 - m)^S forgets all but the last groups.
     Cost: that of one batch norm on S times the channels; no loop over groups. The network needs batch normalization.
     """
 
     ghost_batch_size: int | None = setting(None, "examples in a group; none: the whole batch", low=1)
 
     def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
-        """Refuse a size that does not divide the batch (or SAM's m), and a network without batch normalization."""
+        """Refuse a size that does not divide the batch (or SAM's m), and a network without batch norm of a known kind."""
         size = self.ghost_batch_size
         if size is None:
             return []

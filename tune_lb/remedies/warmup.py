@@ -21,8 +21,8 @@ class Warmup(Remedy):
 
     rate(s) = schedule(s) min(1, (s + 1) / W),  W = epochs N / B the length in optimiser steps, s = 0, 1, ...
 
-    Source: Goyal et al., 2017, section 2.2 (gradual warmup, per step). The factor multiplies the schedule, which is entered mid-way;
-    it is counted in examples, so a batch that grows during warmup stays on the same line. Less than one step is no warmup.
+    Source: Goyal et al., 2017, section 2.2 (gradual warmup, per step). The factor multiplies the schedule, entered mid-way; it
+    is counted in examples, so a batch that grows during warmup stays on the same line. Less than one step is no warmup.
     Cost: none.
     """
 
