@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
+from analysis.notation import MISSING, count, known, listed, percent, points, significant, with_interval
 from analysis.results import Results
 from analysis.scaling import scaling_fit
 from analysis.sharpness import at_common_loss
@@ -144,11 +144,14 @@ def _sharpness(results: Results, pictures: list[str]) -> list[str]:
         for row in results.correlations.to_dict("records")
     ]
     parts = ["## Sharpness", table(rows), "Rank correlations (exploratory):", table(correlations), *pictures]
-    common = at_common_loss(results.history, results.confirmed)
+    # an arm at the baseline's own rate is hardly trained: it would leave no common level
+    copied = [arm.name for arm in results.design.arms if arm.role == "copied"]
+    common = at_common_loss(results.history, results.confirmed[~results.confirmed["arm"].isin(copied)])
     if len(common):
         level = significant(common["threshold"].iloc[0], 1)
         parts.append(
-            f"lambda_max when the train loss first fell below {level}, the smallest level that every arm reached:"
+            f"lambda_max when the train loss first fell below {level}, the smallest level that every arm reached"
+            f"{f' ({listed(copied)} aside)' if copied else ''}:"
         )
         cells = (
             common.set_index("arm").loc[results.design.order(common["arm"].tolist())].reset_index().to_dict("records")

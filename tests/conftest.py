@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.searching import searches, whole  # noqa: F401  (fixtures of several modules)
 from tune_lb.data.dataset import data_root
 
 

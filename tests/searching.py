@@ -1,9 +1,22 @@
-"""Real searches of a tiny space, started as a user starts them, and killed with all that they started."""
+"""Real searches of a tiny space, started as a user starts them, and killed with everything that they started."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.killing import REPOSITORY
+
 SPACE = """
-import beside
+import witness
 
 from tune_lb.budgets import Epochs
 from tune_lb.data.digits import Digits
@@ -11,35 +24,177 @@ from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.space import Arm, Space, over
 
 SPACE = Space(
-    question="Does any of it help?", data=Digits(num_train=100, num_validation=100), model=beside.Network(hidden=(8,)),
+    question="Does any of it help?", data=Digits(num_train=100, num_validation=100), model=witness.Network(hidden=(8,)),
     eta_over_b=over(1e-4, 1e-2, log=True), budget=Epochs(4), batch_size=100,
-    arms=(Arm("small", batch_size=20), Arm("large"), Arm("noisy", GradientNoise(alpha=over(1e-6, 1e-2, log=True)))),
+    arms=(
+        Arm("small", batch_size=20),
+        Arm("large"),
+        Arm("noisy", GradientNoise(alpha=over(1e-6, 1e-2, log=True)), model=witness.Fragile(hidden=(8,))),
+    ),
     baseline="small", reference="large", derived=False, placebo=False,
-    num_samples=2, seeds=2, rescreen_seeds=1, confirm_seeds=2,
+    num_samples=2, seeds=2, rescreen_seeds=1, confirm_seeds=2, metrics=(witness.Witness(),), metrics_on="all",
 )
 """
 
-BESIDE = '''
-"""Lies beside the space: its network writes down every member whose training begins, and fails when it is told to."""
+WITNESS = '''
+"""Lies beside the space: a metric that writes down whom it saw trained to the end, and a network that can be told to fail."""
+import hashlib
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
+import ray
 from tune_lb.models.mlp import MLP
 
 
 @dataclass(frozen=True)
+class Witness:
+    name: ClassVar[str] = "witness"
+    max_samples: ClassVar[None] = None
+
+    def columns(self):
+        return {"witness": "hash of the weights: tells every training from every other", "witness.reason": "why not"}
+
+    def measure(self, surface, seed):
+        weights = hashlib.sha256(surface.point.numpy().tobytes()).hexdigest()
+        if ray.is_initialized():  # not in the driver, which measures to estimate the cost
+            node = ray.get_runtime_context().get_node_id()
+            with open(os.path.join(os.environ["TUNE_LB_TEST_LOG"], f"{os.getpid()}.log"), "a") as file:
+                file.write(f"{weights} {node}\\n")
+        return {"witness": weights, "witness.reason": None}
+
+
+@dataclass(frozen=True)
 class Network(MLP):
+    pass
+
+
+@dataclass(frozen=True)
+class Fragile(MLP):
     def __call__(self, input_shape, num_classes):
-        folder = os.environ["TUNE_LB_TEST_LOG"]
-        if "RAY_RAYLET_PID" in os.environ:
-            node = os.environ.get("RAY_NODE_ID", "")
-            if not node:
-                import ray
-                node = ray.get_runtime_context().get_node_id()
-            with open(os.path.join(folder, f"{os.getpid()}.log"), "a") as file:
-                file.write(node + "\\n")
-            if os.path.exists(os.path.join(folder, "fail")):
-                raise RuntimeError("told to fail")
+        if ray.is_initialized() and os.path.exists(os.path.join(os.environ["TUNE_LB_TEST_LOG"], "fail")):
+            raise RuntimeError("told to fail")
         return super().__call__(input_shape, num_classes)
 '''
+
+TIMEOUT_S = 240.0
+
+
+class Searches:
+    """A folder with a space, the runs made of it, and every process started here.
+
+    Processes are known by a variable of their environment that names the folder: whatever a search starts inherits it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "log"
+        self.log.mkdir()
+        (folder / "spaces").mkdir()
+        self.space = folder / "spaces" / "tiny.py"
+        self.space.write_text(SPACE)
+        (folder / "spaces" / "witness.py").write_text(WITNESS)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        own = {
+            "PYTHONPATH": str(REPOSITORY),
+            "TUNE_LB_TEST_LOG": str(self.log),
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "120",
+        }
+        return {**os.environ, **own, **more}
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the program in a process group of its own, as a terminal does."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tune_lb", *words],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *words: str, **environment: str) -> tuple[int, str, str]:
+        """Run the program to its end: exit code, stdout, stderr."""
+        process = self.start(*words, **environment)
+        out, err = process.communicate(timeout=TIMEOUT_S)
+        return process.returncode, out, err
+
+    def kill_at(self, point: str, *words: str) -> str:
+        """Start the program, kill it and all that it started where it pauses, and return the detail it paused at."""
+        marker = self.folder / "marker"
+        process = self.start(*words, TUNE_LB_PAUSE=f"{point}:600", TUNE_LB_PAUSE_MARKER=str(marker))
+        end = time.monotonic() + TIMEOUT_S
+        while not marker.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        came = marker.exists()
+        self.kill_all()
+        out, err = process.communicate(timeout=TIMEOUT_S)
+        assert came, f"{point} was never reached:\n{out}\n{err}"
+        assert process.returncode == -signal.SIGKILL
+        detail = marker.read_text().splitlines()[2]
+        marker.unlink()
+        return detail
+
+    def processes(self) -> list[int]:
+        """Return all that was started here and still runs."""
+        mark = f"TUNE_LB_TEST_LOG={self.log}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it ended, or is not ours
+        return found
+
+    def kill_all(self, wait_s: float = 30.0) -> None:
+        end = time.monotonic() + wait_s
+        while left := self.processes():
+            assert time.monotonic() < end, f"processes {left} do not die"
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.05)
+
+    def trained(self) -> list[str]:
+        """Return the members trained to the end so far, once for each time that happened."""
+        return [line.split()[0] for line in self._lines()]
+
+    def nodes(self) -> dict[str, str]:
+        """Return the node that each member was trained on."""
+        return dict(line.split() for line in self._lines())
+
+    def _lines(self) -> list[str]:
+        return [line for path in sorted(self.log.glob("*.log")) for line in path.read_text().splitlines()]
+
+    def stored(self, name: str, storage: str = "runs") -> dict[str, tuple[str, int]]:
+        """Return who is stored, by the weights: what the trials' files hold, whatever has been merged."""
+        files = sorted((self.folder / storage / name / "trials").glob("*.members.parquet"))
+        rows = [row for file in files for row in pd.read_parquet(file).to_dict("records")]
+        found = {row["witness"]: (row["trial_id"], row["seed"]) for row in rows if row["status"] == "completed"}
+        assert len(set(found.values())) == len(found)
+        return found
+
+    def results(self, name: str, storage: str = "runs") -> pd.DataFrame:
+        return pd.read_parquet(self.folder / storage / name / "results").set_index(["trial_id", "seed"]).sort_index()
+
+
+@pytest.fixture
+def searches(tmp_path: Path) -> Iterator[Searches]:
+    found = Searches(tmp_path)
+    yield found
+    found.kill_all()
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Searches, str, str]]:
+    """One search from start to end, with what it printed. It must be left as it is."""
+    found = Searches(tmp_path_factory.mktemp("whole"))
+    code, out, err = found.run("search", "spaces/tiny.py", "--sampler", "tpe")
+    found.kill_all()
+    assert code == 0, out + err
+    yield found, out, err

@@ -79,7 +79,7 @@ class Work:
             if outcome.predictions is not None
         ]
         write_trial(self.context.store, self.stem, self.context.schema(rows), rows, history, predictions)
-        pause("report")
+        pause("report", self.stem)
         self.context.store.child("checkpoints").delete(f"{self.stem}.safetensors")
         # without a validation part nothing is selected: any finite score will do
         return {row["seed"]: row.get("validation_error", 0.0) for row in rows}
