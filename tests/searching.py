@@ -191,10 +191,10 @@ def searches(tmp_path: Path) -> Iterator[Searches]:
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Searches, str, str]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Searches, str, str]:
     """One search from start to end, with what it printed. It must be left as it is."""
     found = Searches(tmp_path_factory.mktemp("whole"))
     code, out, err = found.run("search", "spaces/tiny.py", "--sampler", "tpe")
     found.kill_all()
     assert code == 0, out + err
-    yield found, out, err
+    return found, out, err

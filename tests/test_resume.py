@@ -52,28 +52,27 @@ def test_killed_at_every_dangerous_moment(searches: Searches, whole: tuple[Searc
     for point, expected in (
         ("ledger@.proposed.1.json", "/ledger/"),
         ("step@step 3 of", "step 3 of"),
-        ("rename@.search.0-1.members", "/trials/"),
         ("report@.search.", ".search."),
         ("rename@.confirm.2000-2001.members", "/trials/"),
     ):
-        before = len(searches.trained())
+        before, temporary = len(searches.trained()), set(trials.glob(".*"))
         assert expected in searches.kill_at(point, *SEARCH)
         assert not set(searches.trained()[before:]) & set(stored), "trained again although it was stored"
         assert stored.items() <= searches.stored("tiny").items()
         stored = searches.stored("tiny")
-        temporary = [path.name for path in trials.glob(".*")]
-        assert bool(temporary) == point.startswith("rename"), "between a whole temporary file and its name"
-    assert len(stored) >= 12, "all of the search stage was stored when the last kill came"
+        left = set(trials.glob(".*")) - temporary
+        assert bool(left) == point.startswith("rename"), "between a whole temporary file and its name"
+    assert len(stored) >= 4, "an arm had been searched when the last kill came"
     before = len(searches.trained())
     code, out, err = searches.run(*SEARCH)
     assert (code, err) == (0, ""), out + err
     assert not set(searches.trained()[before:]) & set(stored)
-    # what a kill cut off between training and storing is trained again, and nothing more: two workers, two renames
+    # what a kill cut off between training and storing is trained again, and nothing more: a job of each of two workers
     again = Counter(searches.trained())
-    assert sum(again.values()) - len(again) <= 2 * 2 * 2
+    assert sum(again.values()) - len(again) <= 3 * 2 * 2
     assert_as_if_nothing_had_been(searches, whole[0])
     assert not (searches.folder / "runs" / "tiny" / "ray").exists()
-    assert len(list((searches.folder / "runs" / "tiny" / "ledger").glob("*"))) == 6, "two proposals of three arms"
+    assert len(list((searches.folder / "runs" / "tiny" / "ledger").glob("*.json"))) == 6, "two proposals of three arms"
 
 
 def test_interrupted_then_gone_on_with_more_seeds(searches: Searches) -> None:

@@ -86,7 +86,8 @@ def prepare(request: Request, *, write: bool = True) -> Prepared:
     if known is not None:
         _refuse_changed(request, known)
     splits = {seed: Split(loaded.fingerprint(), len(loaded.validation.targets)) for seed, loaded in data.items()}
-    parts = on_device(next(iter(data.values())), "cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
+    parts = on_device(next(iter(data.values())), "cuda" if on_gpu else "cpu")
     trials = typical_trials(space, designs)
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))

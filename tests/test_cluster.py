@@ -1,0 +1,84 @@
+"""A search on a Ray cluster of two nodes, both on this machine, and the file from which `ray up` makes a real one."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.killing import REPOSITORY
+from tests.searching import TIMEOUT_S, Searches
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
+
+START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats")
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def address(searches: Searches) -> Iterator[str]:
+    """Two nodes of one processor each. They start elsewhere, without the user's modules on their path."""
+    elsewhere = searches.folder / "elsewhere"
+    elsewhere.mkdir()
+    # Ray's sockets need a short path; one of its own, so that no other cluster of this machine is met
+    sockets = tempfile.mkdtemp(prefix="ray")
+    address = f"127.0.0.1:{free_port()}"
+    head = ["--head", f"--port={address.split(':')[1]}", "--node-ip-address=127.0.0.1", f"--temp-dir={sockets}"]
+    for words in ([*head, "--include-dashboard=false"], [f"--address={address}", "--node-ip-address=127.0.0.1"]):
+        started = subprocess.run(
+            [*START, *words],
+            cwd=elsewhere,
+            env=searches.environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        assert started.returncode == 0, started.stdout + started.stderr
+    yield address
+    searches.kill_all()
+    shutil.rmtree(sockets, ignore_errors=True)
+
+
+def test_a_search_on_two_nodes(searches: Searches, address: str) -> None:
+    code, out, err = searches.run("search", "spaces/tiny.py", "--address", address, "epochs=60")
+    assert (code, err) == (0, ""), out
+    results, nodes = searches.results("tiny"), searches.nodes()
+    assert set(results["status"]) == {"completed"}
+    assert set(nodes) == set(results["witness"])
+    assert len(set(nodes.values())) == 2, "members were trained on both nodes"
+    assert len(searches.trained()) == len(results)
+    assert not (searches.folder / "runs" / "tiny" / "ray").exists()
+    assert not list((searches.folder / "elsewhere").iterdir())
+
+    # more than any node has
+    code, out, err = searches.run(
+        "search", "spaces/tiny.py", "--address", address, "--cpus-per-trial", "2", "--name", "b"
+    )
+    assert code == 2
+    assert "a trial asks for 2 CPUs and 0 GPUs; no node has them" in err
+    assert not list((searches.folder / "runs" / "b").glob("trials/*"))
+
+
+def test_the_cluster_file_passes_ray_s_own_validation() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((REPOSITORY / "cluster.yaml").read_text())
+    validate_config(prepare_config(config))
+    assert config["head_node_type"] in config["available_node_types"]
+    commands = " ".join(config["setup_commands"])
+    for target, source in config["file_mounts"].items():
+        assert Path(target).name in commands
+        assert source == "."
