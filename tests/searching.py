@@ -88,6 +88,8 @@ class Searches:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "log"
+        self.more: dict[str, str] = {}
+        """Variables that every process started here gets beside its own."""
         self.log.mkdir()
         (folder / "spaces").mkdir()
         self.space = folder / "spaces" / "tiny.py"
@@ -101,7 +103,7 @@ class Searches:
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "120",
         }
-        return {**os.environ, **own, **more}
+        return {**os.environ, **own, **self.more, **more}
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start the program in a process group of its own, as a terminal does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -33,6 +34,8 @@ def address(searches: Searches) -> Iterator[str]:
     """Two nodes of one processor each. They start elsewhere, without the user's modules on their path."""
     elsewhere = searches.folder / "elsewhere"
     elsewhere.mkdir()
+    # both nodes and the driver must agree, whatever this machine's Ray would choose: a token for this cluster alone
+    searches.more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     # Ray's sockets need a short path; one of its own, so that no other cluster of this machine is met
     sockets = tempfile.mkdtemp(prefix="ray")
     address = f"127.0.0.1:{free_port()}"
@@ -70,6 +73,15 @@ def test_a_search_on_two_nodes(searches: Searches, address: str) -> None:
     assert code == 2
     assert "a trial asks for 2 CPUs and 0 GPUs; no node has them" in err
     assert not list((searches.folder / "runs" / "b").glob("trials/*"))
+
+
+def test_a_token_that_is_asked_for_and_not_there_is_said_in_a_line(searches: Searches) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    own = {"RAY_AUTH_MODE": "token", "HOME": str(searches.folder)}
+    code, _, err = searches.run("search", "spaces/tiny.py", "--address", address, **own)
+    assert code == 2
+    assert f"the Ray cluster at '{address}' refuses this process" in err
+    assert "Traceback" not in err
 
 
 def test_the_cluster_file_passes_ray_s_own_validation() -> None:

@@ -37,3 +37,13 @@ def core_s(prepared: Prepared, arms: Sequence[ArmProgress], *, left: bool) -> fl
     """Return the estimated time of one worker for the members still to be trained, or for those that are there."""
     cost = {row.arm: row.core_s / max(1, row.members) for row in prepared.estimate.arms}
     return sum(cost[arm.name] * (arm.total - arm.done if left else arm.done) for arm in arms)
+
+
+def selected_trials(state: Search) -> dict[str, dict[str, str]]:
+    """Return the trial_id selected so far, by arm and split seed."""
+    found: dict[str, dict[str, str]] = {}
+    for arm, split_seed in state.cells:
+        chosen = state.selected(arm, split_seed)
+        if chosen is not None:
+            found.setdefault(arm, {})[str(split_seed)] = chosen.trial_id
+    return found

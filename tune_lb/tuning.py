@@ -39,7 +39,7 @@ from tune_lb.preparation import Prepared, Request, description, prepare  # noqa:
 from tune_lb.proposals import record_proposals, recorded_proposals  # noqa: E402
 from tune_lb.results import Merger, write_space  # noqa: E402
 from tune_lb.search import Job, Search  # noqa: E402
-from tune_lb.snapshot import Snapshot, core_s, snapshot  # noqa: E402
+from tune_lb.snapshot import Snapshot, core_s, selected_trials, snapshot  # noqa: E402
 from tune_lb.storage import Store  # noqa: E402
 from tune_lb.trainable import JobTrainable  # noqa: E402
 
@@ -168,7 +168,7 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
             except KeyboardInterrupt:
                 interrupted = True
     watch(True)
-    write_space(request.run, description(prepared, _selected(state)))
+    write_space(request.run, description(prepared, selected_trials(state)))
     left_out = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
     problems = [*sorted(set(state.failed.values())), *dict.fromkeys(left_out + merger.problems + ledger.problems)]
     if interrupted:
@@ -235,6 +235,11 @@ def _ray(request: Request) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         ray.init(**options)
+    except ray.exceptions.AuthenticationError as error:
+        raise RequestError(
+            f"the Ray cluster at {request.address!r} refuses this process: {str(error).splitlines()[0]}; "
+            "give it the cluster's own RAY_AUTH_MODE and token"
+        ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RequestError(
             f"no Ray cluster answers at {request.address!r}: {str(error).splitlines()[0]}; "
@@ -297,12 +302,3 @@ def _members_per_job(prepared: Prepared) -> int:
     # stacked members are cheaper together; alone, small jobs keep every worker busy to the end
     together = "together" in prepared.context.execution.values()
     return 8 if together and torch.cuda.is_available() else 4
-
-
-def _selected(state: Search) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for arm, split_seed in state.cells:
-        chosen = state.selected(arm, split_seed)
-        if chosen is not None:
-            found.setdefault(arm, {})[str(split_seed)] = chosen.trial_id
-    return found
