@@ -16,7 +16,6 @@ from tune_lb.training import EXECUTIONS, Training
 from tune_lb.trial import Trial
 
 TIMED_UPDATES = 4
-MEMBERS_TIMED = 4
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Estimate:
     already_done: int
 
 
-def seconds_per_update(trial: Trial, parts: Parts, execution: str, members: int = MEMBERS_TIMED) -> float:
+def seconds_per_update(trial: Trial, parts: Parts, execution: str, members: int) -> float:
     """Return the median time of an update of one member, in seconds, after one that warms up."""
     training = Training(trial, range(members), parts, execution=execution)
     times = []
@@ -67,9 +66,12 @@ def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Tria
     return found
 
 
-def choose_execution(trials: Mapping[str, Trial], parts: Parts) -> tuple[dict[str, str], dict[str, float]]:
+def choose_execution(
+    trials: Mapping[str, Trial], parts: Parts, members: int
+) -> tuple[dict[str, str], dict[str, float]]:
     """Return the faster way of training for each arm, and its time per update and member.
 
+    members: how many a job of the search stage holds, where most of the time goes.
     Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
     what is compared at equal batch should not.
     """
@@ -77,10 +79,12 @@ def choose_execution(trials: Mapping[str, Trial], parts: Parts) -> tuple[dict[st
     execution, seconds = {}, {}
     for arm, trial in trials.items():
         if trial.batch_size not in ways:
-            timed = {way: seconds_per_update(trial, parts, way) for way in EXECUTIONS}
-            ways[trial.batch_size] = min(timed, key=lambda way: timed[way])
+            timed = {way: seconds_per_update(trial, parts, way, members) for way in EXECUTIONS}
+            way = ways[trial.batch_size] = min(timed, key=lambda way: timed[way])
+            execution[arm], seconds[arm] = way, timed[way]
+            continue
         execution[arm] = ways[trial.batch_size]
-        seconds[arm] = seconds_per_update(trial, parts, execution[arm])
+        seconds[arm] = seconds_per_update(trial, parts, execution[arm], members)
     return execution, seconds
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -35,7 +33,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 
 from tune_lb.errors import RequestError  # noqa: E402
 from tune_lb.ledger import Ledger  # noqa: E402
-from tune_lb.preparation import Prepared, Request, description, prepare  # noqa: E402
+from tune_lb.preparation import Prepared, Request, description, members_per_job, prepare  # noqa: E402
 from tune_lb.proposals import record_proposals, recorded_proposals  # noqa: E402
 from tune_lb.results import Merger, write_space  # noqa: E402
 from tune_lb.search import Job, Search  # noqa: E402
@@ -142,7 +140,7 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
         space,
         prepared.splits,
         proposed=recorded_proposals(ledger, prepared.designs),
-        members_per_job=_members_per_job(prepared),
+        members_per_job=members_per_job(),
     )
     for (trial_id, seed), error in prepared.stored.scored.items():
         state.observe(trial_id, {seed: error})
@@ -296,9 +294,3 @@ def _check_shared(request: Request) -> None:
     request.run.delete(name)
     if problems:
         raise RequestError(problems)
-
-
-def _members_per_job(prepared: Prepared) -> int:
-    # stacked members are cheaper together; alone, small jobs keep every worker busy to the end
-    together = "together" in prepared.context.execution.values()
-    return 8 if together and torch.cuda.is_available() else 4
