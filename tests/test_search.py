@@ -276,6 +276,21 @@ def test_nothing_waits_for_nothing(sampler, order):
     assert all(len(run.of(arm, "search")) == 4 for arm in ("large", "both"))
 
 
+def test_an_arm_that_combines_others_tries_its_whole_grid_besides():
+    noisy = Arm("noisy", GradientNoise(alpha=over([1e-6, 1e-4])))
+    both = Arm("both", GradientNoise(alpha=over([1e-6, 1e-4])), SAM(rho=over([0.1, 0.3])), combines=("noisy",))
+    of = study(*ARMS[:2], noisy, both, sampler="grid", eta_over_b=over([0.01, 0.1]), compute_matched=False)
+    run = Run(of)
+    assert run.search.finished
+    cell = run.search.cells["both", 0]
+    values = [
+        tuple(cell.candidates[i].values[n] for n in ("eta_over_b", "gradient_noise.alpha", "sam.rho")) for i in range(9)
+    ]
+    assert values[0][2] == SAM().rho, "the best of noisy, without SAM"
+    assert sorted(values[1:]) == [(e, a, r) for e in (0.01, 0.1) for a in (1e-6, 1e-4) for r in (0.1, 0.3)]
+    assert len({job.trial_id for job in run.of("both", "search")}) == 9
+
+
 def test_jobs_are_consecutive_seeds_of_a_limited_number():
     of = study(seeds=7, confirm_seeds=9)
     known = {key: value for key, value in Run(of).errors.items() if key[1] not in (2, 2004)}

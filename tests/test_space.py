@@ -233,6 +233,9 @@ ARM_MISTAKES = {
         Arm("new", combines=("shapr",)),
         "arm 'new' combines 'shapr', which is not an arm; did you mean 'sharp'?",
     ),
+    "itself": (Arm("new", combines=("new", "sharp")), "arm 'new' combines itself; name other arms"),
+    "combined twice": (Arm("new", combines=("sharp", "sharp")), "arm 'new' combines 'sharp' twice; name it once"),
+    "nothing to take": (Arm("new", eta_over_b=0.1, combines=("sharp",)), "arm 'new' combines other arms but searches"),
     "remedy": (Arm("new", "sam"), "arm 'new': 'sam' is not a remedy"),
     "rho": (Arm("new", SAM(rho=-1.0)), "arm 'new': sam.rho = -1.0: must be at least 0"),
     "domain": (Arm("new", SAM(rho=over(0.5, 0.1))), "sam.rho: over(0.5, 0.1): the first end must be below the second"),
@@ -250,6 +253,15 @@ ARM_MISTAKES = {
 def test_one_mistake_of_an_arm_is_one_line(arm, expected):
     (line,) = space(*space().arms, arm).problems()
     assert expected in line
+
+
+def test_arms_that_combine_each_other_in_a_circle_are_refused_once():
+    circle = (Arm("a", combines=("large", "c")), Arm("b", combines=("a",)), Arm("c", combines=("b", "sharp")))
+    (line,) = space(*space().arms, *circle).problems()
+    assert "in a circle (a -> c -> b -> a)" in line
+    # a chain is none
+    chain = (Arm("a", combines=("large",)), Arm("b", combines=("a", "large")), Arm("c", combines=("b", "a")))
+    assert space(*space().arms, *chain).problems() == []
 
 
 def test_several_mistakes_are_reported_together():

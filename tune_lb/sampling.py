@@ -51,15 +51,15 @@ class QuasiRandom:
 
 
 class Grid:
-    """Every combination of the listed values, the last dimension fastest."""
+    """Every combination of the listed values, the last dimension fastest; it begins at proposal `first`."""
 
-    def __init__(self, dimensions: Mapping[str, Domain]) -> None:
-        self.names = list(dimensions)
+    def __init__(self, dimensions: Mapping[str, Domain], first: int = 0) -> None:
+        self.names, self.first = list(dimensions), first
         self.rows = list(itertools.product(*(domain.ends() for domain in dimensions.values())))
 
     def propose(self, index: int, scored: Sequence[tuple[Values, float]]) -> Values:
-        """Return the index-th combination."""
-        return dict(zip(self.names, self.rows[index], strict=True))
+        """Return the combination of the index-th proposal."""
+        return dict(zip(self.names, self.rows[index - self.first], strict=True))
 
 
 class TPE:
@@ -129,7 +129,7 @@ def samplers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> dic
         salt = "" if design.shares_points else design.name
         seed = seed_of("points", space.seed, salt) % 2**32
         if space.sampler == "grid":
-            found[design.name] = Grid(design.dimensions)
+            found[design.name] = Grid(design.dimensions, first=len(design.combines))
         elif space.sampler == "tpe" and design.dimensions:
             found[design.name] = TPE(design.dimensions, seed_of("tpe", space.seed, design.name, split_seed))
         else:

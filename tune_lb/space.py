@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tune_lb.budgets import Budget, Epochs
+from tune_lb.combinations import combination_problems
 from tune_lb.data.dataset import DataSource
 from tune_lb.domain import Choice, Domain, Interval, over
 from tune_lb.errors import RequestError, nearest
@@ -155,6 +157,7 @@ class Space(Settings):
                 if n not in names
             ]
             found += [f"arm {arm.name!r}: {r!r} is not a remedy" for r in arm.remedies if not isinstance(r, Remedy)]
+        found += combination_problems({arm.name: arm.combines for arm in self.arms})
         if isinstance(self.split_seeds, tuple | list) and not 0 < len(self.split_seeds) == len(set(self.split_seeds)):
             found.append(f"{where}.split_seeds = {self.split_seeds}: at least one, each once")
         found += [
@@ -172,6 +175,11 @@ class Space(Settings):
     def _template_problems(self, where: str) -> list[str]:
         arms = [arm for arm in self.arms if all(isinstance(remedy, Remedy) for remedy in arm.remedies)]
         templates, found = _with_overrides({arm.name: self._template(arm) for arm in arms}, self.overrides)
+        found += [
+            f"arm {arm.name!r} combines other arms but searches nothing that it could take from them"
+            for arm in arms
+            if arm.combines and not templates[arm.name].dimensions()
+        ]
         # a mistake of the space is a mistake of every arm: say it once
         concerned: dict[str, list[str]] = {}
         for name, template in templates.items():
@@ -205,20 +213,22 @@ class Space(Settings):
             role = "baseline" if arm.name == self.baseline else "reference" if arm.name == self.reference else "arm"
             designs.append(
                 ArmDesign(
-                    arm.name, role, templates[arm.name], self._samples(templates[arm.name]), combines=arm.combines
+                    arm.name,
+                    role,
+                    templates[arm.name],
+                    self._samples(templates[arm.name], len(arm.combines)),
+                    combines=arm.combines,
                 )
             )
         return _ordered(self._matched(designs) + self._references(templates))
 
-    def _samples(self, template: Trial) -> int:
+    def _samples(self, template: Trial, combined: int = 0) -> int:
         domains = template.dimensions().values()
         if not domains:
             return 1
         if self.sampler == "grid" and all(isinstance(domain, Choice) for domain in domains):
-            size = 1
-            for domain in domains:
-                size *= len(domain.ends())
-            return size
+            # a grid is tried whole, beside what is taken from other arms
+            return combined + math.prod(len(domain.ends()) for domain in domains)
         return self.num_samples
 
     def _references(self, templates: dict[str, Trial]) -> list[ArmDesign]:
