@@ -12,6 +12,7 @@ from tune_lb.domain import Choice, Interval, over
 from tune_lb.optimizers import SGD, Adam, OptimizerSettings
 from tune_lb.remedies.sam import SAM
 from tune_lb.setting import Settings, setting
+from tune_lb.trial import identity
 
 
 @dataclass(frozen=True)
@@ -131,3 +132,21 @@ def test_domains_as_json_and_text():
     assert over(1e-4, 0.1, log=True).as_json() == {"low": 1e-4, "high": 0.1, "log": True, "integer": False}
     assert over([20, None]).as_json() == {"values": [20, None]}
     assert [str(d) for d in (Interval(0.001, 1, log=True), Choice((1, 2)))] == ["0.001 .. 1 (log)", "{1, 2}"]
+
+
+@dataclass(frozen=True)
+class Grown(Settings):
+    """One field as of old, and one that came when trials were stored."""
+
+    old: float = setting(1.0, suggested=over(0.5, 2.0))
+    new: float = setting(0.0, added_later=True)
+
+
+def test_a_field_added_later_leaves_identities_as_they_were():
+    assert identity(Grown()) == {"type": "tests.test_setting.Grown", "old": 1}
+    assert identity(Grown(new=0.5)) == {"type": "tests.test_setting.Grown", "old": 1, "new": 0.5}
+    assert identity(Grown(old=1.0)) != identity(Grown(old=2.0))
+
+
+def test_what_is_worth_searching_is_said_with_the_field():
+    assert Grown.suggested() == {"old": over(0.5, 2.0)}

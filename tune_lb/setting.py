@@ -24,10 +24,17 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     one_of: tuple[Any, ...] | None = None,
+    suggested: Domain | None = None,
+    added_later: bool = False,
 ) -> Any:
-    """Declare a field with its description (and unit), its inclusive (low, high) or exclusive (above, below) bounds."""
+    """Declare a field with its description (and unit), its inclusive (low, high) or exclusive (above, below) bounds.
+
+    suggested: a sensible range to search, from over(...). added_later: the field came when trials were already stored; at
+    its default it is left out of a trial's identity, so that theirs do not change.
+    """
     bounds = {"low": low, "high": high, "above": above, "below": below, "one_of": one_of}
-    return dataclasses.field(default=default, metadata={"description": description, **bounds})
+    metadata = {"description": description, **bounds, "suggested": suggested, "added_later": added_later}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,12 @@ class Settings:
                     found.append(f"{place} = {value}: {problem}")
                     break
         return found
+
+    @classmethod
+    def suggested(cls) -> dict[str, Domain]:
+        """Return the fields that are worth searching, each with a sensible domain."""
+        found = {field.name: field.metadata.get("suggested") for field in dataclasses.fields(cls)}
+        return {name: domain for name, domain in found.items() if domain is not None}
 
     def dimensions(self) -> dict[str, Domain]:
         """Return the searched fields and their domains."""

@@ -30,6 +30,9 @@ Model = Callable[[tuple[int, ...], int], nn.Module]
 PLAIN_PREFIXES = ("optimizer", "schedule", "budget")
 """Parts whose fields are columns under their own name: momentum, epochs."""
 
+SINGLE_HOOKS = {"batch_size": "set the size of the batch", "evaluated": "choose the weights that are evaluated"}
+"""Hooks that one remedy of a trial may use: a second would undo the first."""
+
 
 @dataclass(frozen=True)
 class Trial(Settings):
@@ -135,6 +138,10 @@ class Trial(Settings):
             found.append(
                 f"{where}: {' and '.join(points)} each choose where the gradient is taken; together they are not defined"
             )
+        for hook, what in SINGLE_HOOKS.items():
+            several = sorted({remedy.module_name() for remedy in self.active if overrides(remedy, hook)})
+            if len(several) > 1:
+                found.append(f"{where}: {' and '.join(several)} each {what}; give one of them")
         return found
 
     def plan(self, num_train: int) -> Plan:
@@ -148,7 +155,7 @@ class Trial(Settings):
             boundaries = constant_boundaries(self.budget, num_train, self.batch_size, evaluations)
         else:
             boundaries = walked_boundaries(self.budget, num_train, batch_size, evaluations)
-        return Plan(num_train, boundaries, evaluations)
+        return Plan(num_train, boundaries, evaluations, self.batch_size)
 
     def rate(self, plan: Plan) -> Schedule:
         """Return the learning rate as a function of the position: peak times schedule, wrapped by the remedies."""
@@ -212,7 +219,11 @@ def identity(value: Any) -> Any:
     if isinstance(value, Settings | Interval | Choice) or (
         dataclasses.is_dataclass(value) and not isinstance(value, type)
     ):
-        fields = {field.name: identity(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {
+            field.name: identity(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.metadata.get("added_later") and getattr(value, field.name) == field.default)
+        }
         return {"type": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
     if isinstance(value, tuple | list):
         return [identity(entry) for entry in value]

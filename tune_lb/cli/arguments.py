@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _search(_command(commands, "search", "run the search of a space, or go on with it, and show the answer"))
     _command(commands, "spaces", "list the search spaces")
+    _command(commands, "remedies", "list the remedies: what is searched in each, its cost, its source")
     _space(_command(commands, "show", "show a space: its arms, what is searched in each, what it trains"))
     _run(_command(commands, "status", "show how far a run is"))
     _run(_command(commands, "report", "write tables, figures and the report of a run, and show the answer"))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tune_lb.domain import over
 from tune_lb.remedy import Remedy
 from tune_lb.setting import setting
 
@@ -29,7 +30,9 @@ class GhostBatchNorm(Remedy):
     Cost: that of one batch norm on S times the channels; no loop over groups. The network needs batch normalization.
     """
 
-    ghost_batch_size: int | None = setting(None, "examples in a group; none: the whole batch", low=1)
+    ghost_batch_size: int | None = setting(
+        None, "examples in a group; none: the whole batch", low=1, suggested=over([16, 32, 64, 128])
+    )
 
     def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a size that does not divide the batch (or SAM's m), and a network without batch norm of a known kind."""

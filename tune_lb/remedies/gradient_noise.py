@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tune_lb.domain import over
 from tune_lb.gradient import Batch, Buffers, GradientFn, Params
 from tune_lb.remedy import Remedy
 from tune_lb.setting import setting
@@ -25,8 +26,15 @@ class GradientNoise(Remedy):
     Trap: |noise| is about sigma_t sqrt(n); with n = 1e6 an alpha of 1e-3 is a vector of length 32, beyond most gradients.
     """
 
-    alpha: float = setting(0.0, "variance of the noise at step 0 (squared gradient units); 0 is none", low=0.0)
-    gamma: float = setting(0.55, "power of the decay; 0 is constant variance", low=0.0, high=10.0)
+    alpha: float = setting(
+        0.0,
+        "variance of the noise at step 0 (squared gradient units); 0 is none",
+        low=0.0,
+        suggested=over(1e-9, 1e-4, log=True),
+    )
+    gamma: float = setting(
+        0.55, "power of the decay; 0 is constant variance", low=0.0, high=10.0, suggested=over(0.0, 1.0)
+    )
 
     def is_neutral(self) -> bool:
         """Without variance there is no noise, whatever the decay."""

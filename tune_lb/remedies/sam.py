@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tune_lb.domain import over
 from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average, norm
 from tune_lb.remedy import Evaluation, Remedy
 from tune_lb.setting import setting
@@ -32,7 +33,9 @@ class SAM(Remedy):
 
     nesting: ClassVar[Evaluation] = Evaluation.POINT
 
-    rho: float = setting(0.0, "radius of the ball, in the 2-norm of all weights; 0 is off", low=0.0)
+    rho: float = setting(
+        0.0, "radius of the ball, in the 2-norm of all weights; 0 is off", low=0.0, suggested=over(0.02, 1.0, log=True)
+    )
     m: int | None = setting(None, "examples that share one perturbation; none: the whole batch", low=1)
 
     def is_neutral(self) -> bool:

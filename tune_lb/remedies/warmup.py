@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from tune_lb.domain import over
 from tune_lb.remedy import Position, Remedy, Schedule
 from tune_lb.setting import setting
 
@@ -26,7 +27,7 @@ class Warmup(Remedy):
     Cost: none.
     """
 
-    epochs: float = setting(0.0, "length of the warmup, in epochs; 0 is none", low=0.0)
+    epochs: float = setting(0.0, "length of the warmup, in epochs; 0 is none", low=0.0, suggested=over(1.0, 8.0))
 
     def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a warmup as long as the training: its full rate would never be used."""
