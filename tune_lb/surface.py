@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,17 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from tune_lb.derivatives import Graph, flat, gradients
 from tune_lb.gradient import LossFn
-from tune_lb.stateless import check_batch_norm, measuring
+from tune_lb.stateless import check_batch_norm, check_names_and_shapes, float_dtype, measuring, recalibrated
 
-BatchNormMode = Literal["running", "batch"]
+BatchNormMode = Literal["running", "batch", "recalibrated"]
 
 MAX_CHUNK_ELEMENTS = 2**21
 """Largest number of input elements in a chunk that the surface chooses itself: 2,048 MNIST images, 682 CIFAR images."""
 
+MAX_GRAPH_BYTES = 2**31
+"""Most memory for graphs kept between Hessian-vector products on a CPU; on a GPU half of what is free."""
+
 
 class LossSurface:
-    """f(w) = (1/N) sum_i loss(module(x_i; w), y_i), with its gradient and Hessian-vector products.
+    """f(w) = sum_i c_i loss(module(x_i; w), y_i) / sum_i c_i, with its gradient and Hessian-vector products.
 
     The module serves as architecture only: values come from copies of params and buffers. Its parameters, buffers,
     train flags and .grad and the global random state are as before after every call, exceptions included. A parameter
@@ -30,15 +35,17 @@ class LossSurface:
     params, buffers: one member's, with the names of module.named_parameters() and module.named_buffers().
     loss: (outputs (B, ...), targets (B, ...)) -> loss of each example (B,).
     inputs (N, ...), targets (N, ...): kept by reference.
-    batch_norm: "running" normalises with the running statistics (evaluation mode); "batch" with those of the chunk,
-    running statistics untouched, so that the chunk is part of what is measured. Dropout is off in both.
+    batch_norm: "running" normalises with the running statistics (evaluation mode); "recalibrated" with statistics
+    recomputed over these data; "batch" with those of the chunk, so that the chunk is part of what is measured. The
+    module's own statistics stay as they are, and dropout is off, in all three.
     transform: applied to each chunk of inputs (uint8 to normalised float, say).
     split: what the data are called in the protocol.
     chunk: examples in one forward pass; None takes all, or equal parts of at most MAX_CHUNK_ELEMENTS input elements.
     dtype: float32 or float64; None takes the parameters' own.
+    weights: c_i (N,), not negative; None: all 1. A weight of 2 counts an example twice.
 
-    Costs in gradient evaluations: value 0.3; a Hessian-vector product 1.3 to 2.2 where all data are one chunk (reverse
-    over reverse on a graph that is built once, 1 gradient, and kept until close), 2.4 to 3.0 otherwise.
+    Costs in gradient evaluations: value 0.3; a Hessian-vector product 1.3 to 2.2 where the graphs of all chunks fit in
+    memory (reverse over reverse on graphs that are built once, 1 gradient, and kept until close), 2.4 to 3.0 otherwise.
     """
 
     def __init__(
@@ -55,9 +62,10 @@ class LossSurface:
         dtype: torch.dtype | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
         split: str = "train",
+        weights: Tensor | None = None,
     ) -> None:
-        _check_names_and_shapes("parameters", params, dict(module.named_parameters()))
-        _check_names_and_shapes("buffers", buffers, dict(module.named_buffers()))
+        check_names_and_shapes("parameters", params, dict(module.named_parameters()))
+        check_names_and_shapes("buffers", buffers, dict(module.named_buffers()))
         trainable = [name for name, own in module.named_parameters() if own.requires_grad]
         if not trainable:
             raise ValueError("the module has no trainable parameter: there is nothing to take a derivative by")
@@ -72,13 +80,13 @@ class LossSurface:
         self._inputs, self._targets = inputs, targets
         self.split = split
         self.batch_norm = batch_norm
-        self.dtype = _float_dtype([params[name].dtype for name in trainable], dtype)
+        self.dtype = float_dtype([params[name].dtype for name in trainable], dtype)
         self.device = params[trainable[0]].device
         self.num_samples = len(inputs)
         self._asked_chunk = chunk
         self.chunk = chunk_size(inputs) if chunk is None else min(chunk, self.num_samples)
         if batch_norm not in get_args(BatchNormMode):
-            raise ValueError(f"batch_norm = {batch_norm!r}: give 'running' or 'batch'")
+            raise ValueError(f"batch_norm = {batch_norm!r}: give 'running' or 'batch' or 'recalibrated'")
         smallest = self.num_samples % self.chunk or self.chunk
         check_batch_norm(module, batch_statistics=batch_norm == "batch", smallest_chunk=smallest)
 
@@ -88,12 +96,17 @@ class LossSurface:
         self._point = torch.cat([self._own(params[name]).reshape(-1) for name in trainable])
         self._frozen = {name: self._own(value) for name, value in params.items() if name not in self._shapes}
         self._buffers = {name: self._own(value) for name, value in buffers.items()}
+        self._weights = None if weights is None else self._own(_checked_weights(weights, self.num_samples))
+        self._mass = float(self.num_samples if self._weights is None else self._weights.double().sum())
         self._finite_weights = all(bool(value.isfinite().all()) for value in [self._point, *self._frozen.values()])
 
         self.num_values = self.num_gradients = self.num_hvps = 0
         self._value: float | None = None
         self._gradient: Tensor | None = None
-        self._graph: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None
+        self._graphs: list[Graph] = []
+        if batch_norm == "recalibrated":
+            values = {**self.unflatten(self._point), **self._frozen}
+            self._buffers = recalibrated(module, values, self._buffers, (inputs for inputs, _ in self._chunks()))
 
     def __enter__(self) -> Self:
         """Return the surface; leaving the block closes it."""
@@ -103,8 +116,8 @@ class LossSurface:
         self.close()
 
     def close(self) -> None:
-        """Free what is kept (the graph for Hessian-vector products, f at the weights); later calls make it again."""
-        self._graph = self._value = self._gradient = None
+        """Free what is kept (graphs for Hessian-vector products, f at the weights); later calls make it again."""
+        self._graphs, self._value, self._gradient = [], None, None
 
     @property
     def point(self) -> Tensor:
@@ -136,20 +149,26 @@ class LossSurface:
                 f"a subset of {num_samples} examples out of {self.num_samples}: give 1 to {self.num_samples}"
             )
         order = torch.randperm(self.num_samples, generator=torch.Generator().manual_seed(0))
-        kept = order[:num_samples].sort().values
-        return LossSurface(
+        return self.part(order[:num_samples].sort().values)
+
+    def part(self, index: Tensor) -> LossSurface:
+        """Return the surface over the examples of an index (M,): same batch-norm statistics, weights and options."""
+        own = LossSurface(
             self._module,
             {**self.unflatten(self._point), **self._frozen},
             self._buffers,
             self._loss,
-            self._inputs[kept.to(self._inputs.device)],
-            self._targets[kept.to(self._targets.device)],
-            batch_norm=self.batch_norm,
+            self._inputs[index.to(self._inputs.device)],
+            self._targets[index.to(self._targets.device)],
+            batch_norm="batch" if self.batch_norm == "batch" else "running",
             chunk=self._asked_chunk,
             dtype=self.dtype,
             transform=self._transform,
             split=self.split,
+            weights=None if self._weights is None else self._weights[index.to(self.device)],
         )
+        own.batch_norm = self.batch_norm
+        return own
 
     def value(self, point: Tensor | None = None) -> float:
         """Return f at a flat point (num_parameters,), or at the weights; examples are summed in float64."""
@@ -158,10 +177,10 @@ class LossSurface:
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         with self._stateless(), torch.no_grad():
             leaves = self._leaves(point)
-            for inputs, targets in self._chunks():
-                total += self._losses(leaves, inputs, targets).double().sum()
+            for pair, weights in self._weighted_chunks():
+                total += _sum(self._losses(leaves, *pair).double(), weights)
         self.num_values += 1
-        value = float(total) / self.num_samples
+        value = float(total) / self._mass
         if point is None:
             self._value = value
         return value
@@ -174,64 +193,74 @@ class LossSurface:
         gradient = torch.zeros_like(self._point)
         with self._stateless(), torch.enable_grad():
             leaves = self._leaves(point)
-            for inputs, targets in self._chunks():
-                losses = self._losses(leaves, inputs, targets)
-                total += losses.detach().double().sum()
-                gradient += _flat(_gradients(losses.sum() / self.num_samples, leaves))
+            for pair, weights in self._weighted_chunks():
+                losses = self._losses(leaves, *pair)
+                total += _sum(losses.detach().double(), weights)
+                gradient += flat(gradients(_sum(losses, weights) / self._mass, leaves))
         self.num_gradients += 1
-        value = float(total) / self.num_samples
+        value = float(total) / self._mass
         if point is None:
             self._value, self._gradient = value, gradient.clone()
         return value, gradient
 
     def hvp(self, vector: Tensor) -> Tensor:
         """Return H v (num_parameters,), H the Hessian of f at the weights: exact, no finite differences."""
-        parts = [
-            part.view(shape)
-            for part, shape in zip(torch.split(self._vector(vector), self._sizes), self._shapes.values(), strict=True)
-        ]
+        parts = list(self.unflatten(vector).values())
+        product = torch.zeros_like(self._point)
         with self._stateless(), torch.enable_grad():
-            if self.chunk >= self.num_samples:
-                leaves, gradients = self._graph or self._build_graph()
-                product = _product(leaves, gradients, parts, retain_graph=True)
-            else:
-                product = torch.zeros_like(self._point)
-                leaves = self._leaves(None)
-                for inputs, targets in self._chunks():
-                    mean = self._losses(leaves, inputs, targets).sum() / self.num_samples
-                    gradients = _gradients(mean, leaves, create_graph=True)
-                    product += _product(leaves, gradients, parts, retain_graph=False)
+            pairs = ((graph, True) for graph in self._graphs) if self._graphs else self._new_graphs()
+            for graph, kept in pairs:
+                product += flat(graph.product(parts, retain_graph=kept))
         self.num_hvps += 1
         return product
 
-    def _build_graph(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        leaves = self._leaves(None)
-        inputs, targets = next(self._chunks())
-        losses = self._losses(leaves, inputs, targets)
-        gradients = _gradients(losses.sum() / self.num_samples, leaves, create_graph=True)
-        self.num_gradients += 1
-        self._value = float(losses.detach().double().sum()) / self.num_samples
-        self._gradient = _flat([gradient.detach() for gradient in gradients])
-        self._graph = leaves, gradients
-        return self._graph
+    def examples(
+        self, visit: Callable[[Sequence[Tensor], Tensor], Tensor], loss: LossFn | None = None, chunk: int | None = None
+    ) -> list[Tensor]:
+        """Return visit(leaves, losses (b,)) of each chunk in order: single losses with their graph, or another loss's."""
+        with self._stateless(), torch.enable_grad():
+            leaves = self._leaves(None)
+            return [visit(leaves, self._losses(leaves, *pair, loss)) for pair in self._chunks(chunk)]
+
+    def _new_graphs(self) -> Iterator[tuple[Graph, bool]]:
+        """Yield the graph of each chunk and whether it is kept; where all are, f and its gradient are known as well."""
+        num_chunks, keep = -(-self.num_samples // self.chunk), None
+        leaves, kept, gradient = self._leaves(None), [], torch.zeros_like(self._point)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for pair, weights in self._weighted_chunks():
+            losses = self._losses(leaves, *pair)
+            graph = Graph(_sum(losses, weights) / self._mass, leaves)
+            if keep is None:
+                keep = num_chunks == 1 or graph.size_bytes() * num_chunks <= _free_bytes(self.device)
+            if keep:
+                kept.append(graph)
+                total += _sum(losses.detach().double(), weights)
+                gradient += flat(graph.gradients)
+            yield graph, keep
+        if kept:
+            self.num_gradients += 1
+            self._graphs, self._value, self._gradient = kept, float(total) / self._mass, gradient
 
     def _stateless(self) -> AbstractContextManager[None]:
         return measuring(self._module, self.device, batch_statistics=self.batch_norm == "batch")
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, targets in zip(
-            torch.split(self._inputs, self.chunk), torch.split(self._targets, self.chunk), strict=True
-        ):
+    def _chunks(self, chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        size = chunk or self.chunk
+        for inputs, targets in zip(torch.split(self._inputs, size), torch.split(self._targets, size), strict=True):
             yield (
                 self._own(self._transform(inputs) if self._transform else inputs, copy=False),
                 self._own(targets, copy=False),
             )
 
-    def _losses(self, leaves: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    def _weighted_chunks(self) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor | None]]:
+        weights = itertools.repeat(None) if self._weights is None else torch.split(self._weights, self.chunk)
+        return zip(self._chunks(), weights, strict=False)
+
+    def _losses(self, leaves: Sequence[Tensor], inputs: Tensor, targets: Tensor, loss: LossFn | None = None) -> Tensor:
         # Buffers are cloned because batch norm writes into them in the "batch" mode.
         buffers = {name: value.clone() for name, value in self._buffers.items()}
         values = {**dict(zip(self._shapes, leaves, strict=True)), **self._frozen, **buffers}
-        losses: Tensor = self._loss(functional_call(self._module, values, (inputs,)), targets)
+        losses: Tensor = (loss or self._loss)(functional_call(self._module, values, (inputs,)), targets)
         if losses.shape != (len(inputs),):
             raise ValueError(
                 f"the loss returned shape {tuple(losses.shape)} for {len(inputs)} examples: give one number for each"
@@ -263,40 +292,17 @@ def chunk_size(inputs: Tensor) -> int:
     return -(-len(inputs) // num_chunks)
 
 
-def _check_names_and_shapes(what: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    if given.keys() != own.keys():
-        missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
-        raise ValueError(f"the {what} are not the module's: missing {missing}, unknown {unknown}")
-    for name, value in given.items():
-        if value.shape != own[name].shape:
-            raise ValueError(
-                f"{what}: {name} is {tuple(value.shape)}, the module's {tuple(own[name].shape)}: give one member's"
-            )
+def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:
+    return losses.sum() if weights is None else (losses * weights).sum()
 
 
-def _float_dtype(found: Sequence[torch.dtype], asked: torch.dtype | None) -> torch.dtype:
-    kinds = set(found) if asked is None else {asked}
-    if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
-        raise ValueError(f"dtype {', '.join(sorted(map(str, kinds)))}: give dtype=torch.float32 or torch.float64")
-    return kinds.pop()
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MAX_GRAPH_BYTES
 
 
-def _gradients(output: Tensor, leaves: Sequence[Tensor], *, create_graph: bool = False) -> Sequence[Tensor]:
-    if not output.requires_grad:
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    return torch.autograd.grad(output, leaves, create_graph=create_graph, materialize_grads=True)
-
-
-def _product(
-    leaves: Sequence[Tensor], gradients: Sequence[Tensor], vector: Sequence[Tensor], *, retain_graph: bool
-) -> Tensor:
-    # A gradient that does not depend on the parameters (a linear loss, an unused parameter) has no graph.
-    pairs = [(g, v) for g, v in zip(gradients, vector, strict=True) if g.grad_fn is not None]
-    if not pairs:
-        return _flat([torch.zeros_like(leaf) for leaf in leaves])
-    outputs, weights = zip(*pairs, strict=True)
-    return _flat(torch.autograd.grad(outputs, leaves, weights, retain_graph=retain_graph, materialize_grads=True))
-
-
-def _flat(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat([part.detach().reshape(-1) for part in parts])
+def _checked_weights(weights: Tensor, num_samples: int) -> Tensor:
+    if weights.shape != (num_samples,):
+        raise ValueError(f"weights of shape {tuple(weights.shape)}: give one for each of the {num_samples} examples")
+    if not bool((weights >= 0).all()) or not 0 < float(weights.double().sum()) < math.inf:
+        raise ValueError("weights: give finite numbers, none negative and not all 0")
+    return weights
