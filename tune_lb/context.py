@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,11 @@ def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
                 text = metadata.get("description") or f"{name} of {type(part).__name__}"
                 if column not in everywhere:
                     found[column] = Column(column, column_type(types), text)
+        for remedy in design.template.remedies:
+            for part, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
+                for name in remedy.alternative_names():
+                    text = f"{part}_{kind} of the weights called {name} by {remedy.module_name()}"
+                    found[f"{part}_{kind}@{name}"] = Column(f"{part}_{kind}@{name}", "float", text)
     return tuple(found.values())
 
 

@@ -21,6 +21,8 @@ class TrainedMember:
     params: Params
     buffers: Buffers
     diverged_at_step: int | None
+    alternatives: dict[str, Params] = field(default_factory=dict)
+    """Other parameters that are evaluated too, by name: the last ones beside an average, other windows."""
 
 
 @dataclass

@@ -115,6 +115,11 @@ def _outcome(training: Training, member: TrainedMember, metrics: Sequence[Metric
     }
     for name, value in found.items():
         row |= {f"{name}_loss": value.loss, f"{name}_error": value.error}
+    for key, params in member.alternatives.items():
+        statistics = recalibrated(module, params, member.buffers, parts.train)
+        for name in found:
+            other = quality(module, params, statistics, loss, getattr(parts, name))
+            row |= {f"{name}_loss@{key}": other.loss, f"{name}_error@{key}": other.error}
     running = quality(module, member.params, member.buffers, loss, parts.test)
     row |= {
         "status": "completed",

@@ -15,11 +15,13 @@ class Plan:
     """The steps of a training run, as counts of examples seen.
 
     boundaries: examples seen before each step and after the last one; step s draws boundaries[s + 1] - boundaries[s].
+    batch_size: that of the trial, of which remedies may have departed.
     """
 
     num_train: int
     boundaries: Sequence[int]
     evaluations_per_update: float
+    batch_size: int
 
     @property
     def num_updates(self) -> int:
@@ -40,6 +42,10 @@ class Plan:
     def gradient_evaluations(self) -> int:
         """Return the mean mini-batch gradients evaluated over the whole training."""
         return round(self.num_updates * self.evaluations_per_update)
+
+    def values(self) -> dict[str, float]:
+        """Return the facts that reach the step as tensors in `batch.values`, beside the remedies' numbers."""
+        return {"plan.num_train": float(self.num_train)}
 
     def position(self, step: int) -> Position:
         """Return where the step stands."""

@@ -38,7 +38,9 @@ StepFn = Callable[[Params, dict[str, Tensor], Batch, float], tuple[Tensor, dict[
 steps. Every tensor but batch.step and batch.values has a leading member dimension, as in UpdateFn; the loss is (members,)."""
 
 State = dict[str, Tensor]
-"""What one member's remedy remembers from step to step (averaged weights, slopes): tensors, which are in the checkpoint."""
+"""What one member's remedy remembers from step to step (averaged weights, variances): tensors, which are in the checkpoint.
+
+A gradient hook finds it among the buffers, under `<module>/<name>`, and what it returns there is the next step's."""
 
 
 class Position(NamedTuple):
@@ -94,6 +96,10 @@ class Remedy(Settings):
         """Say what in the trial, train set or model makes it undefined (a ghost size that does not divide the batch)."""
         return []
 
+    def network(self, module: nn.Module, input_shape: Sequence[int]) -> nn.Module:
+        """Change the network itself, which is trained, evaluated and measured (rectifiers with a slope)."""
+        return module
+
     def model(self, module: nn.Module) -> nn.Module:
         """Wrap the training network. The module is the trial's own copy; evaluation and metrics use another, unwrapped."""
         return module
@@ -137,6 +143,13 @@ class Remedy(Settings):
         """Return the state before the first step."""
         return {}
 
+    def due(self, position: Position) -> bool:
+        """Say whether it acts in the step at this position: an average of snapshots costs nothing in between.
+
+        In other steps after_step is left out, and its gradient hook finds `batch.due[<module>]` False.
+        """
+        return True
+
     def after_step(self, state: State, params: Params, batch: Batch) -> State:
         """Return the state after an update."""
         return state
@@ -144,6 +157,14 @@ class Remedy(Settings):
     def evaluated(self, params: Params, state: State) -> Params:
         """Return the parameters to evaluate and measure (averaged weights) in place of the trained ones."""
         return params
+
+    def alternatives(self, params: Params, state: State) -> dict[str, Params]:
+        """Return other parameters to be evaluated beside `evaluated`, by name: the columns are test_error@<name>, ..."""
+        return {}
+
+    def alternative_names(self) -> tuple[str, ...]:
+        """Return the names of `alternatives`, which must not depend on the searched fields."""
+        return ()
 
     def values(self) -> dict[str, float]:
         """Return the numeric fields by column name; they reach the step as tensors in `batch.values`."""

@@ -69,7 +69,8 @@ class Training:
         self.remedies = trial.active
         self.device = parts.train.inputs.device
         self.values = {
-            name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in trial.values().items()
+            name: torch.tensor(value, dtype=dtype, device=self.device)
+            for name, value in (trial.values() | self.plan.values()).items()
         }
         self.rate = trial.rate(self.plan)
         self.evaluation_module = self._network("evaluation").eval()
@@ -114,11 +115,15 @@ class Training:
         """Yield every member with the parameters to be evaluated."""
         for group in self.groups:
             params = group.params
+            others: dict[str, Params] = {}
             for remedy in self.remedies:
                 if overrides(remedy, "evaluated"):
-                    of_one = remedy.evaluated
+                    of_one, other = remedy.evaluated, remedy.alternatives
                     evaluated = torch.func.vmap(of_one) if self.stacked else of_one
-                    params = evaluated(params, group.states[remedy.module_name()])
+                    alternatives = torch.func.vmap(other) if self.stacked else other
+                    state = group.states[remedy.module_name()]
+                    others |= alternatives(params, state) if overrides(remedy, "alternatives") else {}
+                    params = evaluated(params, state)
             for position, seed in enumerate(group.seeds):
                 values = {
                     name: (value[position] if self.stacked else value).detach().clone()
@@ -130,6 +135,13 @@ class Training:
                     {name: values.pop(name) for name in names},
                     values,
                     group.diverged_at.get(seed),
+                    {
+                        key: {
+                            name: (value[position] if self.stacked else value).detach().clone()
+                            for name, value in tree.items()
+                        }
+                        for key, tree in others.items()
+                    },
                 )
 
     def evaluate(self) -> list[HistoryRow]:
@@ -139,13 +151,14 @@ class Training:
         for member in self.trained():
             if member.diverged_at_step is not None:
                 continue
-            buffers = recalibrated(module, member.params, member.buffers, self.parts.train)
-            for name in ("train", "validation"):
-                part: Examples = getattr(self.parts, name)
-                if len(part.targets):
-                    found = quality(module, member.params, buffers, loss, part)
-                    rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_loss", found.loss))
-                    rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_error", found.error))
+            for mark, params in {"": member.params, **{f"@{k}": v for k, v in member.alternatives.items()}}.items():
+                buffers = recalibrated(module, params, member.buffers, self.parts.train)
+                for name in ("train", "validation"):
+                    part: Examples = getattr(self.parts, name)
+                    if len(part.targets):
+                        found = quality(module, params, buffers, loss, part)
+                        rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_loss{mark}", found.loss))
+                        rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_error{mark}", found.error))
         return rows
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -186,7 +199,9 @@ class Training:
             remedy.module_name(): together([remedy.initial_state(start[0]) for start in starts])
             for remedy in self.remedies
         }
-        optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate)
+        optimizer = self.trial.optimizer.build(
+            params.values(), self.trial.learning_rate, members_first=self.stacked
+        )
         return Members(seeds, params, buffers, states, optimizer)
 
     def _initial(self, seed: int) -> tuple[Params, Buffers]:
@@ -199,7 +214,7 @@ class Training:
         # modules initialise themselves from the CPU's global generator: fork it, so that nobody else's draws change
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(self.trial.draws, *purpose))
-            module = self.trial.model(self.parts.input_shape, self.parts.num_classes)
+            module = self.trial.network(self.parts.input_shape, self.parts.num_classes)
         return module.to(self.device, self.dtype)
 
     def _update(self, group: Members) -> None:
@@ -207,6 +222,7 @@ class Training:
         rate = self.rate(position)
         batches = [self.batches.batch(seed, group.step) for seed in group.seeds]
         batch = stacked_batch(batches) if self.stacked else batches[0]
+        batch = batch._replace(due={r.module_name(): r.due(position) for r in self.remedies if overrides(r, "due")})
 
         def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
             loss, gradients, updated = self.gradient(params, buffers, batch)
@@ -226,9 +242,13 @@ class Training:
         step: StepFn = gradient_and_update
         for remedy in self.remedies:
             step = remedy.step(step)
-        loss, group.buffers = step(group.params, group.buffers, batch, rate)
+        states = {f"{owner}/{name}": v for owner, state in group.states.items() for name, v in state.items()}
+        loss, buffers = step(group.params, group.buffers | states, batch, rate)
+        group.buffers = {name: value for name, value in buffers.items() if name not in states}
+        for owner, state in group.states.items():
+            group.states[owner] = {name: buffers[f"{owner}/{name}"] for name in state}
         for remedy in self.remedies:
-            if overrides(remedy, "after_step"):
+            if overrides(remedy, "after_step") and remedy.due(position):
                 name, of_one = remedy.module_name(), remedy.after_step
                 after_step = torch.func.vmap(of_one, in_dims=(0, 0, MEMBERS_FIRST)) if self.stacked else of_one
                 group.states[name] = after_step(group.states[name], group.params, batch)
