@@ -22,6 +22,8 @@ class Batch(NamedTuple):
     inputs: (B, ...), float. targets: (B,), int64 class or float. step: (), int64, the optimiser step counted from 0.
     draws: the random tensors that the active remedies asked for in this step, by remedy module name.
     values: every searched number as a 0-dimensional tensor, by column name (`sam.rho`): a new value needs no new program.
+    examples: what else belongs to each example, (B, ...), put there by the remedies' batch hooks; pieces take theirs.
+    due: whether a remedy acts in this step, by module name, for those that do so in some steps only (`Remedy.due`).
     """
 
     inputs: Tensor
@@ -29,13 +31,19 @@ class Batch(NamedTuple):
     step: Tensor
     draws: Mapping[str, Tensor]
     values: Mapping[str, Tensor]
+    examples: Mapping[str, Tensor] = {}
+    due: Mapping[str, bool] = {}
 
     def piece(self, index: int, num_pieces: int) -> Batch:
         """Return every num_pieces-th example from `index` on.
 
         Strided, not contiguous: ghost group i mod S stays whole inside a piece when the ghost size divides its length.
         """
-        return self._replace(inputs=self.inputs[index::num_pieces], targets=self.targets[index::num_pieces])
+        return self._replace(
+            inputs=self.inputs[index::num_pieces],
+            targets=self.targets[index::num_pieces],
+            examples={name: value[index::num_pieces] for name, value in self.examples.items()},
+        )
 
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
@@ -80,19 +88,20 @@ def mean_gradient(module: nn.Module, loss: TrainingLoss, differentiate: Differen
     """Return the gradient of the batch's mean loss, module in the mode it is in.
 
     loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them
-    in place (batch-norm statistics); frozen parameters travel among them. Cost: one forward and one backward pass.
+    in place (batch-norm statistics); frozen parameters travel among them, and so does the state of remedies, under names
+    with a stroke (`layer_noise/variances`), which the module does not see. Cost: one forward and one backward pass.
     """
 
     call = functional(module)
 
     def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         def objective(point: Params) -> tuple[Tensor, Buffers]:
-            updated = {name: value.clone() for name, value in buffers.items()}
+            updated = {name: value.clone() for name, value in buffers.items() if "/" not in name}
             outputs = call(point | updated, batch.inputs)
             return loss(outputs, batch).mean(), updated
 
         value, updated, gradients = differentiate(objective, params)
-        return value, gradients, {name: tensor.detach() for name, tensor in updated.items()}
+        return value, gradients, buffers | {name: tensor.detach() for name, tensor in updated.items()}
 
     return gradient
 
@@ -128,7 +137,7 @@ def functional(module: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Te
     return call
 
 
-MEMBERS_FIRST = Batch(0, 0, None, 0, None)  # type: ignore[arg-type]
+MEMBERS_FIRST = Batch(0, 0, None, 0, None, 0, None)  # type: ignore[arg-type]
 """Which parts of the batch of stacked members have a leading member dimension, as torch.func.vmap's in_dims."""
 
 
@@ -172,9 +181,11 @@ def norm(tree: Params) -> Tensor:
 
 
 def average(trees: list[Params]) -> Params:
-    """Return the mean of trees of the same shapes; integer tensors (counters) are taken from the first."""
+    """Return the mean of trees of the same shapes; counters (integers) and state of remedies are taken from the first."""
     first = trees[0]
     return {
-        name: torch.stack([tree[name] for tree in trees]).mean(0) if value.is_floating_point() else value
+        name: torch.stack([tree[name] for tree in trees]).mean(0)
+        if value.is_floating_point() and "/" not in name
+        else value
         for name, value in first.items()
     }

@@ -242,11 +242,12 @@ class Training:
         step: StepFn = gradient_and_update
         for remedy in self.remedies:
             step = remedy.step(step)
-        states = {f"{owner}/{name}": v for owner, state in group.states.items() for name, v in state.items()}
+        owners = [remedy.module_name() for remedy in self.remedies if overrides(remedy, "gradient")]
+        states = {f"{owner}/{name}": value for owner in owners for name, value in group.states[owner].items()}
         loss, buffers = step(group.params, group.buffers | states, batch, rate)
         group.buffers = {name: value for name, value in buffers.items() if name not in states}
-        for owner, state in group.states.items():
-            group.states[owner] = {name: buffers[f"{owner}/{name}"] for name in state}
+        for owner in owners:
+            group.states[owner] = {name: buffers[f"{owner}/{name}"] for name in group.states[owner]}
         for remedy in self.remedies:
             if overrides(remedy, "after_step") and remedy.due(position):
                 name, of_one = remedy.module_name(), remedy.after_step

@@ -144,6 +144,13 @@ class Trial(Settings):
                 found.append(f"{where}: {' and '.join(several)} each {what}; give one of them")
         return found
 
+    def network(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        """Return a fresh network, as the active remedies change it."""
+        module = self.model(input_shape, num_classes)
+        for remedy in self.active:
+            module = remedy.network(module, input_shape)
+        return module
+
     def plan(self, num_train: int) -> Plan:
         """Return what the trial amounts to on a train set of num_train examples."""
         evaluations = self.evaluations_per_update
