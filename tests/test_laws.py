@@ -15,6 +15,7 @@ from tests.trainings import (
     ALL,
     EXAMPLES,
     flat,
+    refusals,
     remedy_classes,
     same_bits,
     same_up_to_rounding,
@@ -116,7 +117,12 @@ def test_the_order_in_the_list_means_nothing():
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
-def test_each_pair_composes(pair):
+def test_each_pair_composes_or_is_refused_with_a_reason(pair):
+    reasons = refusals(*pair)
+    if reasons:
+        assert all(remedy.module_name() in " ".join(reasons) for remedy in pair), reasons
+        assert not any(refusals(remedy) for remedy in pair)
+        return
     both = trajectory(trial(*pair))[0]
     assert torch.isfinite(both).all()
     for one in pair:

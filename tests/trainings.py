@@ -28,7 +28,7 @@ from tune_lb.remedy import Remedy
 from tune_lb.schedules import Cosine
 from tune_lb.setting import setting
 from tune_lb.training import HistoryRow, Training
-from tune_lb.trial import Trial
+from tune_lb.trial import Trial, check_against_data
 
 EXAMPLES: dict[str, list[Remedy]] = {
     "sam": [SAM(rho=0.1), SAM(rho=0.1, m=4)],
@@ -37,8 +37,6 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "warmup": [Warmup(epochs=1.0)],
 }
 """Active remedies that fit `trial()`; a new file in tune_lb/remedies needs an entry, and gets every law for it."""
-
-ALL = [examples[-1] for examples in EXAMPLES.values()]
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,20 @@ def trial(*remedies: Remedy, **settings: Any) -> Trial:
         "lr": 0.1,
     }
     return Trial(**(chosen | settings), remedies=remedies)
+
+
+def refusals(*remedies: Remedy) -> list[str]:
+    """Return why the remedies do not go together in `trial()`, as a search would say it before it starts."""
+    of = trial(*remedies)
+    return of.problems() or check_against_data(of, of.data.load(of.split_seed))
+
+
+def many_that_compose() -> list[Remedy]:
+    """Return the last example of every remedy, but those that do not go with an earlier one."""
+    chosen: list[Remedy] = []
+    for examples in EXAMPLES.values():
+        chosen += [] if refusals(*chosen, examples[-1]) else examples[-1:]
+    return chosen
 
 
 def training(
@@ -133,6 +145,9 @@ def remedy_classes() -> list[type[Remedy]]:
         for member in vars(module).values()
         if isinstance(member, type) and issubclass(member, Remedy) and member.__module__ == module.__name__
     ]
+
+
+ALL = many_that_compose()
 
 
 def batch(
