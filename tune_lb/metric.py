@@ -8,8 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol
 
 import torch
+from torch import Tensor, nn
 
-from tune_lb.surface import LossSurface
+from tune_lb.catalog import as_metrics
+from tune_lb.errors import RequestError
+from tune_lb.gradient import LossFn
+from tune_lb.per_example import PerExample
+from tune_lb.surface import BatchNormMode, LossSurface
 
 Value = float | int | str | bool | None
 
@@ -19,7 +24,7 @@ SHARED_COLUMNS = {
     "seed": "seed of the metric's own random draws",
     "split": "data measured on",
     "num_samples": "examples measured on",
-    "batch_norm": "batch-norm statistics: running, or those of each chunk (batch)",
+    "batch_norm": "batch-norm statistics: running, recomputed over these data (recalibrated), or of each chunk (batch)",
     "dtype": "floating-point type of loss and derivatives",
     "chunk": "examples in one forward pass; part of the protocol where batch_norm is batch",
 }
@@ -49,6 +54,44 @@ class Metric(Protocol):
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
         """Measure on a surface whose weights and loss are finite; random draws come from the seed alone."""
         ...
+
+
+def measure(
+    model: nn.Module,
+    loss: LossFn,
+    inputs: Tensor | Iterable[tuple[Tensor, Tensor]],
+    targets: Tensor | None = None,
+    metrics: str | Metric | Iterable[str | Metric] = ("lambda_max",),
+    *,
+    batch_norm: BatchNormMode = "running",
+    chunk: int | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    weights: Tensor | None = None,
+    split: str = "train",
+) -> dict[str, Value]:
+    """Measure metrics of a network as it stands, on whatever device it is, and leave nothing behind, even if it fails.
+
+    loss: of each example, or the mean over a batch, as nn.CrossEntropyLoss() and F.cross_entropy give it (PerExample).
+    inputs (N, ...), targets (N, ...): tensors; or, in place of both, a DataLoader or other iterable of such pairs,
+    which is read once and held in memory.
+    metrics: names ("lambda_max", "keskar(p=50)"; tune_lb.catalog.metric_kinds() has all) or instances.
+    batch_norm, chunk, dtype, weights, split: see LossSurface. seed: of the metrics' own draws.
+    Returns every column of every metric: the main value is `<name>` or `<name>.<what>`, the rest its protocol. Many
+    metrics measure on at most 2,048 examples unless told otherwise: `<name>.num_samples` says on how many.
+    Weights that are not finite give nulls and `<name>.reason`. Raises RequestError for a name that there is not, a
+    loss that is no mean over examples and data that are no pairs of tensors; ValueError for what LossSurface refuses.
+    """
+    chosen = as_metrics(metrics)
+    if targets is None:
+        inputs, targets = _gathered(inputs)
+    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+        found = f"{type(inputs).__name__} and {type(targets).__name__}"
+        raise RequestError(f"inputs and targets are {found}: give two tensors, or a DataLoader in place of both")
+    params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    options = {"batch_norm": batch_norm, "chunk": chunk, "dtype": dtype, "weights": weights, "split": split}
+    with LossSurface(model, params, buffers, PerExample(loss), inputs, targets, **options) as surface:  # type: ignore[arg-type]
+        return measure_all(chosen, surface, seed)
 
 
 def measure_all(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -103,6 +146,22 @@ def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> to
     """Return a generator of its own for one purpose: equal for equal (seed, purpose), unrelated otherwise."""
     digest = hashlib.blake2b(f"{purpose}/{seed}".encode(), digest_size=7).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest))
+
+
+def _gathered(loader: object) -> tuple[Tensor, Tensor]:
+    """Return all inputs and all targets of a loader, the global random state put back: loaders draw from it."""
+    if isinstance(loader, Tensor) or not isinstance(loader, Iterable):
+        raise RequestError("there are no targets: give inputs and targets, or a DataLoader in place of both")
+    pairs = []
+    with torch.random.fork_rng(devices=[]):
+        for pair in loader:
+            if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(p, Tensor) for p in pair):
+                raise RequestError("the loader yields something else than pairs of tensors (inputs, targets)")
+            pairs.append(pair)
+    if not pairs:
+        raise RequestError("the loader is empty: there is nothing to measure on")
+    inputs, targets = zip(*pairs, strict=True)
+    return torch.cat(inputs), torch.cat(targets)
 
 
 def _measure(metric: Metric, surface: LossSurface, seed: int) -> dict[str, Value]:

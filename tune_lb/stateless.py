@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -44,14 +44,64 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
         )
 
 
-def check_batch_norm(module: nn.Module, *, batch_statistics: bool, smallest_chunk: int) -> None:
-    """Raise ValueError where a batch norm of the module could not normalise in the mode asked for."""
+def check_batch_norm(module: nn.Module, mode: str, *, smallest_chunk: int) -> None:
+    """Raise ValueError where a batch norm of the module could not normalise in the mode asked for (see LossSurface)."""
     layers = {name: part for name, part in module.named_modules() if isinstance(part, _BatchNorm)}
     without = [name for name, part in layers.items() if part.running_mean is None]
-    if without and not batch_statistics:
+    if without and mode != "batch":
         raise ValueError(f"batch norm {without[0]!r} keeps no running statistics: measure with batch_norm='batch'")
-    if layers and batch_statistics and smallest_chunk == 1:
-        raise ValueError("batch_norm='batch' with a chunk of one example, which has no batch statistics: change chunk")
+    if layers and mode != "running" and smallest_chunk == 1:
+        raise ValueError(
+            f"batch_norm={mode!r} with a chunk of one example, which has no batch statistics: change chunk"
+        )
+
+
+def recalibrated(
+    module: nn.Module, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], chunks: Iterable[Tensor]
+) -> dict[str, Tensor]:
+    """Return the buffers with batch-norm statistics recomputed over chunks of inputs, in one pass.
+
+    Chunks of c_k examples enter with momentum c_k / (c_1 + ... + c_k), so that every example weighs the same; data that
+    are one chunk get their exact statistics. A network without running statistics keeps its buffers. Dropout is off.
+    """
+    layers = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    updated = {name: value.clone() for name, value in buffers.items()}
+    if not layers:
+        return updated
+    momenta = [layer.momentum for layer in layers]
+    device = next(iter(params.values())).device
+    seen = 0
+    try:
+        with torch.no_grad(), measuring(module, device, batch_statistics=True):
+            for inputs in chunks:
+                seen += len(inputs)
+                for layer in layers:
+                    layer.momentum = len(inputs) / seen
+                torch.func.functional_call(module, (dict(params), updated), (inputs,))
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+    return updated
+
+
+def check_names_and_shapes(what: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where tensors by name are not those that a module has."""
+    if given.keys() != own.keys():
+        missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+        raise ValueError(f"the {what} are not the module's: missing {missing}, unknown {unknown}")
+    for name, value in given.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"{what}: {name} is {tuple(value.shape)}, the module's {tuple(own[name].shape)}: give one member's"
+            )
+
+
+def float_dtype(found: Sequence[torch.dtype], asked: torch.dtype | None) -> torch.dtype:
+    """Return the type to compute in: the one asked for, else the one found. Raises ValueError for other than two."""
+    kinds = set(found) if asked is None else {asked}
+    if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
+        raise ValueError(f"dtype {', '.join(sorted(map(str, kinds)))}: give dtype=torch.float32 or torch.float64")
+    return kinds.pop()
 
 
 def _random_state(device: torch.device) -> list[Tensor]:

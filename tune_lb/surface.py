@@ -88,7 +88,7 @@ class LossSurface:
         if batch_norm not in get_args(BatchNormMode):
             raise ValueError(f"batch_norm = {batch_norm!r}: give 'running' or 'batch' or 'recalibrated'")
         smallest = self.num_samples % self.chunk or self.chunk
-        check_batch_norm(module, batch_statistics=batch_norm == "batch", smallest_chunk=smallest)
+        check_batch_norm(module, batch_norm, smallest_chunk=smallest)
 
         self._shapes = {name: params[name].shape for name in trainable}
         self._sizes = [shape.numel() for shape in self._shapes.values()]
