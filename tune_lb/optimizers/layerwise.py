@@ -1,0 +1,53 @@
+"""What layer-wise optimisers share: which tensors they adapt, norms of each member's tensors, Adam's direction."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def adapted(tensor: Tensor, *, members_first: bool) -> bool:
+    """Say whether a member's tensor has two dimensions or more: biases, and scale and shift of a normalisation, have one.
+
+    By shape, not by name: what the network calls them does not matter.
+    """
+    return tensor.ndim - members_first >= 2
+
+
+def norms(tensor: Tensor, *, members_first: bool) -> Tensor:
+    """Return the 2-norm of each member's tensor, with as many dimensions as the tensor: (M, 1, ..., 1), or (1, ..., 1)."""
+    found: Tensor = torch.linalg.vector_norm(tensor, dim=tuple(range(int(members_first), tensor.ndim)), keepdim=True)
+    return found
+
+
+def trust_ratio(weight: Tensor, update: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Return numerator / denominator where both norms are above 0, and 1 elsewhere: weights that are 0 must be able to move."""
+    return torch.where((weight > 0) & (update > 0), numerator / denominator, 1.0)
+
+
+def adam_state(tensor: Tensor) -> dict[str, Tensor]:
+    """Return Adam's state before the first step; the counter is a tensor on the device, so that a step can be compiled."""
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=tensor.device),
+        "mean": torch.zeros_like(tensor),
+        "mean_square": torch.zeros_like(tensor),
+    }
+
+
+def adam_direction(state: dict[str, Any], gradient: Tensor, beta1: float, beta2: float, eps: float) -> Tensor:
+    """Take in a gradient and return m' / (sqrt(v') + eps), m' and v' the bias-corrected means (Kingma and Ba, 2015, alg. 1)."""
+    state["step"] += 1
+    state["mean"].lerp_(gradient, 1.0 - beta1)
+    state["mean_square"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+    step = state["step"].to(gradient.dtype)
+    mean = state["mean"] / _correction(beta1, step)
+    direction: Tensor = mean / ((state["mean_square"] / _correction(beta2, step)).sqrt() + eps)
+    return direction
+
+
+def _correction(beta: float, step: Tensor) -> Tensor:
+    """Return 1 - beta^step; written out, a beta near 1 would leave three digits of it in float32."""
+    return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
