@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from tune_lb.errors import RequestError
 from tune_lb.metric import Value, generator, protocol, protocol_columns, unmeasured
+from tune_lb.metrics.ascent import Ascent
 from tune_lb.surface import LossSurface
 
 
@@ -23,6 +25,10 @@ class AdaptiveSharpness:
     Maximised over d = T u by unit steps of the normalised gradient, u <- rho T g / |T g| with g the gradient at w + T
     u, from u = 0; the best point is kept. No step size; where f is convex no step goes down, and the first is the
     closed form rho T^2 g / |T g| of ASAM. At a point with T g = 0 the ascent starts from a random u on the sphere.
+
+    linf_rho: None, or the radius of a box in which the highest rise is sought as well: |d_i| <= linf_rho |w_i|, by the
+    conditional gradients of `tune_lb.metrics.ascent`, steps of them, the first to the corner sign(g). Its columns are
+    `adaptive_sharpness.linf` and `.linf_<field>`; 0.002 is usual.
 
     Source: Kwon et al., 2021, definition 2 (elementwise T); fixed steps keeping the best as in
     Andriushchenko et al., 2023. Departures: every trainable parameter is scaled, biases included; nothing is added to
@@ -38,21 +44,31 @@ class AdaptiveSharpness:
     rho: float = 0.5
     steps: int = 5
     max_samples: int | None = 2048
+    linf_rho: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.rho < math.inf):
             raise RequestError(f"adaptive_sharpness.rho = {self.rho}: give a positive number")
+        if self.linf_rho is not None and not (0 < self.linf_rho < math.inf):
+            raise RequestError(f"adaptive_sharpness.linf_rho = {self.linf_rho}: give a positive number, or None")
         if self.steps < 1:
             raise RequestError(f"adaptive_sharpness.steps = {self.steps}: give at least 1")
 
     def columns(self) -> dict[str, str]:
         """See Metric."""
+        box = {
+            "adaptive_sharpness.linf": "highest rise of the mean loss found over |d_i| <= rho |w_i|, nats per example",
+            "adaptive_sharpness.linf_one_step": "rise at the corner sign(gradient) of the box, nats per example",
+            "adaptive_sharpness.linf_rho": "half-width of the box in units of |w|",
+            "adaptive_sharpness.linf_steps": "ascent steps made in the box",
+        }
         return {
             "adaptive_sharpness": "highest rise of the mean loss found over |d / |w||_2 <= rho, nats per example",
             "adaptive_sharpness.one_step": "rise after the first step alone (may be negative), nats per example",
             "adaptive_sharpness.rho": "radius of the ellipsoid in units of |w|",
             "adaptive_sharpness.steps": "ascent steps made",
             "adaptive_sharpness.start": "direction of the first step: gradient, or random where it is zero",
+            **(box if self.linf_rho is not None else {}),
             **protocol_columns(self.name),
         }
 
@@ -62,11 +78,11 @@ class AdaptiveSharpness:
         scale = weights.abs()
         at_weights, gradient = surface.value_and_gradient()
         start = "gradient"
-        direction = scale * gradient
+        first = direction = scale * gradient
         if not direction.any():
             start = "random"
             draws = torch.randn(surface.num_parameters, generator=generator(seed, self.name))
-            direction = scale.sign() * draws.to(scale)
+            first = direction = scale.sign() * draws.to(scale)
         rises: list[float] = []
         for step in range(self.steps):
             # Divided by the largest entry first: squares of a gradient near 1e-25 would be 0 in float32.
@@ -84,11 +100,35 @@ class AdaptiveSharpness:
                 return unmeasured([self], f"the loss is {value} at distance rho = {self.rho} from the weights")
             if not direction.any():
                 break
+        box: dict[str, Value] = {}
+        if self.linf_rho is not None:
+            try:
+                box = self._in_the_box(surface, first, self.linf_rho)
+            except FloatingPointError as error:
+                return unmeasured([self], str(error))
         return {
             "adaptive_sharpness": max(0.0, *rises),
             "adaptive_sharpness.one_step": rises[0],
             "adaptive_sharpness.rho": self.rho,
             "adaptive_sharpness.steps": len(rises),
             "adaptive_sharpness.start": start,
+            **box,
             **protocol(self.name, surface, seed),
+        }
+
+    def _in_the_box(self, surface: LossSurface, first: Tensor, rho: float) -> dict[str, Value]:
+        weights, at_weights = surface.point, surface.value()
+        scale = weights.abs()
+
+        def f(u: Tensor) -> tuple[float, Tensor]:
+            value, gradient = surface.value_and_gradient(weights + scale * u)
+            return value, scale * gradient
+
+        ascent = Ascent(f, rho, "linf")
+        highest = ascent.run(first, self.steps)
+        return {
+            "adaptive_sharpness.linf": max(0.0, highest - at_weights),
+            "adaptive_sharpness.linf_one_step": ascent.values[0] - at_weights,
+            "adaptive_sharpness.linf_rho": rho,
+            "adaptive_sharpness.linf_steps": len(ascent.values),
         }
