@@ -81,7 +81,8 @@ def test_neutral_by_default(kind):
 @pytest.mark.parametrize("remedy", ACTIVE, ids=str)
 def test_active_ones_change_the_trajectory(remedy):
     plain, changed = trajectory(trial()), trajectory(trial(remedy))
-    assert (plain[0] - changed[0]).abs().max() > 1e-6
+    # a batch schedule makes another number of updates: what can be compared is the end
+    assert (plain[0][-1] - changed[0][-1]).abs().max() > 1e-6
     assert torch.isfinite(changed[0]).all()
 
 

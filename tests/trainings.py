@@ -20,9 +20,11 @@ from tune_lb.gradient import Batch
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
+from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.remedy import Remedy
 from tune_lb.schedules import Cosine
@@ -35,6 +37,8 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "gradient_noise": [GradientNoise(alpha=0.01)],
     "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
     "warmup": [Warmup(epochs=1.0)],
+    "warm_start": [WarmStart(epochs=1.0, batch_size_before=4)],
+    "batch_growth": [BatchGrowth(initial=2, factor=2.0, every=0.5), BatchGrowth(initial=4, every=1.0, decay=True)],
 }
 """Active remedies that fit `trial()`; a new file in tune_lb/remedies needs an entry, and gets every law for it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class Plan:
     def num_examples(self) -> int:
         """Return the examples drawn over the whole training."""
         return self.boundaries[-1]
+
+    @property
+    def batch_sizes(self) -> set[int]:
+        """Return the numbers of examples that steps draw."""
+        return {after - before for before, after in itertools.pairwise(self.boundaries)}
 
     @property
     def num_epochs(self) -> float:
