@@ -23,6 +23,8 @@ from tune_lb.optimizers import SGD
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
+from tune_lb.remedies.label_smoothing import LabelSmoothing
+from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
@@ -37,6 +39,8 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "gradient_noise": [GradientNoise(alpha=0.01)],
     "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
     "warmup": [Warmup(epochs=1.0)],
+    "label_smoothing": [LabelSmoothing(smoothing=0.1)],
+    "mixup": [Mixup(alpha=0.4)],
     "warm_start": [WarmStart(epochs=1.0, batch_size_before=4)],
     "batch_growth": [BatchGrowth(initial=2, factor=2.0, every=0.5), BatchGrowth(initial=4, every=1.0, decay=True)],
 }

@@ -92,7 +92,7 @@ def rate_of_batch(inner: Schedule, plan: Plan, power: float) -> Schedule:
     """Return the schedule times (b / B)^power, b the batch of the step and B that of the trial."""
 
     def scaled(position: Position) -> float:
-        return inner(position) * (position.batch_size / plan.batch_size) ** power
+        return inner(position) * math.pow(position.batch_size / plan.batch_size, power)
 
     return scaled
 
