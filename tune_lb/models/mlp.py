@@ -41,3 +41,28 @@ class MLP(Settings):
                 layers.append(nn.BatchNorm1d(fan_out))
             layers.append(nn.ReLU())
         return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+
+@dataclass(frozen=True)
+class F1(MLP):
+    """Keskar et al.'s network for MNIST: 5 hidden layers of 512 (appendix B.1). Departure: see MLP on biases."""
+
+    hidden: tuple[int, ...] = setting((512,) * 5, "units of each hidden layer")
+
+
+@dataclass(frozen=True)
+class F2(MLP):
+    """Keskar et al.'s network for TIMIT (360 features, 1,973 classes): 7 hidden layers of 512 (appendix B.2)."""
+
+    hidden: tuple[int, ...] = setting((512,) * 7, "units of each hidden layer")
+
+
+@dataclass(frozen=True)
+class FourLayerMLP(MLP):
+    """Four ReLU layers without batch norm, the last one linear, of Jastrzebski et al.'s figure on Fashion-MNIST.
+
+    Source: Jastrzebski et al., 2017, as Jaiswal and Taura show it. The widths are not published there: 256 is ours.
+    """
+
+    hidden: tuple[int, ...] = setting((256,) * 3, "units of each hidden layer")
+    batch_norm: bool = setting(False, "batch normalization before each ReLU")
