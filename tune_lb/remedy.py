@@ -92,6 +92,10 @@ class Remedy(Settings):
         """Return the mean gradients evaluated per update, as a multiple of the step inside it."""
         return 1.0
 
+    def piece_sizes(self) -> dict[str, int]:
+        """Return the lengths of the pieces of the batch whose gradients it takes by themselves, by column name (sam.m)."""
+        return {}
+
     def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
         """Say what in the trial, train set or model makes it undefined (a ghost size that does not divide the batch)."""
         return []

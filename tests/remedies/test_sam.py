@@ -168,7 +168,8 @@ def test_what_cannot_be_done_is_refused(remedy, words):
 
 
 def test_the_radius_is_searched_as_a_tensor():
-    assert SAM(rho=0.25, m=4).values() == {"sam.rho": 0.25, "sam.m": 4.0}
+    found = SAM(rho=0.25, m=4, p=3.0).values()
+    assert found == {"sam.rho": 0.25, "sam.m": 4.0, "sam.p": 3.0, "sam.eta": 0.01, "sam.every": 1.0}
     assert SimpleNamespace(**SAM.__dataclass_fields__).rho.metadata["low"] == 0.0
     (line,) = SAM(rho=-0.1).problems("arm 'a': sam")
     assert line == "arm 'a': sam.rho = -0.1: must be at least 0"

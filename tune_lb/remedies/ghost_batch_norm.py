@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tune_lb.domain import over
+from tune_lb.pieces import divisors
 from tune_lb.remedy import Remedy
 from tune_lb.setting import setting
 
@@ -50,18 +51,13 @@ class GhostBatchNorm(Remedy):
             found.append(
                 "ghost_batch_norm: BatchNorm(momentum=None) keeps a cumulative average, not defined for groups"
             )
-        groups = {"batch_size": trial.batch_size}
-        m = next(
-            (getattr(r, "m", None) for r in trial.remedies if r.module_name() == "sam" and not r.is_neutral()), None
-        )
-        if m is not None:
-            groups["sam.m"] = m
-        for name, number in groups.items():
-            if number % size:
-                divisors = ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
-                found.append(
-                    f"ghost_batch_norm.ghost_batch_size = {size} does not divide {name} = {number}; its divisors: {divisors}"
-                )
+        whole = [("batch_size", trial.batch_size)]
+        pieces = [piece for remedy in trial.active for piece in remedy.piece_sizes().items()]
+        found += [
+            f"ghost_batch_norm.ghost_batch_size = {size} does not divide {name} = {number}; {divisors(number)}"
+            for name, number in whole + pieces
+            if number % size
+        ]
         if size == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
             found.append("ghost_batch_norm.ghost_batch_size = 1: one example has no variance; take 2 or more")
         return found

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tune_lb.domain import over
 from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average, norm
-from tune_lb.remedy import Evaluation, Remedy
+from tune_lb.pieces import piece_problems
+from tune_lb.remedy import Evaluation, Position, Remedy
 from tune_lb.setting import setting
 
 if TYPE_CHECKING:
@@ -23,64 +24,103 @@ class SAM(Remedy):
 
     g(w + e),  e = rho g(w) / |g(w)|_2;  with m: the batch falls into B/m pieces, each with an e of its own, and the pieces'
     gradients g_j(w + e_j) are averaged (m-SAM). A zero gradient gives e = 0.
+    Any p-norm: e = rho sign(g) |g|^(q-1) / (sum |g|^q)^(1/p), 1/p + 1/q = 1, of length |e|_p = rho; p = 1e9 is infinity to
+    rounding (e = rho sign(g)). adaptive (ASAM): the ball |T^-1 e|_p <= rho, whose e is T times the above for T g in place of
+    g, p = 2: rho T^2 g / |T g|_2; T = |w| + eta for the parameters named weight (scales of batch norm too), 1 for others.
+    every = k: in the steps 0, k, 2k, ... alone; the others are plain steps (of the whole batch, whatever m).
 
-    Source: Foret et al., 2021, eq. 2 and section 4.1 (m-sharpness); for large batches Surlemont et al. (paper 004), eq. 6.
+    Source: Foret et al., 2021, eq. 2 and section 4.1 (m-sharpness); for large batches Surlemont et al. (paper 004), eq. 6;
+    adaptive: Kwon et al., 2021, eq. 8. Every k steps is SAM left out, not LookSAM, which reuses a part of the last ascent.
     Batch-norm statistics come from the first pass only; weight decay, noise and momentum stay outside the perturbation; the loss
     reported is that of the first pass. Without m the whole batch shares one e: the weakest SAM at a large batch.
-    With m, plain batch norm sees pieces of m examples, as on m-sized devices.
-    Cost: two gradients per step (about 2x), whatever m.
+    With m, plain batch norm sees pieces of m examples, as on m-sized devices. Trap: the length that a rho means depends on p
+    (|e|_2 is up to n^(1/2 - 1/p) rho) and on adaptive (Kwon's rho is 10 times Foret's): search it with them.
+    Cost: two gradients per step (about 2x), whatever m; 1 + 1/k with every = k.
     """
 
     nesting: ClassVar[Evaluation] = Evaluation.POINT
 
     rho: float = setting(
-        0.0, "radius of the ball, in the 2-norm of all weights; 0 is off", low=0.0, suggested=over(0.02, 1.0, log=True)
+        0.0,
+        "radius of the ball, in the 2-norm of all weights; 0 is off",
+        low=0.0,
+        suggested=over(0.02, 1.0, log=True),
     )
     m: int | None = setting(None, "examples that share one perturbation; none: the whole batch", low=1)
+    p: float = setting(2.0, "norm of the ball; 1e9 is infinity", above=1.0, added_later=True)
+    adaptive: bool = setting(False, "scale the ball with the weights (ASAM)", added_later=True)
+    eta: float = setting(0.01, "added to the size of a weight where adaptive", low=0.0, added_later=True)
+    every: int = setting(1, "updates from one perturbed step to the next", low=1, added_later=True)
 
     def is_neutral(self) -> bool:
         """With radius 0 nothing is perturbed and the second pass is left out."""
         return self.rho == 0
 
     def gradient_evaluations(self) -> float:
-        """Two mean gradients per update."""
-        return 2.0
+        """Two mean gradients per perturbed update, one per plain one."""
+        return 1.0 + 1.0 / self.every
+
+    def due(self, position: Position) -> bool:
+        """The first of every so many steps is perturbed."""
+        return position.step % self.every == 0
+
+    def piece_sizes(self) -> dict[str, int]:
+        """The pieces that share a perturbation."""
+        return {} if self.m is None else {"sam.m": self.m}
 
     def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
         """Refuse an m that does not divide the batch, and batch statistics over a single example."""
         if self.m is None or self.rho == 0:
             return []
-        if trial.batch_size % self.m:
-            return [f"sam.m = {self.m} does not divide batch_size = {trial.batch_size}; {_divisors(trial.batch_size)}"]
-        if self.m == 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
-            return ["sam.m = 1: batch normalization needs at least two examples in a piece; take m = 2 or more"]
-        return []
+        return piece_problems("sam.m", self.m, trial, module)
 
     def gradient(self, inner: GradientFn) -> GradientFn:
         """Return the gradient at the perturbed weights, averaged over pieces of m examples."""
 
         def perturbed(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
             loss, gradients, updated = inner(params, buffers, batch)
-            length = norm(gradients)
-            # below the root of the smallest number the squares vanish and the norm is 0 though the gradient is not: without
-            # this bound a perfectly fitted batch (gradients of 1e-22 in float32) would be thrown rho / tiny away
-            scale = batch.values["sam.rho"] / length.clamp_min(torch.finfo(length.dtype).tiny ** 0.5)
-            point = {name: value + scale * gradients[name] for name, value in params.items()}
+            step = self._ascent(params, gradients, batch)
+            point = {name: value + step[name] for name, value in params.items()}
             _, ascended, _ = inner(point, buffers, batch)
             return loss, ascended, updated
 
-        if self.m is None:
-            return perturbed
-        m = self.m
-
         def by_pieces(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-            num_pieces = batch.inputs.shape[0] // m
+            num_pieces = batch.inputs.shape[0] // (self.m or batch.inputs.shape[0])
             parts = [perturbed(params, buffers, batch.piece(j, num_pieces)) for j in range(num_pieces)]
             losses, gradients, updated = zip(*parts, strict=True)
             return torch.stack(losses).mean(), average(list(gradients)), average(list(updated))
 
-        return by_pieces
+        def now_and_then(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+            return (sharp if batch.due["sam"] else inner)(params, buffers, batch)
 
+        sharp = perturbed if self.m is None else by_pieces
+        return sharp if self.every == 1 else now_and_then
 
-def _divisors(number: int) -> str:
-    return "its divisors: " + ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+    def _ascent(self, params: Params, gradients: Params, batch: Batch) -> Params:
+        scales = gradients
+        if self.adaptive:
+            sizes = {name: value.abs() + batch.values["sam.eta"] for name, value in params.items() if "weight" in name}
+            scales = {name: sizes[name] * g if name in sizes else g for name, g in gradients.items()}
+        if self.p == 2:
+            # below the root of the smallest number the squares vanish and the norm is 0 though the gradient is not: without
+            # this bound a perfectly fitted batch (gradients of 1e-22 in float32) would be thrown rho / tiny away
+            length = norm(scales)
+            scale = batch.values["sam.rho"] / length.clamp_min(torch.finfo(length.dtype).tiny ** 0.5)
+            step = {name: scale * value for name, value in scales.items()}
+        else:
+            step = self._longest(scales, batch)
+        return (
+            {name: sizes[name] * value if name in sizes else value for name, value in step.items()}
+            if self.adaptive
+            else step
+        )
+
+    def _longest(self, scales: Params, batch: Batch) -> Params:
+        """Return the e with |e|_p = rho that has the largest product with the tree."""
+        p = batch.values["sam.p"]
+        largest = torch.stack([value.abs().max() for value in scales.values()]).max()
+        # relative to the largest entry, or powers as high as q = 101 (p = 1.01) would vanish
+        sizes = {name: value.abs() / largest.clamp_min(torch.finfo(p.dtype).tiny) for name, value in scales.items()}
+        total = torch.stack([(size ** (p / (p - 1.0))).sum() for size in sizes.values()]).sum().clamp_min(1.0)
+        scale = batch.values["sam.rho"] / total ** (1.0 / p)
+        return {name: scale * value.sign() * sizes[name] ** (1.0 / (p - 1.0)) for name, value in scales.items()}

@@ -1,0 +1,59 @@
+"""Pieces of a batch: which lengths are possible, and the variance of their gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.remedy import Evaluation
+
+if TYPE_CHECKING:
+    from tune_lb.trial import Trial
+
+
+def divisors(number: int) -> str:
+    """Return the divisors as they stand in a message."""
+    return "its divisors: " + ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+
+
+def normalizes_by_batch(module: nn.Module) -> bool:
+    """Say whether the network has batch normalization, to which a piece is a batch."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+
+
+def piece_problems(name: str, size: int, trial: Trial, module: nn.Module) -> list[str]:
+    """Return why the trial's batch cannot be taken in pieces of so many examples. name: the column of the size."""
+    own = name.partition(".")[0]
+    found = []
+    if trial.batch_size % size:
+        found.append(f"{name} = {size} does not divide batch_size = {trial.batch_size}; {divisors(trial.batch_size)}")
+    if size == 1 and normalizes_by_batch(module):
+        found.append(f"{name} = 1: batch normalization needs at least two examples in a piece; take 2 or more")
+    for remedy in trial.active:
+        if remedy.nesting is Evaluation.POINT and remedy.module_name() != own:
+            found += [
+                f"{other} = {number} does not divide {name} = {size}; {divisors(size)}"
+                for other, number in remedy.piece_sizes().items()
+                if size % number
+            ]
+    return found
+
+
+def gradient_variances(gradient: GradientFn, params: Params, buffers: Buffers, batch: Batch, piece_size: int) -> Params:
+    """Return the unbiased variance of every entry of the gradient of piece_size examples, over disjoint pieces.
+
+    v = sum_j (g_j - mean g)^2 / (K - 1) over K = B / piece_size strided pieces. The variance for one example is
+    piece_size * v. Cost: one mean gradient, in K calls.
+    """
+    num_pieces = batch.inputs.shape[0] // piece_size
+    pieces = [gradient(params, buffers, batch.piece(j, num_pieces))[1] for j in range(num_pieces)]
+    return {name: torch.stack([piece[name] for piece in pieces]).var(0) for name in params}
+
+
+def white_noise(draws: Tensor, like: Params) -> Params:
+    """Return one draw (n,) of standard normal numbers in the shapes of a tree, entry by entry in its order."""
+    parts = torch.split(draws, [value.numel() for value in like.values()])
+    return {name: part.view_as(value) for (name, value), part in zip(like.items(), parts, strict=True)}

@@ -1,0 +1,111 @@
+"""Gradient noise with a variance for each layer, as a small batch has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.domain import over
+from tune_lb.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.pieces import gradient_variances, piece_problems, white_noise
+from tune_lb.remedy import Position, Remedy, State
+from tune_lb.setting import setting
+
+if TYPE_CHECKING:
+    from tune_lb.trial import Trial
+
+VARIANCES = "layer_noise/variances"
+
+
+@dataclass(frozen=True)
+class LayerNoise(Remedy):
+    """Add noise that is white within each layer, with the variance that a small batch's gradient has there.
+
+    g_l + sqrt(scale V_l (1 - b/B)) n,  V_l = mean over the entries j of l of Var(g_j of b examples),  l a parameter tensor.
+    scale = 1 gives the layer's gradient the trace of covariance that a batch of b has.
+
+    V_l is measured on the run's own weights, over the B/b pieces of a batch every so many updates; or it is the profile of
+    a small-batch run, one row of V_l per epoch (the last row goes on), as `tune_lb.variance_profile` returns it.
+
+    Source: Hynes, maxi-batch SGD, section 2.4 (row 000-10): variances measured on the model of batch 50. Departures: the
+    factor 1 - b/B, what a batch of B lacks; noise on all parameters, not on convolutions alone. The paper found no gain.
+    Cost: one normal number per parameter and step; without a profile also one more gradient every so many updates.
+    """
+
+    scale: float = setting(
+        0.0, "of the variance; 1 is that of the small batch, 0 is none", low=0.0, suggested=over(0.01, 3.0, log=True)
+    )
+    small_batch_size: int = setting(
+        2, "examples b whose gradient variance is imitated", low=1, suggested=over([16, 32, 64])
+    )
+    every: int = setting(20, "updates between two measurements", low=1)
+    profile: tuple[tuple[float, ...], ...] = setting(
+        (), "V_l of a small-batch run: a row for each epoch, a number for each parameter tensor; empty: measured"
+    )
+
+    def is_neutral(self) -> bool:
+        """Without variance there is no noise, whatever else is set."""
+        return self.scale == 0
+
+    def gradient_evaluations(self) -> float:
+        """One per update, and one more per measurement."""
+        return 1.0 if self.profile else 1.0 + 1.0 / self.every
+
+    def piece_sizes(self) -> dict[str, int]:
+        """The pieces on which variances are measured."""
+        return {} if self.profile else {"layer_noise.small_batch_size": self.small_batch_size}
+
+    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+        """Refuse a small batch that does not fit into the batch, and a profile of another network or of growing batches."""
+        name, b = "layer_noise.small_batch_size", self.small_batch_size
+        if any(remedy.module_name() == "initial_variance_noise" for remedy in trial.active):
+            return ["layer_noise and initial_variance_noise both measure the noise that they add; give one of them"]
+        if trial.batch_size < 2 * b:
+            return [f"{name} = {b}: batch_size = {trial.batch_size} is less than twice as large, no variance to add"]
+        if not self.profile:
+            return piece_problems(name, b, trial, module)
+        layers = sum(parameter.requires_grad for parameter in module.parameters())
+        wrong = sorted({len(row) for row in self.profile} - {layers})
+        found = [f"layer_noise.profile has rows of {length} numbers, the network {layers} layers" for length in wrong]
+        if any(value < 0 for row in self.profile for value in row):
+            found.append("layer_noise.profile holds negative numbers: variances are meant")
+        sizes = sorted(trial.plan(num_train).batch_sizes)
+        if len(sizes) > 1:
+            found.append(f"layer_noise.profile goes by epochs, which batches of {sizes} do not count: leave it empty")
+        return found
+
+    def due(self, position: Position) -> bool:
+        """Variances are measured in the first of every so many steps."""
+        return not self.profile and position.step % self.every == 0
+
+    def initial_state(self, params: Params) -> State:
+        """The variance of each layer, (number of parameter tensors,)."""
+        return {"variances": next(iter(params.values())).new_zeros(len(params))}
+
+    def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor:
+        """Draw one standard normal number per parameter, shape (n,)."""
+        return torch.randn(num_parameters, generator=generator, dtype=like.dtype, device=like.device)
+
+    def gradient(self, inner: GradientFn) -> GradientFn:
+        """Return the gradient plus the layers' noise."""
+
+        def noisy(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+            loss, gradients, updated = inner(params, buffers, batch)
+            size, b = batch.inputs.shape[0], self.small_batch_size
+            variances = buffers[VARIANCES]
+            if self.profile:
+                table = torch.tensor(self.profile, dtype=variances.dtype, device=variances.device)
+                epoch = (batch.step * size / batch.values["plan.num_train"]).long().clamp(max=len(table) - 1)
+                variances = table.index_select(0, epoch.reshape(1))[0]
+            elif batch.due["layer_noise"]:
+                found = gradient_variances(inner, params, buffers, batch, b)
+                variances = torch.stack([value.mean() for value in found.values()])
+            sigmas = torch.sqrt(batch.values["layer_noise.scale"] * (1.0 - b / size) * variances)
+            noise = white_noise(batch.draws["layer_noise"], gradients)
+            changed = {name: g + sigmas[i] * noise[name] for i, (name, g) in enumerate(gradients.items())}
+            return loss, changed, updated | {VARIANCES: variances}
+
+        return noisy
