@@ -16,7 +16,7 @@ from tune_lb.storage import StorageError, Store
 def memory_store() -> Store:
     fsspec = pytest.importorskip("fsspec")
     filesystem = fsspec.filesystem("memory", skip_instance_cache=True)
-    filesystem.store = {}
+    filesystem.store, filesystem.pseudo_dirs = {}, [""]
     return Store("bucket/run", fs.PyFileSystem(fs.FSSpecHandler(filesystem)))
 
 
@@ -72,8 +72,17 @@ def test_delete_takes_files_and_folders(store: Store) -> None:
 
 def test_check_writable_leaves_nothing(store: Store) -> None:
     store.check_writable()
-    assert store.size_bytes() == 0
-    assert store.list() == []
+    assert store.filesystem.get_file_info(store.root).type == fs.FileType.NotFound
+    store.write("below/a", b"x")
+    store.child("below").check_writable()
+    assert store.child("below").list() == ["a"]
+    assert store.size_bytes() == 1
+
+
+def test_check_writable_leaves_folders_that_were_there(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    Store(tmp_path / "runs" / "deep" / "run").check_writable()
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
 
 
 def test_a_pickled_store_is_the_same_folder(tmp_path: Path) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from tune_lb.cell import Split
+from tune_lb.changes import refuse_changed
 from tune_lb.context import Context, make_context
 from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
 from tune_lb.estimate import Estimate, choose_execution, estimate, typical_trials
+from tune_lb.leftovers import delete_left_over
+from tune_lb.resources import Node, Resources, resources_of, this_machine
 from tune_lb.results import SCHEMA_VERSION, Merger, encode_predictions, read_space, write_space, write_targets
 from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
@@ -75,24 +77,33 @@ class Prepared:
     stored: Stored
 
 
-def prepare(request: Request, *, write: bool = True) -> Prepared:
-    """Check the request whole and decide what is left open. Raises RequestError with every problem found."""
+def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequence[Node]] = this_machine) -> Prepared:
+    """Check the request whole and decide what is left open. Raises RequestError with every problem found.
+
+    write: without it nothing is changed in the storage. nodes: asks for the machines that will do the work.
+    """
     space = request.space
     designs = space.designs()
     data, problems = _load(space)
     for split_seed, loaded in data.items():
         problems += _check(designs, loaded) if split_seed == min(data) else []
-    problems += _check_resources(request)
-    if problems:
+    resources, own = None, _check_resources(request)
+    try:
+        # a wrong number is one mistake, not two
+        resources = None if own else workers(request, nodes())
+    except RequestError as error:
+        own = error.problems
+    problems += own
+    if problems or resources is None:
         raise RequestError(dict.fromkeys(problems))
-    request.run.check_writable()
-    known = _known(request)
-    if known is not None and request.fresh:
-        known = None
-        if write:
-            request.run.delete_all()
+    started_s = request.run.check_writable()
+    known = None if request.fresh else _known(request)
     if known is not None:
-        _refuse_changed(request, known)
+        refuse_changed(request.name, known["resolved"], space.description())
+    if write and request.fresh:
+        request.run.delete_all()
+    elif write:
+        delete_left_over(request.run, started_s)
     splits = {seed: Split(loaded.fingerprint(), len(loaded.validation.targets)) for seed, loaded in data.items()}
     on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
     parts = on_device(next(iter(data.values())), "cuda" if on_gpu else "cpu")
@@ -104,14 +115,13 @@ def prepare(request: Request, *, write: bool = True) -> Prepared:
         if known is not None:
             execution = dict(known["execution"])
         context = make_context(request.name, request.run, space, designs, data, execution)
-        stored = _stored(request, context)
-        concurrency = request.max_concurrent or max(1, int((os.cpu_count() or 1) / (request.cpus_per_trial or 1)))
+        stored = Stored({}, [], []) if request.fresh else _stored(request, context)
         cost = estimate(
             space,
             designs,
             parts,
             seconds,
-            concurrency=concurrency,
+            concurrency=resources.concurrency,
             start_s=RAY_START_S,
             already_done=len(stored.scored),
         )
@@ -218,19 +228,19 @@ def _check_resources(request: Request) -> list[str]:
     return problems
 
 
+def workers(request: Request, nodes: Sequence[Node]) -> Resources:
+    """Return what each worker of a search gets on these nodes, and how many there are. Raises RequestError for none."""
+    return resources_of(
+        nodes,
+        cpus=request.cpus_per_trial,
+        gpus=request.gpus_per_trial,
+        max_concurrent=request.max_concurrent,
+        may_grow=request.address is not None,
+    )
+
+
 def _known(request: Request) -> dict[str, Any] | None:
     return read_space(request.run) if request.run.exists("space.json") else None
-
-
-def _refuse_changed(request: Request, known: Mapping[str, Any]) -> None:
-    old, new = dict(known["resolved"]), request.space.description()
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    if changed:
-        lines = [f"  {key}: was {old.get(key, 'absent')}, now {new.get(key, 'absent')}" for key in changed[:12]]
-        more = [f"  and {len(changed) - 12} more"] if len(changed) > 12 else []
-        head = f"run {request.name!r} exists with another space; its results cannot be mixed. What differs:"
-        tail = "take another --name, or --fresh to delete what is there and start again"
-        raise RequestError("\n".join([head, *lines, *more, tail]))
 
 
 def _stored(request: Request, context: Context) -> Stored:

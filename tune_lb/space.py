@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tune_lb.arm import Arm, ArmDesign
 from tune_lb.budgets import Budget, Epochs
 from tune_lb.combinations import combination_problems
 from tune_lb.data.dataset import DataSource
-from tune_lb.domain import Choice, Domain, Interval, over
+from tune_lb.domain import Choice, Interval, over
 from tune_lb.errors import RequestError, nearest
 from tune_lb.gradient import LossFn
 from tune_lb.losses import cross_entropy
@@ -31,42 +32,6 @@ TRIAL_FIELDS = ("data", "model", "optimizer", "schedule", "budget", "loss", "bat
 SAMPLERS = ("sobol", "random", "grid", "tpe")
 EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question")
 """Fields that may change between two calls of the same run: they add members and never change one."""
-
-
-class Arm:
-    """A named setting that is compared with the others: Arm("sam", SAM(rho=over(0.01, 0.5, log=True)), batch_size=400).
-
-    Any field of a trial may be given and overrides the space's; combines names arms whose best configurations are tried
-    first in this one (an arm that holds all their remedies), so that it is never worse for want of budget alone.
-    """
-
-    def __init__(self, name: str, *remedies: Remedy, combines: Sequence[str] = (), **settings: Any) -> None:
-        self.name, self.remedies, self.combines, self.settings = name, remedies, tuple(combines), settings
-
-    def __repr__(self) -> str:
-        return f"Arm({self.name!r})"
-
-
-@dataclass(frozen=True)
-class ArmDesign:
-    """An arm as it is run: with its role, and a trial whose searched fields hold their domains."""
-
-    name: str
-    role: str
-    """baseline, reference, copied, scaled, placebo, compute_matched or arm."""
-    template: Trial
-    num_samples: int
-    shares_points: bool = True
-    derived_from: str | None = None
-    """copied and scaled have no search of their own: they take what this arm selected."""
-    combines: tuple[str, ...] = ()
-    matched_by: str | None = None
-    """The arm that spends as many gradient evaluations on plain training."""
-
-    @property
-    def dimensions(self) -> dict[str, Domain]:
-        """Return the searched fields by column name."""
-        return self.template.dimensions()
 
 
 @dataclass(frozen=True)

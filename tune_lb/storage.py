@@ -7,6 +7,7 @@ stores an object appears only when its upload is complete, so one upload is enou
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -82,7 +83,7 @@ class Store:
                 f"storage: {path!r}: a name that begins with a dot is a temporary file, which no reader sees"
             )
         try:
-            if _can_rename(self.filesystem):
+            if can_rename(self.filesystem):
                 self._replace(target, data, pause_point)
             else:
                 pause(pause_point, target)
@@ -165,16 +166,26 @@ class Store:
             raise self._error("measure", "", error) from error
         return sum(info.size for info in found if info.type == fs.FileType.File)
 
-    def check_writable(self) -> None:
-        """Write a small file, read it back and remove it, so that a search fails before it has trained anything."""
+    def check_writable(self) -> float | None:
+        """Write a small file, read it back and remove it, so that a search fails before it has trained anything.
+
+        Folders that had to be made for it are removed again. Returns when it was written (seconds since 1970, by the
+        storage's own clock), None where the storage does not say.
+        """
         name, data = f"writable-{secrets.token_hex(6)}", secrets.token_bytes(16)
-        self.write(name, data)
-        came_back = self.read(name)
-        self.delete(name)
+        above = self._missing_folders()
+        try:
+            self.write(name, data)
+            came_back, time_s = self.read(name), self._changed_at(name)
+            self.delete(name)
+        finally:
+            for folder in above:
+                self._remove_if_empty(folder)
         if came_back != data:
             raise StorageError(
                 f"storage: a file written to {self.location} was read back changed; choose another storage"
             )
+        return time_s
 
     def _path(self, path: str) -> str:
         parts = path.split("/")
@@ -184,6 +195,26 @@ class Store:
 
     def _is_there(self, target: str) -> bool:
         return bool(self.filesystem.get_file_info(target).type != fs.FileType.NotFound)
+
+    def _missing_folders(self) -> tuple[str, ...]:
+        """Return this folder and those above it that are not there yet, the innermost first."""
+        folder = self.root
+        if not folder.strip("/") or self._is_there(folder):
+            return ()
+        above = Store(folder.rpartition("/")[0] or "/", self.filesystem)
+        return (folder, *above._missing_folders())
+
+    def _remove_if_empty(self, folder: str) -> None:
+        if self.is_local:
+            # unlike a look and a removal, nothing can come between
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        elif self._is_there(folder) and not self.filesystem.get_file_info(fs.FileSelector(folder)):
+            self.filesystem.delete_dir(folder)
+
+    def _changed_at(self, path: str) -> float | None:
+        time = self.filesystem.get_file_info(self._path(path)).mtime
+        return None if time is None else float(time.timestamp())
 
     def _upload(self, target: str, data: bytes | pa.Buffer) -> None:
         with self.filesystem.open_output_stream(target) as stream:
@@ -234,7 +265,8 @@ def _open(uri: str) -> tuple[fs.FileSystem, str]:
     return filesystem, root.rstrip("/") or "/"
 
 
-def _can_rename(filesystem: fs.FileSystem) -> bool:
+def can_rename(filesystem: fs.FileSystem) -> bool:
+    """Return whether files are written under another name first: everywhere but on object stores."""
     while isinstance(filesystem, fs.SubTreeFileSystem):
         filesystem = filesystem.base_fs
     return filesystem.type_name.rpartition("+")[2] not in _OBJECT_STORES

@@ -32,13 +32,17 @@ from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from tune_lb.errors import RequestError  # noqa: E402
+from tune_lb.interruption import sigterm_kept  # noqa: E402
 from tune_lb.ledger import Ledger  # noqa: E402
-from tune_lb.preparation import Prepared, Request, description, members_per_job, prepare  # noqa: E402
+from tune_lb.preparation import RAY_START_S, Prepared, Request, description, members_per_job, workers  # noqa: E402
+from tune_lb.preparation import prepare as prepared_for  # noqa: E402
 from tune_lb.proposals import record_proposals, recorded_proposals  # noqa: E402
+from tune_lb.resources import Node, this_machine, usable_cpus  # noqa: E402
 from tune_lb.results import Merger, write_space  # noqa: E402
 from tune_lb.search import Job, Search  # noqa: E402
-from tune_lb.snapshot import Snapshot, core_s, selected_trials, snapshot  # noqa: E402
+from tune_lb.snapshot import Snapshot, selected_trials, snapshot  # noqa: E402
 from tune_lb.storage import Store  # noqa: E402
+from tune_lb.time_left import TimeLeft  # noqa: E402
 from tune_lb.trainable import JobTrainable  # noqa: E402
 
 __all__ = ["Ending", "Request", "Snapshot", "prepare", "search"]
@@ -54,7 +58,10 @@ class Ending:
     status: str
     members: int
     failed: int
-    problems: list[str]
+    failures: list[str]
+    """Why members failed or, where it was stopped, why workers died; one line each."""
+    left_out: list[str]
+    """One line per result file that could not be used."""
 
 
 class PlannedSearcher(Searcher):  # type: ignore[misc]
@@ -123,9 +130,25 @@ class Watcher(tune.Callback):  # type: ignore[misc]
         lines = str(error).strip().splitlines() if error is not None else []
         self.death_reasons[trial.trial_id] = f"the worker died: {lines[-1]}" if lines else "the worker died"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks and never reads them back; this one holds the whole search
+        return {}
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look, at Tune's own pace."""
         self.watch(False)
+
+
+def prepare(request: Request, *, write: bool = True) -> Prepared:
+    """Check the request whole, on the machines that will do the work; see tune_lb.preparation.prepare."""
+    return prepared_for(request, write=write, nodes=lambda: _machines(request))
+
+
+def _machines(request: Request) -> list[Node]:
+    if request.address is None:
+        return this_machine()
+    with _ray(request):
+        return [node["Resources"] for node in _nodes()]
 
 
 def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda snapshot: None) -> Ending:
@@ -146,8 +169,8 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
         state.observe(trial_id, {seed: error})
     merger = Merger(request.run, prepared.context.schema())
     started = time.monotonic()
-    before = core_s(prepared, state.progress(), left=False)
     last_merge = started
+    time_left = TimeLeft(prepared.estimate.concurrency, RAY_START_S)
 
     def watch(final: bool) -> None:
         nonlocal last_merge
@@ -156,7 +179,7 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
             merger.add_new()
             merger.write_all() if final else merger.write()
             last_merge = now
-        on_progress(snapshot(state, prepared, now - started, before))
+        on_progress(snapshot(state, prepared, now - started, time_left))
 
     interrupted = False
     if not state.finished:
@@ -167,13 +190,12 @@ def search(prepared: Prepared, on_progress: Callable[[Snapshot], None] = lambda 
                 interrupted = True
     watch(True)
     write_space(request.run, description(prepared, selected_trials(state)))
-    left_out = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
-    problems = [*sorted(set(state.failed.values())), *dict.fromkeys(left_out + merger.problems + ledger.problems)]
-    if interrupted:
-        return Ending("interrupted", len(state.errors), len(state.failed), problems)
-    if not state.finished:
-        return Ending("stopped", len(state.errors), len(state.failed), problems)
-    return Ending("partial" if state.failed else "done", len(state.errors), len(state.failed), problems)
+    again = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
+    left_out = list(dict.fromkeys([*again, *merger.problems, *ledger.problems]))
+    status = "partial" if state.failed else "done"
+    if interrupted or not state.finished:
+        status = "interrupted" if interrupted else "stopped"
+    return Ending(status, len(state.errors), len(state.failed), sorted(set(state.failed.values())), left_out)
 
 
 def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:
@@ -182,16 +204,16 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
         ray.cloudpickle.register_pickle_by_value(importlib.import_module(module))
     if request.address is not None:
         _check_shared(request)
-    cpus, gpus, concurrent = _resources(request)
+    resources = workers(request, [node["Resources"] for node in _nodes()])
     state_folder = request.run.child("ray")
     trainable = tune.with_resources(
         tune.with_parameters(
             JobTrainable,
             context=context,
-            threads=max(1, int(cpus)),
-            device="cuda" if gpus else "cpu",
+            threads=max(1, int(resources.cpus)),
+            device="cuda" if resources.gpus else "cpu",
         ),
-        {"cpu": cpus, "gpu": gpus},
+        {"cpu": resources.cpus, "gpu": resources.gpus},
     )
     total = sum(arm.total for arm in state.progress()) * 2 + 1000
     searcher = PlannedSearcher(state, ledger, attempt=f"{time.time():.0f}")
@@ -201,7 +223,7 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=total,
-            max_concurrent_trials=concurrent,
+            max_concurrent_trials=resources.concurrency,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -226,13 +248,14 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
 def _ray(request: Request) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if request.address is None:
-        options |= {"address": "local", "include_dashboard": False}
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": usable_cpus()}
     else:
         options |= {"address": request.address}
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        ray.init(**options)
+        with sigterm_kept():
+            ray.init(**options)
     except ray.exceptions.AuthenticationError as error:
         raise RequestError(
             f"the Ray cluster at {request.address!r} refuses this process: {str(error).splitlines()[0]}; "
@@ -247,28 +270,6 @@ def _ray(request: Request) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _resources(request: Request) -> tuple[float, float, int]:
-    """Return CPUs and GPUs of a worker, and how many run at once on what the cluster has."""
-    nodes = [node["Resources"] for node in _nodes()]
-    cpus = request.cpus_per_trial or 1.0
-    gpus_there = any(node.get("GPU", 0) for node in nodes)
-    gpus = request.gpus_per_trial if request.gpus_per_trial is not None else (1.0 if gpus_there else 0.0)
-    room = 0
-    for node in nodes:
-        on_cpus = int(node.get("CPU", 0) // cpus)
-        room += min(on_cpus, int(node.get("GPU", 0) // gpus)) if gpus else on_cpus
-    if request.address is not None and request.max_concurrent is not None:
-        # trials that wait make an autoscaler start more nodes
-        return cpus, gpus, request.max_concurrent
-    if room == 0:
-        there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-        raise RequestError(
-            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs; no node has them ({there}). "
-            "Ask for less with --cpus-per-trial or --gpus-per-trial; where nodes come on demand give --max-concurrent"
-        )
-    return cpus, gpus, min(request.max_concurrent or room, room)
 
 
 def _nodes() -> list[dict[str, Any]]:

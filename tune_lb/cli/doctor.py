@@ -95,10 +95,7 @@ def _devices() -> Iterator[Finding]:
 def _storage(storage: str) -> Finding:
     try:
         store = Store(storage)
-        existed = store.is_local and Path(store.location).exists()
         store.check_writable()
-        if store.is_local and not existed:
-            Path(store.location).rmdir()
     except RequestError as error:
         return Finding("storage", "cannot be used", str(error))
     return Finding("storage", f"{store.location} can be written")

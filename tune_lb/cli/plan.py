@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NUM_SHOWN = 3
 
 
-def show_plan(out: Output, space: Space, estimate: Estimate) -> None:
+def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool = False) -> None:
     """Print three lines: arms, members, time."""
     designs = space.designs()
     marked = [f"{d.name} ({d.role})" if d.role in ("baseline", "reference") else d.name for d in designs]
@@ -26,7 +26,8 @@ def show_plan(out: Output, space: Space, estimate: Estimate) -> None:
     stages = f"{space.seeds} + {space.rescreen_seeds} + {space.confirm_seeds} seeds to search, rescreen and confirm"
     there = f"; {estimate.already_done:,} are trained already" if estimate.already_done else ""
     at_a_time = "one process" if estimate.concurrency == 1 else f"{estimate.concurrency} processes at a time"
-    time = f"about {duration(estimate.wall_s)} with {at_a_time} ({duration(estimate.core_s)} of work)"
+    where = " on the cluster, timed on this machine" if on_cluster else ""
+    time = f"about {duration(estimate.wall_s)} with {at_a_time}{where} ({duration(estimate.core_s)} of work)"
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
     lines.add_row("members", f"about {members:,} in {splits} split{'s' * (splits > 1)}: {stages}{there}")

@@ -10,10 +10,11 @@ from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, check_run_na
 from tune_lb.cli.output import Output, command, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
 from tune_lb.cli.progress import Progress
+from tune_lb.interruption import sigterm_interrupts
 from tune_lb.space import Space
 from tune_lb.storage import Store
 
-DONE, PARTIAL, INTERRUPTED = 0, 3, 130
+DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -24,7 +25,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     asked = asked_of(given, loaded)
     store = Store(given.storage).child(name)
     try:
-        return _run(given, out, space, store, {"name": name, "asked": asked, "modules": loaded.modules})
+        with sigterm_interrupts():
+            return _run(given, out, space, store, {"name": name, "asked": asked, "modules": loaded.modules})
     except KeyboardInterrupt:
         return _interrupted(
             out, {"run": name, "location": store.location, "status": "interrupted"}, search_command(asked)
@@ -39,7 +41,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
     resources = {key: getattr(given, key) for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")}
     request = tuning.Request(space=space, run=store, address=given.address, fresh=given.fresh, **identity, **resources)
     prepared = tuning.prepare(request, write=not given.dry_run)
-    show_plan(out, space, prepared.estimate)
+    show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
     if given.dry_run:
         show_costs(out, space, prepared.estimate)
         out.line("dry run: nothing was trained and nothing was written")
@@ -47,22 +49,41 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         return DONE
     with Progress(out) as progress:
         ending = tuning.search(prepared, progress)
-    where = store.location
-    result: Answer = {"run": name, "location": where, "status": ending.status, "members": ending.members}
-    result |= {"failed": ending.failed, "failures": list(ending.problems)}
-    if ending.status == "interrupted":
+    result: Answer = {"run": name, "location": store.location, "status": ending.status, "members": ending.members}
+    result |= {"failed": ending.failed, "failures": ending.failures, "left_out": ending.left_out}
+    return conclude(out, result, name, given.storage, again)
+
+
+def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -> int:
+    """Show how a search ended, with the answer where there is one, and return the exit code. again: the same command."""
+    if result["status"] == "interrupted":
         return _interrupted(out, result, again)
-    answer = analyse(name, given.storage)
+    if result["status"] == "stopped":
+        _show_problems(out, result)
+        out.line(
+            f"stopped: worker after worker died without a result, so no more were started; {result['members']:,} "
+            f"members are stored in {result['location']}. When the cause is mended the same command goes on",
+            style="bold red",
+        )
+        out.close(result, again)
+        return FAILED
+    answer = analyse(name, storage)
     show_answer(out, answer)
-    for problem in ending.problems:
-        out.line(f"failed: {problem}", style="red")
+    _show_problems(out, result)
+    where = result["location"]
     out.line(f"results: {where}/results (pandas.read_parquet); report: {where}/report/report.md")
-    if ending.status == "partial":
-        out.line(f"{ending.failed:,} member(s) failed; the same command trains them again")
+    if result["status"] == "partial":
+        out.line(f"{result['failed']:,} member(s) failed; the same command trains them again")
         out.close(result | answer, again)
         return PARTIAL
-    out.close(result | answer, recommended(answer, name, given.storage))
+    out.close(result | answer, recommended(answer, name, storage))
     return DONE
+
+
+def _show_problems(out: Output, result: Answer) -> None:
+    for word, lines in (("failed", result["failures"]), ("left out", result["left_out"])):
+        for line in lines:
+            out.line(f"{word}: {line}", style="red")
 
 
 def _interrupted(out: Output, result: Answer, again: str) -> int:

@@ -1,0 +1,34 @@
+"""Interruption: what a batch system or an operator sends (SIGTERM) is taken like Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt in the main thread on SIGTERM; elsewhere than in the main thread, change nothing."""
+    with sigterm_kept():
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)
+        yield
+
+
+@contextlib.contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Put back at the end what SIGTERM did before: ray.init() takes it over."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        # None: set by something that is not Python, which cannot be put back
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
