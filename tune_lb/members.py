@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tune_lb.gradient import Buffers, Params
-from tune_lb.remedy import State
+from tune_lb.remedy import State, StepFn
 
 
 @dataclass
@@ -21,6 +21,8 @@ class TrainedMember:
     params: Params
     buffers: Buffers
     diverged_at_step: int | None
+    stopped_at_step: int | None = None
+    """The updates made, where a budget that watches the loss ended it before its limit."""
     alternatives: dict[str, Params] = field(default_factory=dict)
     """Other parameters that are evaluated too, by name: the last ones beside an average, other windows."""
 
@@ -34,15 +36,30 @@ class Members:
     buffers: Buffers
     states: dict[str, State]
     optimizer: torch.optim.Optimizer
+    run: StepFn
+    """Makes one step on the parameters."""
     step: int = 0
     losses: list[Tensor] = field(default_factory=list)
     """Losses since the last report, one tensor per step."""
     diverged_at: dict[int, int] = field(default_factory=dict)
+    stopped_at: dict[int, int] = field(default_factory=dict)
+    epoch_losses: list[float] = field(default_factory=list)
+    """Mean training loss of every pass so far, for a budget that watches it; such members are trained alone."""
+    open_epoch: list[float] = field(default_factory=list)
+    """Losses of the pass that is not yet complete."""
+
+    @property
+    def ended(self) -> bool:
+        """Say whether no member goes on."""
+        return len(self.diverged_at) + len(self.stopped_at) >= len(self.seeds)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on, as named tensors, copied."""
         ends = [self.diverged_at.get(seed, -1) for seed in self.seeds]
         found = {"step": torch.tensor(self.step), "diverged_at": torch.tensor(ends)}
+        found["stopped_at"] = torch.tensor([self.stopped_at.get(seed, -1) for seed in self.seeds])
+        for name in ("epoch_losses", "open_epoch"):
+            found[name] = torch.tensor(getattr(self, name), dtype=torch.float64)
         found |= {f"params/{name}": value for name, value in self.params.items()}
         found |= {f"buffers/{name}": value for name, value in self.buffers.items()}
         for remedy, state in self.states.items():
@@ -56,6 +73,9 @@ class Members:
         self.step = int(snapshot["step"])
         ends = snapshot["diverged_at"].tolist()
         self.diverged_at = {seed: end for seed, end in zip(self.seeds, ends, strict=True) if end >= 0}
+        stops = snapshot["stopped_at"].tolist()
+        self.stopped_at = {seed: end for seed, end in zip(self.seeds, stops, strict=True) if end >= 0}
+        self.epoch_losses, self.open_epoch = snapshot["epoch_losses"].tolist(), snapshot["open_epoch"].tolist()
         for name, value in self.params.items():
             value.copy_(snapshot[f"params/{name}"])
         self.buffers = {name: snapshot[f"buffers/{name}"].to(value.device) for name, value in self.buffers.items()}

@@ -82,13 +82,14 @@ def outcomes(training: Training, *, metrics: Sequence[Metric], wall_s: float) ->
 
 def _outcome(training: Training, member: TrainedMember, metrics: Sequence[Metric], wall_s: float) -> Outcome:
     plan, parts = training.plan, training.parts
-    updates = training.step if member.diverged_at_step is None else member.diverged_at_step + 1
+    updates = training.step if member.stopped_at_step is None else member.stopped_at_step
+    updates = updates if member.diverged_at_step is None else member.diverged_at_step + 1
     row: dict[str, Any] = training.trial.columns() | {
         "seed": member.seed,
-        "epochs": plan.num_epochs,
+        "epochs": plan.boundaries[updates] / plan.num_train if member.stopped_at_step else plan.num_epochs,
         "noise_scale": noise_scale(training),
         "diverged_at_step": member.diverged_at_step,
-        "stop_reason": "budget",
+        "stop_reason": "budget" if member.stopped_at_step is None else "plateau",
         "wall_s": wall_s,
         "examples": plan.boundaries[updates],
         "updates": updates,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import bisect
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -14,28 +14,15 @@ from torch import Tensor, nn
 from tune_lb.batches import BatchStream
 from tune_lb.data.device import Examples, Parts
 from tune_lb.evaluation import quality, recalibrated
-from tune_lb.gradient import (
-    MEMBERS_FIRST,
-    Batch,
-    Buffers,
-    Differentiate,
-    GradientFn,
-    Params,
-    by_autograd,
-    by_functorch,
-    mean_gradient,
-    on_targets,
-    over_members,
-    stack,
-    stacked_batch,
-)
+from tune_lb.gradient import MEMBERS_FIRST, Buffers, Params, stack, stacked_batch
 from tune_lb.members import Members, TrainedMember
 from tune_lb.pause import pause
-from tune_lb.remedy import BatchFn, StepFn, UpdateFn, overrides
+from tune_lb.program import EXECUTIONS, CompiledStep, compiled_step, composed_gradient, composed_step, program_key
+from tune_lb.remedy import overrides
 from tune_lb.streams import seed_of
 from tune_lb.trial import Trial
 
-EXECUTIONS = ("alone", "together")
+__all__ = ["EXECUTIONS", "HistoryRow", "Training"]
 
 
 class HistoryRow(NamedTuple):
@@ -76,11 +63,14 @@ class Training:
         self.evaluation_module = self._network("evaluation").eval()
         self.num_parameters = sum(p.numel() for p in self.evaluation_module.parameters() if p.requires_grad)
         self.batches = BatchStream(trial, self.plan, parts.train, self.num_parameters, self.values, dtype)
+        if trial.budget.watches_loss and execution.endswith("together"):
+            raise ValueError("a budget that watches the loss ends each member by itself: train its members alone")
         own_update = any(overrides(remedy, "update") or overrides(remedy, "step") for remedy in self.remedies)
-        self.stacked = execution == "together" or own_update
-        self.gradient = self._gradient()
-        groups = [[seed] for seed in seeds] if execution == "alone" else [list(seeds)]
+        self.stacked = execution.endswith("together") or own_update
+        self.gradient = composed_gradient(trial, self.evaluation_module, execution, stacked=self.stacked)
+        groups = [list(seeds)] if execution.endswith("together") else [[seed] for seed in seeds]
         self.groups = [self._start(group) for group in groups]
+        self.program = self._program() if execution.startswith("compiled") else None
 
     @property
     def step(self) -> int:
@@ -94,8 +84,8 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Say whether the budget is spent, or every member has diverged."""
-        return self.step >= self.plan.num_updates or all(len(g.diverged_at) == len(g.seeds) for g in self.groups)
+        """Say whether the budget is spent, or every member has ended before."""
+        return self.step >= self.plan.num_updates or all(group.ended for group in self.groups)
 
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
         """Train every member to the next multiple of so many epochs (at least one update) and return what was observed."""
@@ -104,11 +94,12 @@ class Training:
         end = bisect.bisect_right(boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
         rows: list[HistoryRow] = []
         for group in self.groups:
-            while group.step < end and len(group.diverged_at) < len(group.seeds):
-                self._update(group)
-                pause("step", f"step {group.step} of {self.plan.num_updates}")
-            group.step = end
+            with self._running(group):
+                while group.step < end and not group.ended:
+                    self._update(group)
+                    pause("step", f"step {group.step} of {self.plan.num_updates}")
             rows += self._report(group)
+            group.step = end
         return rows
 
     def trained(self) -> Iterator[TrainedMember]:
@@ -135,6 +126,7 @@ class Training:
                     {name: values.pop(name) for name in names},
                     values,
                     group.diverged_at.get(seed),
+                    group.stopped_at.get(seed),
                     {
                         key: {
                             name: (value[position] if self.stacked else value).detach().clone()
@@ -170,24 +162,35 @@ class Training:
         for i, group in enumerate(self.groups):
             group.restore({k.removeprefix(f"{i}/"): value for k, value in snapshot.items() if k.startswith(f"{i}/")})
 
-    def _gradient(self) -> GradientFn:
-        module = copy.deepcopy(self.evaluation_module).train()
-        loss = on_targets(self.trial.loss)
-        for remedy in self.remedies:
-            module, loss = remedy.model(module), remedy.loss(loss)
-        differentiate: Differentiate = by_functorch if self.execution == "together" else by_autograd
-        gradient = mean_gradient(module, loss, differentiate)
-        change: BatchFn = _unchanged
-        for remedy in self.remedies:
-            gradient, change = remedy.gradient(gradient), remedy.batch(change)
+    def _program(self) -> CompiledStep:
+        group, parts = self.groups[0], self.parts
+        facts = (
+            len(group.seeds),
+            self.plan.position(0).batch_size,
+            parts.input_shape,
+            parts.num_classes,
+            self.device,
+            self.dtype,
+        )
+        key = program_key(self.trial, self.execution, *facts)
+        return compiled_step(
+            key, lambda: CompiledStep(self.trial, self.gradient, group.params, members_first=self.stacked)
+        )
 
-        # the batch is changed once per step, outside every gradient: both passes of SAM see the same
-        def of_changed_batch(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-            return gradient(params, buffers, change(batch))
-
-        if not self.stacked:
-            return of_changed_batch
-        return over_members(of_changed_batch, vectorize=self.execution == "together")
+    @contextmanager
+    def _running(self, group: Members) -> Iterator[None]:
+        """Let the compiled step, where there is one, work on its own tensors in place of the group's."""
+        if self.program is None or group.ended:
+            yield
+            return
+        params, step = group.params, group.run
+        self.program.load(params, group.optimizer)
+        group.params, group.run = self.program.params, self.program
+        try:
+            yield
+        finally:
+            group.params, group.run = params, step
+            self.program.store(params, group.optimizer)
 
     def _start(self, seeds: list[int]) -> Members:
         starts = [self._initial(seed) for seed in seeds]
@@ -199,10 +202,9 @@ class Training:
             remedy.module_name(): together([remedy.initial_state(start[0]) for start in starts])
             for remedy in self.remedies
         }
-        optimizer = self.trial.optimizer.build(
-            params.values(), self.trial.learning_rate, members_first=self.stacked
-        )
-        return Members(seeds, params, buffers, states, optimizer)
+        optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate, members_first=self.stacked)
+        run = composed_step(self.gradient, self.remedies, optimizer)
+        return Members(seeds, params, buffers, states, optimizer, run)
 
     def _initial(self, seed: int) -> tuple[Params, Buffers]:
         module = self._network(seed, "initialization")
@@ -224,27 +226,9 @@ class Training:
         batch = stacked_batch(batches) if self.stacked else batches[0]
         batch = batch._replace(due={r.module_name(): r.due(position) for r in self.remedies if overrides(r, "due")})
 
-        def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
-            loss, gradients, updated = self.gradient(params, buffers, batch)
-            update(params, gradients, rate)
-            return loss, updated
-
-        def optimizer_step(params: Params, gradients: Params, rate: float) -> None:
-            for options in group.optimizer.param_groups:
-                options["lr"] = rate
-            for name, value in params.items():
-                value.grad = gradients[name]
-            group.optimizer.step()
-
-        update: UpdateFn = optimizer_step
-        for remedy in self.remedies:
-            update = remedy.update(update)
-        step: StepFn = gradient_and_update
-        for remedy in self.remedies:
-            step = remedy.step(step)
         owners = [remedy.module_name() for remedy in self.remedies if overrides(remedy, "gradient")]
         states = {f"{owner}/{name}": value for owner in owners for name, value in group.states[owner].items()}
-        loss, buffers = step(group.params, group.buffers | states, batch, rate)
+        loss, buffers = group.run(group.params, group.buffers | states, batch, rate)
         group.buffers = {name: value for name, value in buffers.items() if name not in states}
         for owner in owners:
             group.states[owner] = {name: buffers[f"{owner}/{name}"] for name in group.states[owner]}
@@ -273,8 +257,19 @@ class Training:
                     HistoryRow(seed, group.step, self.epoch, "running_train_loss", float(losses[:, position].mean()))
                 )
                 rows.append(HistoryRow(seed, group.step, self.epoch, "lr", rate))
+        if self.trial.budget.watches_loss and not group.ended:
+            group.open_epoch += losses[:, 0].tolist()
+            if self._ends_epoch(group.step):
+                group.epoch_losses.append(math.fsum(group.open_epoch) / len(group.open_epoch))
+                group.open_epoch = []
+                if self.trial.budget.stops(group.epoch_losses):
+                    group.stopped_at[group.seeds[0]] = group.step
         return rows
 
-
-def _unchanged(batch: Batch) -> Batch:
-    return batch
+    def _ends_epoch(self, step: int) -> bool:
+        """Say whether the next update would go beyond the pass over the train set that this step is in."""
+        if step >= self.plan.num_updates:
+            return True
+        pair = self.plan.boundaries[step : step + 2]
+        seen, after = (math.ceil(examples / self.plan.num_train - 1e-9) for examples in pair)
+        return after > seen
