@@ -11,6 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from tune_lb.errors import RequestError
+from tune_lb.gradient import norm
 from tune_lb.models.alexnet import C1, C3
 from tune_lb.models.mlp import F1, FourLayerMLP
 from tune_lb.models.resnet import PreactivationBlock, ResNet, ResNet32, ResNet56, ZeroPadding
@@ -33,7 +34,7 @@ ALL = [
     (ResNet(depth=8, shortcut="convolution"), (28, 28)),
     (ResNet(depth=8, preactivation=True, shortcut="convolution"), RGB),
     (SmallCNN(), (28, 28)),
-    pytest.param(ResNet50(stem="small_image"), (3, 8, 8), marks=pytest.mark.slow),
+    pytest.param(ResNet50(stem="small_image"), (3, 16, 16), marks=pytest.mark.slow),
     (TorchvisionModel("mobilenet_v3_small"), RGB),
     pytest.param(TorchvisionModel("efficientnet_b0"), RGB, marks=pytest.mark.slow),
 ]
@@ -67,8 +68,9 @@ def test_two_members_together_are_each_what_it_is_alone(model, shape):
     for member in range(2):
         alone = one(*({k: v[member] for k, v in a.items()} if isinstance(a, dict) else a[member] for a in args))
         torch.testing.assert_close(losses[member], alone[0])
-        for name, expected in alone[1].items():
-            torch.testing.assert_close(gradients[name][member], expected, rtol=1e-6, atol=1e-8)
+        # relative to the whole gradient: batch norm over few positions makes single weights' rounding errors large
+        difference = {name: gradients[name][member] - expected for name, expected in alone[1].items()}
+        assert norm(difference) < 1e-8 * norm(alone[1])
     assert losses[0] != losses[1]
 
 
@@ -76,13 +78,13 @@ def test_a_preactivation_block_by_its_formula():
     torch.manual_seed(0)
     block = PreactivationBlock(4, 8, 2, projected=False).double().eval()
     x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
-    for norm in (block.bn1, block.bn2):
-        norm.weight.data.uniform_(0.5, 2.0)
-        norm.running_mean.uniform_(-1, 1)
+    for layer in (block.bn1, block.bn2):
+        layer.weight.data.uniform_(0.5, 2.0)
+        layer.running_mean.uniform_(-1, 1)
 
-    def relu_of_normalised(norm, y):
-        scale = (norm.weight / (norm.running_var + 1e-5).sqrt())[:, None, None]
-        return (scale * (y - norm.running_mean[:, None, None]) + norm.bias[:, None, None]).clamp(min=0)
+    def relu_of_normalised(layer, y):
+        scale = (layer.weight / (layer.running_var + 1e-5).sqrt())[:, None, None]
+        return (scale * (y - layer.running_mean[:, None, None]) + layer.bias[:, None, None]).clamp(min=0)
 
     inner = F.conv2d(relu_of_normalised(block.bn1, x), block.conv1.weight, stride=2, padding=1)
     expected = F.conv2d(relu_of_normalised(block.bn2, inner), block.conv2.weight, padding=1)
