@@ -21,14 +21,17 @@ from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
 from tune_lb.remedies.batch_growth import BatchGrowth
+from tune_lb.remedies.ema import EMA
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.initial_variance_noise import InitialVarianceNoise
 from tune_lb.remedies.label_smoothing import LabelSmoothing
+from tune_lb.remedies.lawa import LAWA
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.remedy import Remedy
@@ -49,6 +52,9 @@ EXAMPLES: dict[str, list[Remedy]] = {
     ],
     "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
     "warmup": [Warmup(epochs=1.0)],
+    "ema": [EMA(half_life=0.5), EMA(half_life=0.5, others=(0.1, 2.0))],
+    "swa": [SWA(start=0.25, every=0.5)],
+    "lawa": [LAWA(num_snapshots=2, every=0.5)],
     "label_smoothing": [LabelSmoothing(smoothing=0.1)],
     "mixup": [Mixup(alpha=0.4)],
     "warm_start": [WarmStart(epochs=1.0, batch_size_before=4)],
