@@ -21,7 +21,8 @@ class GradientCovariance:
     """The largest eigenvalue of the gradients' covariance C, and the alignment of C with the Hessian H.
 
     C = (1/N) sum_i (g_i - g)(g_i - g)^T. For l_i = -log p_i: H = C + g g^T - (1/N) sum_i (Hessian of p_i) / p_i, and
-    the last term, `remainder` = |H - C - g g^T|_F / |H|_F, goes to 0 where every p_i goes to 1.
+    the last term goes to 0 where every p_i goes to 1, but so does H: what is left of it is `remainder` =
+    |H - C - g g^T|_F / |H|_F. In logistic regression it is 0 at zero weights and goes to 1 as the fit becomes perfect.
     alignment = tr(H C) / (|H|_F |C|_F), in [-1, 1]: the cosine of the two matrices; sqrt-n-th of that for isotropic noise.
     along_top = v^T C v / lambda_max(C), in [0, 1], v the eigenvector of lambda_max(H): 1 where noise is largest there.
     tr(H C) = E (H z)^T (C z), |H|_F^2 = E |H z|^2, ... with the same z ~ N(0, I): probes of them; the eigenvalues by Lanczos.
