@@ -8,7 +8,7 @@ import torch
 from tests.metrics.cases import data, network, quadratic, surface
 from tune_lb.errors import RequestError
 from tune_lb.metrics import keskar as module
-from tune_lb.metrics.keskar import GaussianSubspace, Keskar, label
+from tune_lb.metrics.keskar import STRONG, GaussianSubspace, Keskar, label
 
 FULL = Keskar(spaces=("full",), eps=(0.1, 0.05))
 
@@ -177,3 +177,47 @@ def test_labels(eps, expected):
 def test_settings_without_meaning_are_refused(fields):
     with pytest.raises(RequestError, match="keskar"):
         Keskar(**fields)
+
+
+@pytest.mark.parametrize("spaces", [("full",), ("subspace",)])
+def test_at_a_minimiser_of_a_rank_one_quadratic_only_the_strong_mode_finds_the_maximum(spaces):
+    # f = (v^T w)^2 / 2 at w = 0: over a box of half-width eps the maximum is (eps |A^T v|_1)^2 / 2, at the corner sign(A^T v)
+    v = vector(20)
+    f = quadratic(torch.outer(v, v))
+    fields = {"spaces": spaces, "eps": (0.1,), "p": 4}
+    paper, strong = (Keskar(**fields, mode=mode).measure(f, 0) for mode in ("paper", "strong"))
+    A = torch.cat(list(GaussianSubspace(f, 4, 0).blocks())) if spaces == ("subspace",) else torch.eye(20).double()
+    key = f"keskar.{spaces[0]}_1e-1"
+    assert strong[key] == pytest.approx(100 * float((A.T @ v).abs().sum() * 0.1) ** 2 / 2, rel=1e-9)
+    assert (paper[key], paper[f"{key}.iterations"], paper[f"{key}.stop"]) == (0, 0, "projected_gradient")
+    assert (paper["keskar.mode"], strong["keskar.mode"]) == ("paper", "strong")
+    assert strong["keskar.starts"] == "x+corner+interior+eigenvector+-eigenvector"
+
+
+def test_a_positive_and_a_negative_eigenvector_are_both_tried():
+    # along +v the box's corner is higher than along -v by the gradient b: only one of the two starts there
+    v, b = vector(12), torch.zeros(12, dtype=torch.float64)
+    b[0] = 0.3
+    for sign in (1, -1):
+        f = quadratic(40 * torch.outer(v, v), b=sign * b, c=5.0)
+        starts = [("eigenvector",), ("-eigenvector",)]
+        values = [Keskar(spaces=("full",), eps=(0.1,), starts=s).measure(f, 0)["keskar.full_1e-1"] for s in starts]
+        strong = Keskar(spaces=("full",), eps=(0.1,), mode="strong").measure(f, 0)["keskar.full_1e-1"]
+        assert strong >= max(values) > 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_strong_mode_is_never_below_the_paper_s_or_any_single_start(seed):
+    f = surface(network(seed), *data(20))
+    strong = Keskar(p=10, mode="strong").measure(f, 0)
+    for start in STRONG:
+        one = Keskar(p=10, starts=(start,)).measure(f, 0)
+        for key in ("keskar.full_1e-3", "keskar.subspace_1e-3"):
+            assert strong[key] >= one[key] > 0
+
+
+def test_a_mode_that_there_is_not_and_starts_beside_a_mode_are_refused():
+    with pytest.raises(RequestError, match="one of paper, strong"):
+        Keskar(mode="weak")
+    with pytest.raises(RequestError, match="give one of them"):
+        Keskar(mode="strong", starts=("corner",))

@@ -145,9 +145,9 @@ def test_the_standard_error_of_a_trace_is_that_of_many_estimates(outliers):
 
 def test_trace_goes_on_until_the_error_asked_for_and_says_when_it_was_not_reached():
     f = quadratic(spectrum([*np.linspace(0, 1, 250)]))
-    good = Trace(relative_error=0.01).measure(f, 0)
+    good = Trace(relative_error=0.004).measure(f, 0)
     assert good["trace.converged"]
-    assert good["trace.standard_error"] <= 0.01 * good["trace"]
+    assert good["trace.standard_error"] <= 0.004 * good["trace"]
     assert good["trace.probes"] > 10
     assert abs(good["trace"] - 125) < 4 * good["trace.standard_error"]
     poor = Trace(relative_error=1e-6, max_hvps=40).measure(f, 0)
@@ -172,15 +172,15 @@ def test_participation_ratio_of_a_bulk_with_outliers():
 
 def test_density_of_a_spectrum_that_the_steps_exhaust_is_exact():
     values = [-3.0, -3.0, 0.0, 1.0, 8.0, 8.0, 8.0, 8.0]
-    row = Spectrum(steps=20, starts=400).measure(quadratic(spectrum(values)), 0)
+    row = Spectrum(steps=20, starts=150).measure(quadratic(spectrum(values)), 0)
     nodes, weights = (np.array(json.loads(row[f"spectrum.{what}"])) for what in ("nodes", "weights"))
     assert sum(weights) == pytest.approx(1, abs=1e-4)
     for value in sorted(set(values)):
         share = weights[abs(nodes - value) < 1e-4].sum()
-        assert share == pytest.approx(values.count(value) / 8, abs=0.05)
-    assert row["spectrum.negative"] == pytest.approx(2 / 8, abs=0.05)
-    assert row["spectrum.positive"] == pytest.approx(5 / 8, abs=0.05)
-    assert row["spectrum.mean"] == pytest.approx(sum(values) / 8, abs=0.4)
+        assert share == pytest.approx(values.count(value) / 8, abs=0.08)
+    assert row["spectrum.negative"] == pytest.approx(2 / 8, abs=0.08)
+    assert row["spectrum.positive"] == pytest.approx(5 / 8, abs=0.08)
+    assert row["spectrum.mean"] == pytest.approx(sum(values) / 8, abs=0.6)
 
 
 def test_density_has_the_moments_of_each_start():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,11 +13,16 @@ from torch import Tensor
 
 from tune_lb.errors import RequestError
 from tune_lb.metric import Value, generator, protocol, protocol_columns, unmeasured
+from tune_lb.metrics.lanczos import largest_eigenpair
 from tune_lb.metrics.lbfgsb import lbfgsb
 from tune_lb.surface import LossSurface
 
 Space = Literal["full", "subspace"]
-Start = Literal["x", "corner"]
+Start = Literal["x", "corner", "interior", "eigenvector", "-eigenvector"]
+Mode = Literal["paper", "strong"]
+
+STRONG: tuple[Start, ...] = get_args(Start)
+"""Where the strong mode starts: everywhere."""
 
 MAX_STORED_ELEMENTS = 2**28
 """Largest A that is kept in memory (1 GiB in float32); a larger one is drawn again, block by block, at every use."""
@@ -40,8 +46,12 @@ class Keskar:
     paper leaves open the law of A, which scales the subspace values, and the start; its start x is ours. Departure:
     best evaluation, not the last.
 
+    mode: "paper" goes from `starts`, which is x alone; "strong" from every start there is, and is several times as
+    close to the maximum where the gradient is small. The two are not comparable: the column `keskar.mode` tells.
     eps: box sizes, > 0.
-    spaces, starts: non-empty; start "corner" is the corner of the box where sign(y) = sign(A^T gradient).
+    spaces, starts: non-empty; start "corner" is the corner of the box where sign(y) = sign(A^T gradient), "interior" a
+    random point of the box, "eigenvector" and "-eigenvector" the corners sign(A^T v), -sign(A^T v), v the top
+    eigenvector of the Hessian (about 8 products, once).
     p: directions of the subspace, at most the number of parameters.
     max_iterations, max_evaluations: of L-BFGS-B, from each start; evaluations are bounded because at the
     kinks of a ReLU network a line search can go on for 20 of them without a gain.
@@ -58,6 +68,7 @@ class Keskar:
     max_iterations: int = 10
     max_evaluations: int = 30
     max_samples: int | None = None
+    mode: Mode = "paper"
 
     def __post_init__(self) -> None:
         if (
@@ -76,6 +87,17 @@ class Keskar:
         ):
             if number < 1:
                 raise RequestError(f"keskar.{what} = {number}: give at least 1")
+        if self.mode not in get_args(Mode):
+            raise RequestError(f"keskar.mode = {self.mode!r}: give one of {', '.join(get_args(Mode))}")
+        if self.mode == "strong" and self.starts != ("x",):
+            raise RequestError(
+                f"keskar: starts = {self.starts} with mode = 'strong', which goes from all: give one of them"
+            )
+
+    @property
+    def all_starts(self) -> tuple[Start, ...]:
+        """Where L-BFGS-B starts."""
+        return STRONG if self.mode == "strong" else self.starts
 
     def columns(self) -> dict[str, str]:
         """See Metric."""
@@ -98,7 +120,8 @@ class Keskar:
             )
         return {
             **described,
-            "keskar.starts": "where L-BFGS-B starts: x, corner",
+            "keskar.mode": "paper: from x; strong: the best over every start",
+            "keskar.starts": f"where L-BFGS-B starts: {', '.join(STRONG)}",
             "keskar.max_iterations": "most iterations of L-BFGS-B from each start",
             "keskar.max_evaluations": "most evaluations of L-BFGS-B from each start",
             "keskar.p": "directions of the subspace",
@@ -107,14 +130,14 @@ class Keskar:
         }
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
-        """See Metric; the seed draws A."""
+        """See Metric; the seed draws A, the interior start and what the eigenvector is sought from."""
         if "subspace" in self.spaces and self.p > surface.num_parameters:
             return unmeasured(
                 [self], f"p = {self.p} directions, but the network has {surface.num_parameters} parameters"
             )
         if surface.value() <= -1:
             return unmeasured([self], f"the loss is {surface.value()}: phi is for losses above -1")
-        box = _Box(surface)
+        box = _Box(surface, seed)
         row: dict[str, Value] = {}
         try:
             for name in self.spaces:
@@ -129,7 +152,8 @@ class Keskar:
         except FloatingPointError as error:
             return unmeasured([self], str(error))
         return row | {
-            "keskar.starts": "+".join(self.starts),
+            "keskar.mode": self.mode,
+            "keskar.starts": "+".join(self.all_starts),
             "keskar.max_iterations": self.max_iterations,
             "keskar.max_evaluations": self.max_evaluations,
             "keskar.p": self.p,
@@ -139,9 +163,9 @@ class Keskar:
 
     def _maximize(self, box: _Box, space: _Space, widths: Tensor) -> dict[str, Value]:
         best, runs = box.at_weights, []
-        for start in self.starts:
+        for start in self.all_starts:
             ascent = _Ascent(box, space)
-            first = torch.zeros_like(widths) if start == "x" else widths * space.down(box.gradient).double().sign()
+            first = widths * box.direction(start, space, len(widths))
             limits = {"max_iterations": self.max_iterations, "max_evaluations": self.max_evaluations}
             runs.append(lbfgsb(ascent, first, -widths, widths, **limits))
             best = max(best, ascent.best)
@@ -223,6 +247,7 @@ class _Box:
     """The weights and what is known of f there; turns a value of f into phi."""
 
     surface: LossSurface
+    seed: int
     weights: Tensor = field(init=False)
     at_weights: float = field(init=False)
     gradient: Tensor = field(init=False)
@@ -230,6 +255,23 @@ class _Box:
     def __post_init__(self) -> None:
         self.weights = self.surface.point.double()
         self.at_weights, self.gradient = self.surface.value_and_gradient()
+
+    def direction(self, start: Start, space: _Space, size: int) -> Tensor:
+        """Return a start as a point of the box [-1, 1]^size."""
+        if start == "x":
+            return torch.zeros(size, dtype=torch.float64, device=self.surface.device)
+        if start == "interior":
+            draws = torch.rand(size, generator=generator(self.seed, f"keskar/interior/{size}"), dtype=torch.float64)
+            return (2 * draws - 1).to(self.surface.device)
+        toward = self.gradient if start == "corner" else self.eigenvector
+        return space.down(toward).double().sign() * (-1 if start == "-eigenvector" else 1)
+
+    @functools.cached_property
+    def eigenvector(self) -> Tensor:
+        """The eigenvector of the largest Hessian eigenvalue, to a hundredth: only its signs are used."""
+        start = torch.randn(self.surface.num_parameters, generator=generator(self.seed, "keskar/eigenvector"))
+        start = start.to(self.surface.device, self.surface.dtype)
+        return largest_eigenpair(self.surface.hvp, start, tolerance=1e-2, max_products=50).vector
 
     def phi(self, value: float) -> float:
         """Return 100 (value - f(x)) / (1 + f(x)), 0 where value is the lower."""
