@@ -13,8 +13,8 @@ from analysis.selection import SEARCH_STAGES, confirmed_trials
 STAGES = (*SEARCH_STAGES, "confirm")
 IDENTITY = ("arm", "split_seed", "trial_id")
 CONFIGURATION = (
-    *("data", "model", "loss", "optimizer", "schedule", "budget", "batch_size", "lr", "eta_over_b", "momentum"),
-    *("weight_decay", "epochs", "remedies", "noise_scale"),
+    *("data", "model", "loss", "optimizer", "schedule", "budget", "initialization", "batch_size", "lr", "eta_over_b"),
+    *("momentum", "weight_decay", "epochs", "remedies", "noise_scale"),
 )
 ERRORS = ("validation_error", "test_error", "train_error")
 QUALITY = (

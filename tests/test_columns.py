@@ -12,7 +12,7 @@ ARROW = {"float": "double", "int": "int64", "str": "string", "bool": "bool", "by
 IDENTITY = ["schema_version", "run", "space_hash", "trial_id", "seed", "stage", "arm", "split_seed"]
 INTEGERS = "schema_version seed split_seed batch_size diverged_at_step examples updates gradient_evaluations threads"
 TEXTS = (
-    "run space_hash trial_id stage arm data model loss optimizer schedule budget remedies status error stop_reason "
+    "run space_hash trial_id stage arm data model loss optimizer schedule budget initialization remedies status error stop_reason "
     "git_commit tune_lb_version torch_version device execution finished_at"
 )
 NUMBERS = (

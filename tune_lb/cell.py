@@ -59,7 +59,7 @@ class Cell:
 def _field(trial: Trial, column: str) -> Any:
     """Return a field of a resolved trial by its column name; both ways of giving the learning rate have a value."""
     if column == "lr":
-        return trial.learning_rate
+        return trial.learning_rate if trial.lr is None else trial.lr
     if column == "eta_over_b" and trial.eta_over_b is None:
         return trial.learning_rate / trial.batch_size
     prefix, _, name = column.rpartition(".")

@@ -76,6 +76,7 @@ CONFIGURATION: Final = (
         schedule="shape of the learning rate over training",
         budget="what ends training, and when",
     ),
+    Column("initialization", "str", "how the network's start was drawn; null: as the network does it itself"),
     Column("batch_size", "int", "examples per update"),
     *_columns(
         "float",

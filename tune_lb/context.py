@@ -62,7 +62,7 @@ def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
     everywhere = {column.name for column in MEMBERS}
     found: dict[str, Column] = {}
     for design in designs:
-        for prefix, part in design.template.parts().items():
+        for prefix, part in [*design.template.parts().items(), *design.template.alternatives()]:
             for name, _, types, metadata in described(part):
                 column = name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"
                 text = metadata.get("description") or f"{name} of {type(part).__name__}"

@@ -79,13 +79,22 @@ class Choice:
 
     def as_json(self) -> dict[str, Any]:
         """Return the domain as plain JSON."""
-        return {"values": list(self.values)}
+        return {"values": [_plain(value) for value in self.values]}
 
     def __str__(self) -> str:
-        return "{" + ", ".join(map(str, self.values)) + "}"
+        return "{" + ", ".join(getattr(value, "__name__", None) or str(value) for value in self.values) + "}"
 
 
 Domain = Interval | Choice
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: numbers and texts as they are, an optimiser or a function by its text."""
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__name__", None) or str(value)
 
 
 def over(low: float | Sequence[Any], high: float | None = None, *, log: bool = False, integer: bool = False) -> Any:

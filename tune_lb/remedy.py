@@ -132,6 +132,10 @@ class Remedy(Settings):
         """Wrap gradient and update together."""
         return inner
 
+    def peak_rate(self, rate: float, batch_size: int) -> float:
+        """Scale the peak learning rate with the trial's batch."""
+        return rate
+
     def schedule(self, inner: Schedule, plan: Plan) -> Schedule:
         """Wrap the learning rate as a function of the position in training."""
         return inner

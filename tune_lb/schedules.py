@@ -59,9 +59,9 @@ class Step(ScheduleShape):
     """The rate falls by a factor at each milestone: drop^k, k the milestones at or before the examples seen.
 
     milestones are epochs, or shares of the training (regime adaptation stretches them with the budget), as milestone_unit
-    says; after the last one, or from the start where there are none, every further `every` is one more. Jaiswal and Taura (paper 003):
-    Step((25, 40), every=10), drop 0.9 or 0.1, "by 10 %" may mean either. A step that crosses a milestone has the rate from
-    before it.
+    says; after the last one, or from the start where there are none, every further `every` is one more. A step that crosses
+    a milestone has the rate from before it. Jaiswal and Taura (paper 003): milestones 25 and 40 epochs, every 10; "by 10 %" is
+    a drop of 0.9 or 0.1.
     """
 
     milestones: tuple[float, ...] = setting(

@@ -21,14 +21,14 @@ from tune_lb.gradient import LossFn
 from tune_lb.losses import cross_entropy
 from tune_lb.metric import Metric
 from tune_lb.optimizers import SGD, OptimizerSettings
-from tune_lb.remedy import Remedy
+from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.setting import Settings, setting
-from tune_lb.trial import Model, Trial, identity
+from tune_lb.trial import Initialize, Model, Trial, identity
 
 __all__ = ["Arm", "ArmDesign", "Space", "over"]
 
-TRIAL_FIELDS = ("data", "model", "optimizer", "schedule", "budget", "loss", "batch_size", "lr", "eta_over_b")
+TRIAL_FIELDS = ("data", "model", "optimizer", "schedule", "budget", "loss", "initialization", "batch_size", "lr", "eta_over_b")
 SAMPLERS = ("sobol", "random", "grid", "tpe")
 EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question")
 """Fields that may change between two calls of the same run: they add members and never change one."""
@@ -53,6 +53,7 @@ class Space(Settings):
     schedule: ScheduleShape = field(default_factory=Cosine)
     budget: Budget = field(default_factory=Epochs)
     loss: LossFn = cross_entropy
+    initialization: Initialize | None = None
     batch_size: int | None = setting(None, "examples per update, where an arm does not say", low=1)
     lr: float | None = setting(None, "peak learning rate", above=0.0)
     eta_over_b: float | None = setting(None, "peak learning rate per example", above=0.0)
@@ -204,7 +205,9 @@ class Space(Settings):
         if self.derived and self.baseline is not None:
             for role in ("copied", "scaled"):
                 name = f"{self.reference}_{role}"
-                template = dataclasses.replace(reference, arm=name)
+                # they are given the rate itself: nothing is to scale it once more
+                kept = tuple(remedy for remedy in reference.remedies if not overrides(remedy, "peak_rate"))
+                template = dataclasses.replace(reference, arm=name, remedies=kept)
                 added.append(ArmDesign(name, role, template, 0, derived_from=self.baseline))
         if self.placebo:
             template = dataclasses.replace(reference, arm="placebo", draws="placebo")

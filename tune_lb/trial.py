@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -17,15 +16,26 @@ from torch import nn
 from tune_lb.budgets import Budget
 from tune_lb.data.dataset import DataSet, DataSource
 from tune_lb.domain import Choice, Interval
+from tune_lb.errors import RequestError
 from tune_lb.gradient import LossFn
+from tune_lb.identity import describe, identity
+from tune_lb.losses import loss_problems
 from tune_lb.optimizers import OptimizerSettings
 from tune_lb.plan import Plan, constant_boundaries, walked_boundaries
 from tune_lb.remedy import BatchSize, Evaluation, Position, Remedy, Schedule, nested, overrides
 from tune_lb.schedules import ScheduleShape
 from tune_lb.setting import Settings, setting
 
+__all__ = ["Initialize", "Model", "Trial", "check_against_data", "describe", "identity"]
+
 Model = Callable[[tuple[int, ...], int], nn.Module]
 """(shape of one input, number of classes) -> a fresh network."""
+
+Initialize = Callable[[nn.Module], None]
+"""Draws the start of a fresh network, in place, from torch's default generator."""
+
+PARTS = ("optimizer", "schedule", "budget", "data", "model", "loss", "initialization")
+"""Fields of a trial that may be settings with fields of their own."""
 
 PLAIN_PREFIXES = ("optimizer", "schedule", "budget")
 """Parts whose fields are columns under their own name: momentum, epochs."""
@@ -54,6 +64,9 @@ class Trial(Settings):
     split_seed: int = setting(0, "which cut of the data", low=0)
     draws: str = setting("", "salt of the random streams; empty: shared by all arms, so that members pair by seed")
     remedies: tuple[Remedy, ...] = ()
+    initialization: Initialize | None = setting(  # noqa: RUF009  (a function is not changed)
+        None, "how the network's start is drawn; none: as the network does it itself", added_later=True
+    )
 
     def __post_init__(self) -> None:
         # their order means nothing, so it must not make another trial
@@ -62,12 +75,13 @@ class Trial(Settings):
 
     @property
     def learning_rate(self) -> float:
-        """Return the peak learning rate, whichever way it was given."""
-        if self.lr is not None:
-            return self.lr
-        if self.eta_over_b is None:
+        """Return the peak learning rate, whichever way it was given, as the active remedies scale it."""
+        if self.lr is None and self.eta_over_b is None:
             raise ValueError(f"arm {self.arm!r} has neither lr nor eta_over_b")
-        return self.eta_over_b * self.batch_size
+        rate = self.lr if self.lr is not None else float(self.eta_over_b or 0.0) * self.batch_size
+        for remedy in self.active:
+            rate = remedy.peak_rate(rate, self.batch_size)
+        return rate
 
     @property
     def active(self) -> list[Remedy]:
@@ -83,10 +97,17 @@ class Trial(Settings):
         """Return the nested settings by the prefix of their fields' dimension names."""
         found: dict[str, Settings] = {
             name: getattr(self, name)
-            for name in ("optimizer", "schedule", "budget", "data", "model")
+            for name in PARTS
             if isinstance(getattr(self, name), Settings)
         }
         return found | {remedy.module_name(): remedy for remedy in self.remedies}
+
+    def alternatives(self) -> list[tuple[str, Settings]]:
+        """Return the settings that a searched part may be (optimizer=over([SGD(), LARS()])), each with the part's name."""
+        searched = {name: getattr(self, name) for name in PARTS if isinstance(getattr(self, name), Choice)}
+        return [
+            (name, part) for name, domain in searched.items() for part in domain.values if isinstance(part, Settings)
+        ]
 
     def dimensions(self) -> dict[str, Interval | Choice]:
         """Return every searched field, those of nested settings included, by column name."""
@@ -122,11 +143,17 @@ class Trial(Settings):
         found = super().problems(where)
         for prefix, part in self.parts().items():
             found += part.problems(f"{where}: {prefix}")
+        for prefix, part in self.alternatives():
+            found += part.problems(f"{where}: {prefix}")
+            found += [
+                f"{where}: {prefix}: {type(part).__name__}.{name} is searched inside a list; give it an arm of its own"
+                for name in part.dimensions()
+            ]
         if self.lr is not None and self.eta_over_b is not None:
             found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
         if self.lr is None and self.eta_over_b is None:
             found.append(f"{where}: neither lr nor eta_over_b is given")
-        for name in ("model", "loss"):
+        for name in ("model", "loss", "initialization"):
             try:
                 identity(getattr(self, name))
             except TypeError as error:
@@ -147,6 +174,8 @@ class Trial(Settings):
     def network(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         """Return a fresh network, as the active remedies change it."""
         module = self.model(input_shape, num_classes)
+        if self.initialization is not None:
+            self.initialization(module)
         for remedy in self.active:
             module = remedy.network(module, input_shape)
         return module
@@ -194,6 +223,7 @@ class Trial(Settings):
             "data": describe(self.data),
             "model": describe(self.model),
             "loss": describe(self.loss),
+            "initialization": None if self.initialization is None else describe(self.initialization),
             "optimizer": type(self.optimizer).__name__,
             "schedule": describe(self.schedule),
             "budget": describe(self.budget),
@@ -221,51 +251,6 @@ def _names(prefix: str, part: Settings) -> dict[str, str]:
     return {(name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"): name for name in fields}
 
 
-def identity(value: Any) -> Any:
-    """Return the value as JSON that names types by their qualified names: equal exactly when the values mean the same."""
-    if isinstance(value, Settings | Interval | Choice) or (
-        dataclasses.is_dataclass(value) and not isinstance(value, type)
-    ):
-        fields = {
-            field.name: identity(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-            if not (field.metadata.get("added_later") and getattr(value, field.name) == field.default)
-        }
-        return {"type": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
-    if isinstance(value, tuple | list):
-        return [identity(entry) for entry in value]
-    if isinstance(value, dict):
-        return {str(key): identity(entry) for key, entry in value.items()}
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, functools.partial):
-        return {
-            "type": "functools.partial",
-            "of": identity(value.func),
-            "given": identity([value.args, value.keywords]),
-        }
-    name = getattr(value, "__qualname__", "<nameless>")
-    if "<" not in name:
-        return f"{value.__module__}.{name}"
-    raise TypeError(
-        f"{value!r} cannot be told from another: give a function or class of a module, or a frozen dataclass"
-    )
-
-
-def describe(value: Any) -> str:
-    """Return a short text for a row: MLP(hidden=(128, 128, 128)), fields at their defaults left out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [
-            f"{field.name}={getattr(value, field.name)!r}"
-            for field in dataclasses.fields(value)
-            if getattr(value, field.name) != field.default
-        ]
-        return f"{type(value).__name__}({', '.join(fields)})"
-    return str(getattr(value, "__name__", value))
-
-
 def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str]:
     """Return what is wrong with a resolved trial on the loaded data: batch against train set, remedies against network."""
     where = where or f"arm {trial.arm!r}"
@@ -276,6 +261,12 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
         return found
     with torch.random.fork_rng(devices=[]):
         module = trial.model(data.input_shape, data.num_classes)
+        try:
+            if trial.initialization is not None:
+                trial.initialization(module)
+        except RequestError as error:
+            found += [f"{where}: {problem}" for problem in error.problems]
+    found += [f"{where}: {problem}" for problem in loss_problems(trial.loss, data.num_classes)]
     if not any(parameter.requires_grad for parameter in module.parameters()):
         found.append(f"{where}: the model has no trainable parameter")
     for remedy in trial.remedies:

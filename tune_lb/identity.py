@@ -1,0 +1,57 @@
+"""Identity of settings: what is hashed into a trial's id, and the short text that stands for a value in a row."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from tune_lb.domain import Choice, Interval
+from tune_lb.setting import Settings
+
+
+def identity(value: Any) -> Any:
+    """Return the value as JSON that names types by their qualified names: equal exactly when the values mean the same."""
+    if isinstance(value, Settings | Interval | Choice) or (
+        dataclasses.is_dataclass(value) and not isinstance(value, type)
+    ):
+        fields = {
+            field.name: identity(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.metadata.get("added_later") and getattr(value, field.name) == field.default)
+        }
+        return {"type": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+    if isinstance(value, tuple | list):
+        return [identity(entry) for entry in value]
+    if isinstance(value, dict):
+        return {str(key): identity(entry) for key, entry in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, functools.partial):
+        return {
+            "type": "functools.partial",
+            "of": identity(value.func),
+            "given": identity([value.args, value.keywords]),
+        }
+    name = getattr(value, "__qualname__", "<nameless>")
+    if "<" not in name:
+        return f"{value.__module__}.{name}"
+    raise TypeError(
+        f"{value!r} cannot be told from another: give a function or class of a module, or a frozen dataclass"
+    )
+
+
+def describe(value: Any) -> str:
+    """Return a short text for a row: MLP(hidden=(128, 128, 128)), fields at their defaults left out."""
+    if isinstance(value, Interval | Choice):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [
+            f"{field.name}={getattr(value, field.name)!r}"
+            for field in dataclasses.fields(value)
+            if getattr(value, field.name) != field.default
+        ]
+        return f"{type(value).__name__}({', '.join(fields)})"
+    return str(getattr(value, "__name__", value))
