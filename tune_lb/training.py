@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from tune_lb.batches import BatchStream
 from tune_lb.data.device import Examples, Parts
 from tune_lb.evaluation import quality, recalibrated
-from tune_lb.gradient import MEMBERS_FIRST, Buffers, Params, stack, stacked_batch
+from tune_lb.gradient import MEMBERS_FIRST, Batch, Buffers, Params, stack, stacked_batch
 from tune_lb.members import Members, TrainedMember
 from tune_lb.pause import pause
 from tune_lb.program import EXECUTIONS, CompiledStep, compiled_step, composed_gradient, composed_step, program_key
-from tune_lb.remedy import overrides
+from tune_lb.remedy import Position, overrides
 from tune_lb.streams import seed_of
 from tune_lb.trial import Trial
 
@@ -89,9 +89,7 @@ class Training:
 
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
         """Train every member to the next multiple of so many epochs (at least one update) and return what was observed."""
-        boundaries, unit = self.plan.boundaries, epochs * self.plan.num_train
-        following = boundaries[min(self.step + 1, self.plan.num_updates)]
-        end = bisect.bisect_right(boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
+        end = self.next_stop(epochs)
         rows: list[HistoryRow] = []
         for group in self.groups:
             with self._running(group):
@@ -101,6 +99,27 @@ class Training:
             rows += self._report(group)
             group.step = end
         return rows
+
+    def next_stop(self, epochs: float = 1.0) -> int:
+        """Return the step at which advance(epochs) stops."""
+        boundaries, unit = self.plan.boundaries, epochs * self.plan.num_train
+        following = boundaries[min(self.step + 1, self.plan.num_updates)]
+        return bisect.bisect_right(boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
+
+    def gradients(self) -> dict[int, Params]:
+        """Return by seed the gradient that each next update is given, remedies included; nothing changes. Cost: an update's."""
+        found = {}
+        for group in self.groups:
+            if not group.ended:
+                _, batch, states = self._next(group)
+                _, gradients, _ = self.gradient(group.params, group.buffers | states, batch)
+                for i, seed in enumerate(group.seeds):
+                    found[seed] = {k: value[i] if self.stacked else value for k, value in gradients.items()}
+        return found
+
+    def initial(self, seed: int) -> Params:
+        """Return the trainable parameters that a member begins with, made anew."""
+        return self._initial(seed)[0]
 
     def trained(self) -> Iterator[TrainedMember]:
         """Yield every member with the parameters to be evaluated."""
@@ -219,18 +238,20 @@ class Training:
             module = self.trial.network(self.parts.input_shape, self.parts.num_classes)
         return module.to(self.device, self.dtype)
 
-    def _update(self, group: Members) -> None:
+    def _next(self, group: Members) -> tuple[Position, Batch, dict[str, Tensor]]:
+        """Return position and batch of the next update, and the states that gradient hooks read, among the buffers."""
         position = self.plan.position(group.step)
-        rate = self.rate(position)
         batches = [self.batches.batch(seed, group.step) for seed in group.seeds]
         batch = stacked_batch(batches) if self.stacked else batches[0]
         batch = batch._replace(due={r.module_name(): r.due(position) for r in self.remedies if overrides(r, "due")})
-
         owners = [remedy.module_name() for remedy in self.remedies if overrides(remedy, "gradient")]
-        states = {f"{owner}/{name}": value for owner in owners for name, value in group.states[owner].items()}
-        loss, buffers = group.run(group.params, group.buffers | states, batch, rate)
+        return position, batch, {f"{o}/{name}": value for o in owners for name, value in group.states[o].items()}
+
+    def _update(self, group: Members) -> None:
+        position, batch, states = self._next(group)
+        loss, buffers = group.run(group.params, group.buffers | states, batch, self.rate(position))
         group.buffers = {name: value for name, value in buffers.items() if name not in states}
-        for owner in owners:
+        for owner in {name.partition("/")[0] for name in states}:
             group.states[owner] = {name: buffers[f"{owner}/{name}"] for name in group.states[owner]}
         for remedy in self.remedies:
             if overrides(remedy, "after_step") and remedy.due(position):
