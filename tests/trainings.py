@@ -31,6 +31,7 @@ from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
@@ -52,6 +53,7 @@ EXAMPLES: dict[str, list[Remedy]] = {
     ],
     "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
     "warmup": [Warmup(epochs=1.0)],
+    "scaling": [Scaling(base_batch_size=2, power=0.5)],
     "ema": [EMA(half_life=0.5), EMA(half_life=0.5, others=(0.1, 2.0))],
     "swa": [SWA(start=0.25, every=0.5)],
     "lawa": [LAWA(num_snapshots=2, every=0.5)],
