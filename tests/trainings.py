@@ -21,6 +21,7 @@ from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
 from tune_lb.remedies.batch_growth import BatchGrowth
+from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ema import EMA
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
@@ -54,6 +55,7 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
     "warmup": [Warmup(epochs=1.0)],
     "scaling": [Scaling(base_batch_size=2, power=0.5)],
+    "conservative": [Conservative(iterations=2, lam=1.0)],
     "ema": [EMA(half_life=0.5), EMA(half_life=0.5, others=(0.1, 2.0))],
     "swa": [SWA(start=0.25, every=0.5)],
     "lawa": [LAWA(num_snapshots=2, every=0.5)],
