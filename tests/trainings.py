@@ -20,11 +20,13 @@ from tune_lb.gradient import Batch
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
+from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ema import EMA
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
+from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
 from tune_lb.remedies.initial_variance_noise import InitialVarianceNoise
 from tune_lb.remedies.label_smoothing import LabelSmoothing
 from tune_lb.remedies.lawa import LAWA
@@ -33,6 +35,7 @@ from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
+from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
@@ -43,10 +46,23 @@ from tune_lb.training import HistoryRow, Training
 from tune_lb.trial import Trial, check_against_data
 
 EXAMPLES: dict[str, list[Remedy]] = {
-    "sam": [SAM(rho=0.1), SAM(rho=0.1, m=4)],
+    "sam": [
+        SAM(rho=0.1),
+        SAM(rho=0.1, every=2),
+        SAM(rho=0.1, p=3.0),
+        SAM(rho=0.1, p=1e9, adaptive=True),
+        SAM(rho=0.5, adaptive=True),
+        SAM(rho=0.1, m=4),
+    ],
     "gradient_noise": [GradientNoise(alpha=0.01)],
     "initial_variance_noise": [InitialVarianceNoise(factor=0.1)],
     "layer_noise": [LayerNoise(scale=1.0, profile=((0.1,) * 5, (0.2,) * 5)), LayerNoise(scale=1.0, every=2)],
+    "gradient_norm_penalty": [GradientNormPenalty(coefficient=0.1), GradientNormPenalty(coefficient=0.1, m=4)],
+    "subsample_batch_norm": [SubsampleBatchNorm(num_examples=3)],
+    "adaptive_linearization": [
+        AdaptiveLinearization(start=0.5, granularity="unit", every=2, products=3),
+        AdaptiveLinearization(start=0.2, delta_plus=0.1, every=2, products=2, orientation="largest"),
+    ],
     "multiplicative_noise": [
         MultiplicativeNoise(small_batch_size=2, covariance="isotropic"),
         MultiplicativeNoise(small_batch_size=4, law="bernoulli"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average
 from tune_lb.remedy import Evaluation
 
 if TYPE_CHECKING:
@@ -40,6 +40,20 @@ def piece_problems(name: str, size: int, trial: Trial, module: nn.Module) -> lis
                 if size % number
             ]
     return found
+
+
+def over_pieces(gradient: GradientFn, piece_size: int | None) -> GradientFn:
+    """Return the mean of a gradient function over the strided pieces of the batch, loss and buffers too; None: one piece."""
+    if piece_size is None:
+        return gradient
+
+    def by_pieces(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+        num_pieces = batch.inputs.shape[0] // piece_size
+        parts = [gradient(params, buffers, batch.piece(j, num_pieces)) for j in range(num_pieces)]
+        losses, gradients, updated = zip(*parts, strict=True)
+        return torch.stack(losses).mean(), average(list(gradients)), average(list(updated))
+
+    return by_pieces
 
 
 def gradient_variances(gradient: GradientFn, params: Params, buffers: Buffers, batch: Batch, piece_size: int) -> Params:

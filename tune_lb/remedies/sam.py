@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average, norm
-from tune_lb.pieces import piece_problems
+from tune_lb.gradient import Batch, Buffers, GradientFn, Params, norm
+from tune_lb.pieces import over_pieces, piece_problems
 from tune_lb.remedy import Evaluation, Position, Remedy
 from tune_lb.setting import setting
 
@@ -47,7 +47,7 @@ class SAM(Remedy):
         suggested=over(0.02, 1.0, log=True),
     )
     m: int | None = setting(None, "examples that share one perturbation; none: the whole batch", low=1)
-    p: float = setting(2.0, "norm of the ball; 1e9 is infinity", above=1.0, added_later=True)
+    p: float | None = setting(None, "norm of the ball, 1e9 for infinity; none: 2", above=1.0, added_later=True)
     adaptive: bool = setting(False, "scale the ball with the weights (ASAM)", added_later=True)
     eta: float = setting(0.01, "added to the size of a weight where adaptive", low=0.0, added_later=True)
     every: int = setting(1, "updates from one perturbed step to the next", low=1, added_later=True)
@@ -84,16 +84,10 @@ class SAM(Remedy):
             _, ascended, _ = inner(point, buffers, batch)
             return loss, ascended, updated
 
-        def by_pieces(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-            num_pieces = batch.inputs.shape[0] // (self.m or batch.inputs.shape[0])
-            parts = [perturbed(params, buffers, batch.piece(j, num_pieces)) for j in range(num_pieces)]
-            losses, gradients, updated = zip(*parts, strict=True)
-            return torch.stack(losses).mean(), average(list(gradients)), average(list(updated))
-
         def now_and_then(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
             return (sharp if batch.due["sam"] else inner)(params, buffers, batch)
 
-        sharp = perturbed if self.m is None else by_pieces
+        sharp = over_pieces(perturbed, self.m)
         return sharp if self.every == 1 else now_and_then
 
     def _ascent(self, params: Params, gradients: Params, batch: Batch) -> Params:
@@ -101,7 +95,7 @@ class SAM(Remedy):
         if self.adaptive:
             sizes = {name: value.abs() + batch.values["sam.eta"] for name, value in params.items() if "weight" in name}
             scales = {name: sizes[name] * g if name in sizes else g for name, g in gradients.items()}
-        if self.p == 2:
+        if self.p is None:
             # below the root of the smallest number the squares vanish and the norm is 0 though the gradient is not: without
             # this bound a perfectly fitted batch (gradients of 1e-22 in float32) would be thrown rho / tiny away
             length = norm(scales)
