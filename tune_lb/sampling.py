@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.stats import qmc
 
 from tune_lb.domain import Choice, Domain
 from tune_lb.space import ArmDesign, Space
@@ -45,6 +44,9 @@ class QuasiRandom:
             if self.random:
                 self._points = np.random.default_rng(self.seed).random((2**power, len(self.columns)))
             else:
+                # a second of import that workers, who propose nothing, do without
+                from scipy.stats import qmc
+
                 self._points = qmc.Sobol(len(self.columns), scramble=True, rng=self.seed).random_base2(power)
         point = dict(zip(self.columns, self._points[index], strict=True))
         return {name: domain.at(float(point[name])) for name, domain in self.dimensions.items()}

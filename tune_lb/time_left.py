@@ -25,8 +25,11 @@ class TimeLeft:
         self._weight: float | None = None
         self._seconds = self._work = 0.0
 
-    def __call__(self, elapsed_s: float, running: Mapping[tuple[str, int], float], left: float) -> float:
-        """Return the seconds left. elapsed_s: since the start; running: work of each job that runs; left: all work left."""
+    def __call__(self, elapsed_s: float, running: Mapping[tuple[str, int], float], left: float) -> float | None:
+        """Return the seconds left; None where nothing is known: the first results are overdue.
+
+        elapsed_s: since the start; running: work of each job that runs; left: all work left.
+        """
         if self._weight is None:
             self._weight = max(ESTIMATE_WEIGHT * left, 1e-9)
         for key in self._running.keys() - running.keys():
@@ -42,6 +45,8 @@ class TimeLeft:
             self._running[key] = (running[key], elapsed_s if self._started else self.start_s)
         slowness = (self._weight + self._seconds) / (self._weight + self._work)
         begun = [max(0.0, slowness * work - max(0.0, elapsed_s - since_s)) for work, since_s in self._running.values()]
+        if begun and not self._started and max(begun) == 0.0:
+            return None
         waiting = slowness * max(0.0, left - sum(running.values()))
         left_s = max((waiting + sum(begun)) / self.concurrency, max(begun, default=0.0))
         return max(0.0, self.start_s - elapsed_s) + left_s if left > 0 else 0.0

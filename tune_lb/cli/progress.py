@@ -61,10 +61,11 @@ class Progress:
 
 
 def _counts(snapshot: Snapshot) -> str:
-    left = "" if snapshot.left_s is None else f", about {duration(snapshot.left_s)} left"
+    done = snapshot.members_done >= snapshot.members_total
+    left = "" if snapshot.left_s is None or done else f", about {duration(max(1.0, snapshot.left_s))} left"
     failed = f", {snapshot.failed:,} failed" if snapshot.failed else ""
-    done = f"{snapshot.members_done:,} of {snapshot.members_total:,} members"
-    return f"{duration(snapshot.elapsed_s):>12}  {done}, {snapshot.running} running{failed}{left}"
+    members = f"{snapshot.members_done:,} of {snapshot.members_total:,} members"
+    return f"{duration(snapshot.elapsed_s):>12}  {members}, {snapshot.running} running{failed}{left}"
 
 
 def _table(snapshot: Snapshot) -> Table:
