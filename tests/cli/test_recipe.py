@@ -15,15 +15,19 @@ from tune_lb.budgets import Epochs, Updates
 from tune_lb.cli.recipe import recipe
 from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
-from tune_lb.losses import cross_entropy
+from tune_lb.losses import LabelSmoothedCrossEntropy, cross_entropy
+from tune_lb.models.initialization import Initialization
 from tune_lb.models.mlp import MLP
-from tune_lb.optimizers import SGD, Adam
+from tune_lb.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from tune_lb.optimizers.lamb import LAMB
+from tune_lb.optimizers.lars import LARS
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.remedy import Remedy
-from tune_lb.schedules import Constant, Cosine
+from tune_lb.schedules import Constant, Cosine, Step, Trapezoid
 from tune_lb.streams import generator, seed_of
 from tune_lb.training import Training
 from tune_lb.trial import Trial
@@ -96,6 +100,11 @@ def test_recipe_repeats_training(name: str) -> None:
         {"optimizer": SGD(momentum=0.5, nesterov=True, weight_decay=1e-2), "schedule": Constant()},
         {"budget": Updates(7), "schedule": Cosine(final=0.1), "batch_size": 48},
         {"model": MLP(hidden=(8,), batch_norm=False), "lr": None, "eta_over_b": 1e-3},
+        {"optimizer": LARS(trust_coefficient=0.02, weight_decay=1e-3), "lr": 2.0, "schedule": Step()},
+        {"optimizer": LAMB(weight_decay=0.1), "lr": 1e-2, "schedule": Trapezoid()},
+        {"optimizer": AdamW(), "lr": 1e-2, "loss": LabelSmoothedCrossEntropy(0.2)},
+        {"optimizer": AdaGrad(), "lr": 1e-2, "initialization": Initialization("he_normal", 0.5)},
+        {"optimizer": RMSprop(momentum=0.5), "lr": 1e-3, "remedies": (Scaling(base_batch_size=20, power=0.5),)},
     ],
 )
 def test_recipe_repeats_training_with_other_settings(changes: dict[str, Any]) -> None:

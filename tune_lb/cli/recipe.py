@@ -20,6 +20,7 @@ from tune_lb.losses import cross_entropy
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.remedy import Remedy
 from tune_lb.schedules import Constant, Cosine
@@ -71,6 +72,9 @@ class _Code:
         own += [] if self.trial.loss is cross_entropy else [_import(self.trial.loss)]
         if not isinstance(self.trial.schedule, Cosine | Constant):
             own += [_import(self.trial.schedule), "from tune_lb.remedy import Position"]
+        own += [] if self.trial.initialization is None else [_import(self.trial.initialization)]
+        if not type(self._built()).__module__.startswith("torch.optim"):
+            own.append(_import(self._built()))
         return [*lines, "", *sorted(set(own))]
 
     def constants(self) -> list[str]:
@@ -84,6 +88,9 @@ class _Code:
             spent = f"{self.plan.num_epochs:.4g} epochs of {self.plan.num_train} examples"
             lines.append(f"NUM_UPDATES = {self.plan.num_updates}  # {spent}")
         for remedy in trial.active:
+            if isinstance(remedy, Scaling):
+                lines.append(f"# LEARNING_RATE is scaled to the batch: {remedy!r}")
+                continue
             values = {field.name: getattr(remedy, field.name) for field in dataclasses.fields(remedy)}
             prefix = remedy.module_name().upper()
             if isinstance(remedy, WRITTEN_OUT):
@@ -101,7 +108,10 @@ class _Code:
         else:
             made = f"{_expression(self.trial.model)}({self.data.input_shape!r}, {self.data.num_classes})"
         wrapped = f"with_ghost_batch_norm({made})" if self.remedy(GhostBatchNorm) else made
-        return f"def build_model():\n    return {wrapped}"
+        start = self.trial.initialization
+        if start is None:
+            return f"def build_model():\n    return {wrapped}"
+        return f"def build_model():\n    model = {wrapped}\n    {_expression(start)}(model)\n    return model"
 
     def remedies(self) -> list[str]:
         """Return the definitions that the remedies need."""
@@ -166,8 +176,11 @@ class _Code:
         recalibrate = "    recalibrate(model, inputs)\n" if self.has_batch_norm else ""
         return templates.MAIN.replace("LOAD", load).replace("    RECALIBRATE\n", recalibrate)
 
+    def _built(self) -> torch.optim.Optimizer:
+        return self.trial.optimizer.build([torch.zeros(1, requires_grad=True)], self.trial.learning_rate)
+
     def _optimizer(self) -> str:
-        built = self.trial.optimizer.build([torch.zeros(1, requires_grad=True)], self.trial.learning_rate)
+        built = self._built()
         known = inspect.signature(type(built)).parameters
         changed = {
             name: value
@@ -175,7 +188,9 @@ class _Code:
             if name in known and name not in ("lr", "foreach") and value != known[name].default
         }
         options = "".join(f", {name}={value!r}" for name, value in changed.items())
-        return f"torch.optim.{type(built).__name__}(model.parameters(), lr=LEARNING_RATE{options})"
+        name = type(built).__name__
+        name = f"torch.optim.{name}" if type(built).__module__.startswith("torch.optim") else name
+        return f"{name}(model.parameters(), lr=LEARNING_RATE{options})"
 
     def _is_plain_model(self) -> bool:
         # layers of torch.nn print themselves as the call that makes them
