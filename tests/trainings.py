@@ -68,7 +68,11 @@ EXAMPLES: dict[str, list[Remedy]] = {
         MultiplicativeNoise(small_batch_size=4, law="bernoulli"),
         MultiplicativeNoise(small_batch_size=2),
     ],
-    "ghost_batch_norm": [GhostBatchNorm(ghost_batch_size=4)],
+    "ghost_batch_norm": [
+        GhostBatchNorm(ghost_batch_size=4, statistics="sequential"),
+        GhostBatchNorm(ghost_batch_size=2, statistics="scaled"),
+        GhostBatchNorm(ghost_batch_size=4),
+    ],
     "warmup": [Warmup(epochs=1.0)],
     "scaling": [Scaling(base_batch_size=2, power=0.5)],
     "conservative": [Conservative(iterations=2, lam=1.0)],

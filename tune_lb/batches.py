@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tune_lb.data.device import Examples
-from tune_lb.gradient import Batch
+from tune_lb.gradient import DROPOUT_KEY, Batch
 from tune_lb.plan import Plan
 from tune_lb.streams import generator
 from tune_lb.trial import Trial
@@ -17,7 +17,8 @@ from tune_lb.trial import Trial
 class BatchStream:
     """Gives any member's batch of any step; a pure function of (seed, step), whatever was asked for before.
 
-    num_parameters: length of the noise that remedies may draw. values: see Batch.
+    num_parameters: length of the noise that remedies may draw. values: see Batch. dropout: give every example a key, from
+    which the masks of keyed dropout are made.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class BatchStream:
         num_parameters: int,
         values: Mapping[str, Tensor],
         dtype: torch.dtype,
+        *,
+        dropout: bool = False,
     ) -> None:
         self.trial, self.plan, self.train, self.values, self.dtype = trial, plan, train, values, dtype
-        self.num_parameters, self.remedies = num_parameters, trial.active
+        self.num_parameters, self.remedies, self.dropout = num_parameters, trial.active, dropout
         self._orders: dict[int, dict[int, Tensor]] = {}
 
     def batch(self, seed: int, step: int) -> Batch:
@@ -43,8 +46,12 @@ class BatchStream:
             drawn = remedy.draws(stream, len(index), self.num_parameters, inputs)
             if drawn is not None:
                 draws[remedy.module_name()] = drawn
+        examples = {}
+        if self.dropout:
+            stream = generator(self.trial.draws, seed, "dropout", step, device=inputs.device)
+            examples[DROPOUT_KEY] = torch.randint(1 << 62, (len(index),), generator=stream, device=inputs.device)
         targets = self.train.targets[index]
-        return Batch(inputs, targets, torch.tensor(step, device=self.train.inputs.device), draws, self.values)
+        return Batch(inputs, targets, torch.tensor(step, device=inputs.device), draws, self.values, examples)
 
     def _order(self, seed: int, start: int, stop: int) -> Tensor:
         """Return the examples start .. stop of the stream of concatenated permutations of the train set."""

@@ -22,7 +22,8 @@ class Batch(NamedTuple):
     inputs: (B, ...), float. targets: (B,), int64 class or float. step: (), int64, the optimiser step counted from 0.
     draws: the random tensors that the active remedies asked for in this step, by remedy module name.
     values: every searched number as a 0-dimensional tensor, by column name (`sam.rho`): a new value needs no new program.
-    examples: what else belongs to each example, (B, ...), put there by the remedies' batch hooks; pieces take theirs.
+    examples: what else belongs to each example, (B, ...), put there by the remedies' batch hooks; pieces take theirs. For a
+    network with keyed dropout also `dropout_key`, from which every mask of the step is made.
     due: whether a remedy acts in this step, by module name, for those that do so in some steps only (`Remedy.due`).
     """
 
@@ -45,6 +46,9 @@ class Batch(NamedTuple):
             examples={name: value[index::num_pieces] for name, value in self.examples.items()},
         )
 
+
+DROPOUT_KEY = "dropout_key"
+"""Buffer of every layer of keyed dropout, and the entry of `Batch.examples` that it is given while training."""
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """(outputs (B, K), targets (B,)) -> loss of each example (B,), in nats for cross entropy. The mean is taken outside."""
@@ -96,14 +100,19 @@ def mean_gradient(module: nn.Module, loss: TrainingLoss, differentiate: Differen
 
     def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         def objective(point: Params) -> tuple[Tensor, Buffers]:
-            updated = {name: value.clone() for name, value in buffers.items() if "/" not in name}
-            outputs = call(point | updated, batch.inputs)
+            updated = {name: value.clone() for name, value in buffers.items() if not _is_given(name)}
+            keys = {name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)}
+            outputs = call(point | updated | keys, batch.inputs)
             return loss(outputs, batch).mean(), updated
 
         value, updated, gradients = differentiate(objective, params)
         return value, gradients, buffers | {name: tensor.detach() for name, tensor in updated.items()}
 
     return gradient
+
+
+def _is_given(name: str) -> bool:
+    return "/" in name or name.endswith(DROPOUT_KEY)
 
 
 def functional(module: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
@@ -150,7 +159,12 @@ def over_members(gradient: GradientFn, *, vectorize: bool) -> GradientFn:
         return torch.func.vmap(gradient, in_dims=(0, 0, MEMBERS_FIRST))
 
     def of_one(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-        only = batch._replace(inputs=batch.inputs[0], targets=batch.targets[0], draws=_first(batch.draws))
+        only = batch._replace(
+            inputs=batch.inputs[0],
+            targets=batch.targets[0],
+            draws=_first(batch.draws),
+            examples=_first(batch.examples),
+        )
         loss, gradients, updated = gradient(_first(params), _first(buffers), only)
         return loss[None], {k: v[None] for k, v in gradients.items()}, {k: v[None] for k, v in updated.items()}
 
@@ -168,7 +182,11 @@ def stacked_batch(batches: list[Batch]) -> Batch:
         torch.stack([batch.inputs for batch in batches]),
         torch.stack([batch.targets for batch in batches]),
     )
-    return batches[0]._replace(inputs=inputs, targets=targets, draws=stack([dict(batch.draws) for batch in batches]))
+    draws, examples = (
+        stack([dict(batch.draws) for batch in batches]),
+        stack([dict(batch.examples) for batch in batches]),
+    )
+    return batches[0]._replace(inputs=inputs, targets=targets, draws=draws, examples=examples)
 
 
 def _first(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tune_lb.batches import BatchStream
 from tune_lb.data.device import Examples, Parts
 from tune_lb.evaluation import quality, recalibrated
-from tune_lb.gradient import MEMBERS_FIRST, Batch, Buffers, Params, stack, stacked_batch
+from tune_lb.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, Params, stack, stacked_batch
 from tune_lb.members import Members, TrainedMember
 from tune_lb.pause import pause
 from tune_lb.program import EXECUTIONS, CompiledStep, compiled_step, composed_gradient, composed_step, program_key
@@ -62,7 +62,10 @@ class Training:
         self.rate = trial.rate(self.plan)
         self.evaluation_module = self._network("evaluation").eval()
         self.num_parameters = sum(p.numel() for p in self.evaluation_module.parameters() if p.requires_grad)
-        self.batches = BatchStream(trial, self.plan, parts.train, self.num_parameters, self.values, dtype)
+        dropout = any(name.endswith(DROPOUT_KEY) for name, _ in self.evaluation_module.named_buffers())
+        self.batches = BatchStream(
+            trial, self.plan, parts.train, self.num_parameters, self.values, dtype, dropout=dropout
+        )
         if trial.budget.watches_loss and execution.endswith("together"):
             raise ValueError("a budget that watches the loss ends each member by itself: train its members alone")
         own_update = any(overrides(remedy, "update") or overrides(remedy, "step") for remedy in self.remedies)

@@ -72,6 +72,32 @@ def test_running_statistics_in_numbers():
     assert layer.num_batches_tracked.item() == 1
 
 
+@pytest.mark.parametrize(("statistics", "momentum"), [("sequential", 0.3), ("scaled", 0.3 / 4)])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_groups_one_after_the_other(shape, statistics, momentum):
+    layer, (x, _) = norm(shape, momentum=0.3), inputs(shape)
+    together = GhostBatchNorm(ghost_batch_size=3, statistics=statistics).model(copy.deepcopy(layer))
+    y, average = together(x), ghost(layer, 3)
+    assert torch.equal(y, average(x))
+    layer.momentum = momentum
+    for s in range(4):
+        layer(x[s::4])
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(together, name), getattr(layer, name), rtol=1e-12, atol=1e-12)
+        assert not torch.allclose(getattr(together, name), getattr(average, name), rtol=1e-3)
+
+
+@pytest.mark.parametrize("statistics", ["sequential", "scaled"])
+def test_the_way_of_merging_does_not_touch_the_weights(statistics):
+    found = []
+    for how in ("average", statistics):
+        running = training(trial(GhostBatchNorm(ghost_batch_size=2, statistics=how)))
+        running.advance(2.0)
+        found.append(next(running.trained()))
+    assert torch.equal(flat(found[0].params), flat(found[1].params))
+    assert not torch.equal(flat(found[0].buffers), flat(found[1].buffers))
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_evaluation_is_that_of_batch_norm(shape):
     layer, (x, _) = norm(shape), inputs(shape)

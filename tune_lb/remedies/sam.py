@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params, norm
+from tune_lb.gradient import DROPOUT_KEY, Batch, Buffers, GradientFn, Params, norm
 from tune_lb.pieces import over_pieces, piece_problems
 from tune_lb.remedy import Evaluation, Position, Remedy
 from tune_lb.setting import setting
 
 if TYPE_CHECKING:
     from tune_lb.trial import Trial
+
+OTHER_MASKS = 0x2545F4914F6CDD1D
+"""Turns a dropout key into another."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ class SAM(Remedy):
     Source: Foret et al., 2021, eq. 2 and section 4.1 (m-sharpness); for large batches Surlemont et al. (paper 004), eq. 6;
     adaptive: Kwon et al., 2021, eq. 8. Every k steps is SAM left out, not LookSAM, which reuses a part of the last ascent.
     Batch-norm statistics come from the first pass only; weight decay, noise and momentum stay outside the perturbation; the loss
-    reported is that of the first pass. Without m the whole batch shares one e: the weakest SAM at a large batch.
-    With m, plain batch norm sees pieces of m examples, as on m-sized devices. Trap: the length that a rho means depends on p
-    (|e|_2 is up to n^(1/2 - 1/p) rho) and on adaptive (Kwon's rho is 10 times Foret's): search it with them.
+    reported is that of the first pass. Both passes see the same examples and dropout masks; same_masks = False draws the masks
+    of the second anew, as ports to PyTorch do. Without m the whole batch shares one e: the weakest SAM at a large batch. With
+    m, plain batch norm sees pieces of m examples, as on m-sized devices. Trap: the length that a rho means depends on p (|e|_2
+    is up to n^(1/2 - 1/p) rho) and on adaptive (Kwon's rho is 10 times Foret's): search it with them.
     Cost: two gradients per step (about 2x), whatever m; 1 + 1/k with every = k.
     """
 
@@ -50,6 +54,7 @@ class SAM(Remedy):
     p: float | None = setting(None, "norm of the ball, 1e9 for infinity; none: 2", above=1.0, added_later=True)
     adaptive: bool = setting(False, "scale the ball with the weights (ASAM)", added_later=True)
     eta: float = setting(0.01, "added to the size of a weight where adaptive", low=0.0, added_later=True)
+    same_masks: bool = setting(True, "the same dropout mask in both passes", added_later=True)
     every: int = setting(1, "updates from one perturbed step to the next", low=1, added_later=True)
 
     def is_neutral(self) -> bool:
@@ -81,7 +86,7 @@ class SAM(Remedy):
             loss, gradients, updated = inner(params, buffers, batch)
             step = self._ascent(params, gradients, batch)
             point = {name: value + step[name] for name, value in params.items()}
-            _, ascended, _ = inner(point, buffers, batch)
+            _, ascended, _ = inner(point, buffers, batch if self.same_masks else _with_other_masks(batch))
             return loss, ascended, updated
 
         def now_and_then(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
@@ -118,3 +123,9 @@ class SAM(Remedy):
         total = torch.stack([(size ** (p / (p - 1.0))).sum() for size in sizes.values()]).sum().clamp_min(1.0)
         scale = batch.values["sam.rho"] / total ** (1.0 / p)
         return {name: scale * value.sign() * sizes[name] ** (1.0 / (p - 1.0)) for name, value in scales.items()}
+
+
+def _with_other_masks(batch: Batch) -> Batch:
+    if DROPOUT_KEY not in batch.examples:
+        return batch
+    return batch._replace(examples={**batch.examples, DROPOUT_KEY: batch.examples[DROPOUT_KEY] ^ OTHER_MASKS})
