@@ -67,7 +67,7 @@ def test_only_two_files_import_ray():
 def test_results_and_storage_know_nothing_of_torch():
     files = [
         ROOT / "tune_lb" / f"{name}.py"
-        for name in ("results", "storage", "ledger", "columns", "tables", "merger", "errors")
+        for name in ("results", "storage", "ledger", "columns", "tables", "merger", "measurements", "errors")
     ]
     assert importing("torch", files) == importing("ray", files) == set()
     # nor of anything of ours that does
@@ -91,7 +91,7 @@ def test_the_analysis_reads_results_alone():
     files = inside("analysis")
     assert importing("torch", files) == importing("ray", files) == importing("search_spaces", files) == set()
     own = {name for path in files for name in imports(path.read_text()) if name.startswith("tune_lb.")}
-    allowed = ("results", "storage", "ledger", "columns", "tables", "merger", "errors")
+    allowed = ("results", "storage", "ledger", "columns", "tables", "merger", "measurements", "errors")
     assert {name.split(".")[1] for name in own} <= set(allowed)
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from tune_lb.columns import HISTORY, MEMBERS, PREDICTIONS, members_schema, table_schema
 from tune_lb.errors import RequestError
+from tune_lb.measurements import Measurements
 from tune_lb.storage import Store
 from tune_lb.tables import decode_table, encode_table
 
@@ -53,17 +54,21 @@ class Merger:
         self._rows: pa.Table = _with_stem(self._schema).empty_table()
         self._duplicates: list[dict[str, Any]] = []
         self._is_written = False
+        self._measurements = Measurements(store)
 
     @property
     def problems(self) -> list[str]:
         """One line per members file that could not be used (the next add_new tries it again) and per duplicate."""
         again = [f"results: {row[_STEM]}: seed {row['seed']} is in another file as well" for row in self._duplicates]
-        return self._unusable + [f"{line}; the one that finished first counts" for line in again]
+        duplicates = [f"{line}; the one that finished first counts" for line in again]
+        return self._unusable + duplicates + self._measurements.problems
 
     def add_new(self) -> int:
         """Read the members files that came since the last call; return how many of them could be used."""
         fresh = [stem for stem in trial_stems(self.store) if stem not in self._stems]
         self._unusable = []
+        if self._measurements.add_new():
+            self._is_written = False
         before = len(self._stems)
         for batch in _read_all(self.store, fresh, "members"):
             tables: dict[str, pa.Table] = {}
@@ -79,8 +84,8 @@ class Merger:
         return len(self._stems) - before
 
     def table(self) -> pa.Table:
-        """Return the members in the order in which they finished."""
-        return self._rows.drop_columns([_STEM])
+        """Return the members in the order in which they finished, with what was measured on them afterwards."""
+        return self._measurements.joined(self._rows.drop_columns([_STEM]))
 
     def write(self) -> Merge:
         """Replace results/members.parquet, unless it has these rows already."""

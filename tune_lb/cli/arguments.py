@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     _run(best)
     best.add_argument("arm", nargs="?", metavar="ARM", help="only this arm: the output is then a Python file")
     _train(_command(commands, "train", "train one member of an arm in this process, without Ray or files"))
+    _measure(_command(commands, "measure", "measure metrics on the confirmed members of a run, without training again"))
     doctor = _command(commands, "doctor", "check this machine: versions, devices, Ray, storage, data")
     _storage(doctor)
     return top
@@ -111,3 +112,17 @@ def _train(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=int, default=0, help="seed of initial weights and data order (default: %(default)s)"
     )
+
+
+def _measure(command: argparse.ArgumentParser) -> None:
+    _run(command)
+    add = command.add_argument
+    add(
+        "--metric",
+        action="append",
+        metavar="M",
+        help="a metric by name, as in trace or 'keskar(mode=\"strong\")'; may be given several times (default: lambda_max)",
+    )
+    add("--arm", action="append", metavar="ARM", help="only the members of this arm; may be given several times")
+    add("--split", choices=("train", "validation", "test"), default="train", help="data to measure on (default: %(default)s)")
+    add("--again", action="store_true", help="measure also what is measured already, in place of what is there")

@@ -68,7 +68,7 @@ class Keskar:
     max_iterations: int = 10
     max_evaluations: int = 30
     max_samples: int | None = None
-    mode: Mode = "paper"
+    mode: Mode = field(default="paper", metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         if (

@@ -1,0 +1,123 @@
+"""Members of a finished run with their weights: what can be measured without training again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from tune_lb.data.device import Parts, on_device
+from tune_lb.domain import Choice
+from tune_lb.errors import RequestError
+from tune_lb.evaluation import recalibrated
+from tune_lb.identity import describe
+from tune_lb.space import ArmDesign, Space
+from tune_lb.storage import Store
+from tune_lb.surface import LossSurface
+from tune_lb.trial import Trial
+
+SUFFIX = ".safetensors"
+
+TOLERANCE = 1e-3
+"""Largest relative difference between the loss in a member's row and that of its weights, which other hardware explains."""
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A member as it was stored: its trial, a fresh network of its shape, its parameters and buffers, and its data."""
+
+    trial: Trial
+    module: nn.Module
+    params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    parts: Parts
+
+    def surface(self, split: str) -> LossSurface:
+        """Return the loss over a part of the data (train, validation, test), batch norm recalibrated on the train set."""
+        buffers = recalibrated(self.module, self.params, self.buffers, self.parts.train)
+        part = getattr(self.parts, split)
+        if not len(part.targets):
+            raise RequestError(f"the run has no {split} examples")
+        return LossSurface(
+            self.module,
+            self.params,
+            buffers,
+            self.trial.loss,
+            part.inputs,
+            part.targets,
+            transform=part.standardized_values,
+            split=split,
+        )
+
+
+class Archive:
+    """The stored weights of a run, read back with the space that it was made of."""
+
+    def __init__(self, run: Store, space: Space, device: torch.device | str) -> None:
+        self.weights, self.space, self.device = run.child("weights"), space, device
+        self.designs: dict[str, ArmDesign] = {design.name: design for design in space.designs()}
+        self._parts: dict[int, Parts] = {}
+
+    def stored(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return those rows of the members table whose weights are there."""
+        names = set(self.weights.list(suffix=SUFFIX))
+        return [row for row in rows if f"{row['trial_id']}.{row['seed']}{SUFFIX}" in names]
+
+    def member(self, row: Mapping[str, Any]) -> Archived:
+        """Return the member of a row. Raises RequestError where its file is damaged or not of the space's network."""
+        name = f"{row['trial_id']}.{row['seed']}{SUFFIX}"
+        try:
+            tensors = safetensors.torch.load(self.weights.read(name))
+        except safetensors.SafetensorError as error:
+            raise RequestError(f"{self.weights.location}/{name} is damaged ({error})") from error
+        trial, parts = self.trial(row), self.parts(row["split_seed"])
+        with torch.random.fork_rng(devices=[]):
+            module = trial.model(parts.input_shape, parts.num_classes).to(self.device).eval()
+        params = {key: tensors.pop(key).to(self.device) for key, _ in module.named_parameters() if key in tensors}
+        buffers = {key: value.to(self.device) for key, value in tensors.items()}
+        expected = dict(module.named_parameters()) | dict(module.named_buffers())
+        found = params | buffers
+        wrong = [key for key in expected if key not in found or found[key].shape != expected[key].shape]
+        if wrong or len(found) > len(expected):
+            odd = (wrong or sorted(found.keys() - expected.keys()))[0]
+            raise RequestError(
+                f"{self.weights.location}/{name} is of another network than {describe(trial.model)}: {odd}"
+            )
+        return Archived(trial, module, params, buffers, parts)
+
+    def trial(self, row: Mapping[str, Any]) -> Trial:
+        """Return the trial that a row of the members table was made of."""
+        if row["arm"] not in self.designs:
+            raise RequestError(f"the space has no arm {row['arm']!r}")
+        template = copy.copy(self.designs[row["arm"]].template)
+        values = {name: _value(domain, row.get(name)) for name, domain in template.dimensions().items()}
+        return template.resolved(values | {"split_seed": row["split_seed"]})
+
+    def parts(self, split_seed: int) -> Parts:
+        """Return the data of a split on the device; those of the last one asked for are kept."""
+        if split_seed not in self._parts:
+            self._parts = {split_seed: on_device(self.space.data.load(split_seed), self.device)}
+        return self._parts[split_seed]
+
+
+def differs(surface: LossSurface, stated: float | None) -> str | None:
+    """Say how the loss of a surface differs from the one in the member's row, or None where it does not."""
+    if stated is None:
+        return None
+    found = surface.value()
+    if abs(found - stated) <= TOLERANCE * max(abs(stated), 1e-2) or found != found:
+        return None
+    return f"its weights have {surface.split} loss {found:.6g}, its row says {stated:.6g}: model, loss or data are not the run's"
+
+
+def _value(domain: Any, stored: Any) -> Any:
+    """Return a searched value from a row, where what is no number stands as text."""
+    if isinstance(domain, Choice) and isinstance(stored, str):
+        return next((option for option in domain.ends() if describe(option) == stored), stored)
+    return stored

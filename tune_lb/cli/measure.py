@@ -1,0 +1,153 @@
+"""measure: metrics on the stored members of a run, without training them again."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tune_lb.archive import Archive, differs
+from tune_lb.catalog import as_metrics
+from tune_lb.changes import changes
+from tune_lb.cli.asked import FIELD_OPTIONS, asked_space, check_run_name
+from tune_lb.cli.output import Output, duration, number, on_run
+from tune_lb.cli.status import find_run
+from tune_lb.columns import metric_columns
+from tune_lb.context import make_context
+from tune_lb.errors import RequestError, nearest
+from tune_lb.interruption import sigterm_interrupts
+from tune_lb.loading import space_names
+from tune_lb.measurements import write_measurement
+from tune_lb.merger import Merger
+from tune_lb.metric import Metric, measure_all
+from tune_lb.outcome import METRIC_SEED
+from tune_lb.results import read_members, read_space
+from tune_lb.space import Space
+from tune_lb.storage import Store
+
+DONE, PARTIAL = 0, 3
+SPLITS = ("train", "validation", "test")
+
+Row = Mapping[str, Any]
+
+
+def run(given: argparse.Namespace, out: Output) -> int:
+    """Measure what is missing, member by member, each stored at once, and merge the results."""
+    metrics = as_metrics(given.metric or ["lambda_max"])
+    check_run_name(given.name)
+    store = find_run(given.name, given.storage)
+    known = read_space(store)
+    space = _space(known)
+    rows = read_members(store)[0].to_pylist()
+    archive = Archive(store, space, "cuda" if torch.cuda.is_available() else "cpu")
+    chosen = _chosen(archive, rows, given)
+    todo = [
+        (row, metric) for row in chosen for metric in metrics if given.again or not _is_there(row, metric, given.split)
+    ]
+    there = len(chosen) * len(metrics) - len(todo)
+    if there:
+        out.line(f"{there:,} of {len(chosen) * len(metrics):,} are measured already (--again measures them anew)")
+    failures: list[str] = []
+    try:
+        with sigterm_interrupts():
+            failures = _measure(out, store, archive, todo, given.split)
+    finally:
+        # what was measured before an interruption is in the results as well
+        merger = Merger(store, make_context(given.name, store, space, space.designs(), {}, {}).schema())
+        merger.add_new()
+        merged = merger.write()
+    for line in (*failures, *merged.problems):
+        out.line(line, style="red")
+    measured = len(todo) - len(failures)
+    out.line(
+        f"{measured:,} measured, columns {', '.join(prefixed(m.name, given.split) for m in metrics)} in {store.location}/results"
+    )
+    result = {"run": given.name, "measured": measured, "there_before": there, "failures": failures}
+    out.close(result | {"problems": list(merged.problems)}, on_run("report", given.name, given.storage))
+    return PARTIAL if failures else DONE
+
+
+def prefixed(name: str, split: str) -> str:
+    """Return the column of a metric measured on a part of the data: test_lambda_max, and lambda_max on train."""
+    return name if split == "train" else f"{split}_{name}"
+
+
+def _space(known: Mapping[str, Any]) -> Space:
+    asked = known.get("asked", {})
+    if "space" not in asked:
+        raise RequestError("the run does not say which space it was made of; it was not made by `search`")
+    where = asked["space"] if asked["space"] in space_names() else asked.get("path", asked["space"])
+    options = {key: value for key, value in asked.get("options", {}).items() if key in FIELD_OPTIONS}
+    _, space = asked_space(where, asked.get("overrides", []), options)
+    lines = changes(known["resolved"], space.description())
+    if lines:
+        raise RequestError(
+            "\n".join(
+                ["the space has changed since the run, so its members cannot be made again. What differs:", *lines[:12]]
+            )
+        )
+    return space
+
+
+def _chosen(archive: Archive, rows: Sequence[Row], given: argparse.Namespace) -> list[Row]:
+    arms = sorted({row["arm"] for row in rows})
+    unknown = [f"the run has no arm {arm!r}{nearest(arm, arms)}" for arm in given.arm or [] if arm not in arms]
+    if unknown:
+        raise RequestError(unknown)
+    found = [row for row in archive.stored(rows) if not given.arm or row["arm"] in given.arm]
+    if not found:
+        raise RequestError(
+            "no weights are stored: members keep theirs when they are confirmed; let the search go on first"
+        )
+    # members of one split after the other: its data are loaded once
+    return sorted(found, key=lambda row: (row["split_seed"], row["arm"], row["trial_id"], row["seed"]))
+
+
+def _is_there(row: Row, metric: Metric, split: str) -> bool:
+    # one that could not be measured has a reason
+    return any(row.get(prefixed(name, split)) is not None for name in metric.columns())
+
+
+def _measure(out: Output, store: Store, archive: Archive, todo: Sequence[tuple[Row, Metric]], split: str) -> list[str]:
+    failures = []
+    started = time.monotonic()
+    members: dict[tuple[str, int], tuple[Row, list[Metric]]] = {}
+    for row, metric in todo:
+        members.setdefault((row["trial_id"], row["seed"]), (row, []))[1].append(metric)
+    done = 0
+    for row, metrics in members.values():
+        who = f"{row['arm']} seed {row['seed']}"
+        try:
+            with archive.member(row).surface(split) as surface:
+                wrong = None if row["status"] == "diverged" else differs(surface, row.get(f"{split}_loss"))
+                if wrong:
+                    raise RequestError(wrong)
+                for metric in metrics:
+                    found = measure_all([metric], surface, METRIC_SEED)
+                    _store(store, row, metric, split, found)
+                    done += 1
+                    left = (time.monotonic() - started) / done * (len(todo) - done)
+                    out.line(f"{done:>4,} of {len(todo):,}  {who}  {_shown(metric, found)}  ({duration(left)} left)")
+        except (RequestError, ValueError, RuntimeError) as error:
+            done += len(metrics)
+            failures += [f"{who}: {metric.name}: {' '.join(str(error).split())}" for metric in metrics]
+    return failures
+
+
+def _store(store: Store, row: Row, metric: Metric, split: str, found: Mapping[str, Any]) -> None:
+    named = {prefixed(name, split): value for name, value in found.items()}
+    described = {prefixed(name, split): text for name, text in metric.columns().items()}
+    columns = metric_columns(described, [named])
+    write_measurement(store, row["trial_id"], row["seed"], prefixed(metric.name, split), columns, named)
+
+
+def _shown(metric: Metric, found: Mapping[str, Any]) -> str:
+    if metric.name in found:
+        value = found[metric.name]
+    else:
+        value = next((v for key, v in found.items() if isinstance(v, float) and key.count(".") == 1), None)
+    reason = found.get(f"{metric.name}.reason")
+    return f"{metric.name} {number(value) if value is not None else f'not measured: {reason}'}"
