@@ -20,6 +20,7 @@ from tune_lb.setting import column_type, described
 from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
 from tune_lb.trial import PLAIN_PREFIXES
+from tune_lb.walk import WALK_COLUMNS, Walk
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Context:
     field_columns: tuple[Column, ...]
     provenance: Mapping[str, str | None]
     checkpoint_every_s: float = 30.0
+    walk: Walk | None = None
 
     def metrics_of(self, stage: str) -> tuple[Metric, ...]:
         """Return what is measured on members of the stage."""
@@ -54,6 +56,9 @@ class Context:
                     "peak learning rate times lambda_max; 2 is gradient descent's edge of stability",
                 )
             )
+        if self.walk is not None:
+            types = {name: "float" if name.endswith("_s") else "int" for name in WALK_COLUMNS}
+            extra += [Column(name, types[name], text) for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]
         return members_schema(extra)
 
 
@@ -116,4 +121,5 @@ def make_context(
         execution=dict(execution),
         field_columns=field_columns(designs),
         provenance=provenance(),
+        walk=space.walk,
     )

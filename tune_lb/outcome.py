@@ -19,6 +19,7 @@ from tune_lb.metric import Metric, measure_all, unmeasured
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.surface import LossSurface
 from tune_lb.training import HistoryRow, Training
+from tune_lb.walk import Walk, Walker, walk_costs
 
 CROSSINGS = (0.3, 0.1, 0.03, 0.01)
 """Train losses (nats) at whose first crossing lambda_max is stored, so that arms can be compared at equal loss."""
@@ -43,8 +44,16 @@ class Observer:
     Looking costs evaluations, not gradients, and changes nothing in the training. Without `watched` it only trains.
     """
 
-    def __init__(self, training: Training, *, watched: bool, crossings: Sequence[float] = CROSSINGS) -> None:
+    def __init__(
+        self,
+        training: Training,
+        *,
+        watched: bool,
+        crossings: Sequence[float] = CROSSINGS,
+        walk: Walk | None = None,
+    ) -> None:
         self.training, self.watched = training, watched
+        self.walker = Walker(walk, training) if watched and walk is not None else None
         self.crossings: dict[int, list[float]] = {}
         self.thresholds = tuple(crossings)
         self.wall_s = 0.0
@@ -52,8 +61,11 @@ class Observer:
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
         """Train on and return what was seen."""
         started = time.perf_counter()
-        rows = self.training.advance(epochs)
+        looked = self.walker.looking_s if self.walker else 0.0
+        rows = (self.walker or self.training).advance(epochs)
         self.wall_s += time.perf_counter() - started
+        if self.walker:
+            self.wall_s -= self.walker.looking_s - looked
         return rows + self._looked() if self.watched else rows
 
     def _looked(self) -> list[HistoryRow]:
@@ -175,12 +187,18 @@ def _lambda_max(training: Training, member: TrainedMember) -> float | None:
 
 
 def train_arm(
-    training: Training, metrics: Sequence[Metric] = (), on_history: Callable[[HistoryRow], None] | None = None
+    training: Training,
+    metrics: Sequence[Metric] = (),
+    on_history: Callable[[HistoryRow], None] | None = None,
+    walk: Walk | None = None,
 ) -> Mapping[str, Any]:
     """Train the single member of a training to the end, in this process, and return its row."""
-    observer = Observer(training, watched=on_history is not None, crossings=())
+    observer = Observer(training, watched=on_history is not None, crossings=(), walk=walk)
+    rows = []
     while not training.done:
         for row in observer.advance():
+            rows.append(row)
             if on_history is not None:
                 on_history(row)
-    return outcomes(training, metrics=metrics, wall_s=observer.wall_s)[0].row
+    found = outcomes(training, metrics=metrics, wall_s=observer.wall_s)[0].row
+    return found | walk_costs(rows).get(found["seed"], {})

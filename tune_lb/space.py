@@ -24,6 +24,7 @@ from tune_lb.optimizers import SGD, OptimizerSettings
 from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.setting import Settings, setting
+from tune_lb.walk import Walk
 from tune_lb.trial import Initialize, Model, Trial, identity
 
 __all__ = ["Arm", "ArmDesign", "Space", "over"]
@@ -69,6 +70,7 @@ class Space(Settings):
     placebo: bool = setting(True, "add the placebo arm")
     compute_matched: bool = setting(True, "add references trained longer, for arms that cost more per update")
     seed: int = setting(0, "of the quasi-random points", low=0)
+    walk: Walk | None = setting(None, "what is observed of single updates, of the first confirmed members; none: nothing")
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
@@ -131,6 +133,7 @@ class Space(Settings):
             for metric in self.metrics
             if not hasattr(metric, "columns")
         ]
+        found += self.walk.problems(f"{where}.walk") if isinstance(self.walk, Walk) else []
         found += self._template_problems(where)
         if found:
             return list(dict.fromkeys(found))
@@ -241,6 +244,8 @@ class Space(Settings):
         flat: dict[str, str] = {}
         for name in ("split_seeds", "sampler", "metrics", "metrics_on", "seed", "baseline", "reference"):
             flat[name] = json.dumps(identity(getattr(self, name)), sort_keys=True)
+        if self.walk is not None:
+            flat["walk"] = json.dumps(identity(self.walk), sort_keys=True)
         for design in self.designs():
             template = identity(design.template)
             for key, value in template.items():

@@ -19,6 +19,7 @@ from tune_lb.pause import pause
 from tune_lb.results import encode_predictions, trial_stem, write_trial
 from tune_lb.search import Job
 from tune_lb.training import HistoryRow, Training
+from tune_lb.walk import walk_costs
 
 
 class Work:
@@ -29,7 +30,7 @@ class Work:
         self.stem = trial_stem(job.trial_id, job.stage, job.seeds)
         self.training = Training(job.trial, job.seeds, parts, execution=context.execution[job.arm])
         watched = job.stage == "confirm" and job.seeds[0] == 2000
-        self.observer = Observer(self.training, watched=watched)
+        self.observer = Observer(self.training, watched=watched, walk=context.walk)
         self.history: list[tuple[HistoryRow, float]] = []
         self.saved_at = time.monotonic()
         self._restore()
@@ -52,7 +53,9 @@ class Work:
         found = outcomes(self.training, metrics=metrics, wall_s=self.observer.wall_s)
         rows = [self._row(outcome) for outcome in found]
         weights = self.context.store.child("weights")
+        costs = walk_costs([row for row, _ in self.history])
         for outcome, row in zip(found, rows, strict=True):
+            row |= costs.get(row["seed"], {})
             row["running_train_loss"] = self._last(row["seed"], "running_train_loss")
             if self.job.stage == "confirm":
                 contents = {name: value.cpu().contiguous() for name, value in outcome.weights.items()}
