@@ -47,7 +47,27 @@ class Measurements:
             for name, found in zip(fresh, threads.map(self._decoded, fresh), strict=True):
                 problem = found if isinstance(found, str) else self._add(found)
                 if problem:
-                    line = f"results: measurements of {name} are left out: {field.type} here, {known.type} there"
+                    self.problems.append(f"results: measurements/{name} is left out: {problem}")
+                else:
+                    self._read.add(name)
+        return len(self._read) - before
+
+    def joined(self, members: pa.Table) -> pa.Table:
+        """Return the members with the measured columns; a value measured here stands in place of one from training."""
+        keys = list(zip(members["trial_id"].to_pylist(), members["seed"].to_pylist(), strict=True))
+        for name, field in self._fields.items():
+            values, at = self._values[name], members.schema.get_field_index(name)
+            if at < 0:
+                column = pa.array([values.get(key) for key in keys], field.type)
+                members = members.append_column(field, column)
+                continue
+            known = members.schema.field(at)
+            own = members.column(at).to_pylist()
+            typed = known if _any(own) else known.with_type(field.type)
+            if {typed.type, field.type} == {pa.int64(), pa.float64()}:
+                typed = known.with_type(pa.float64())
+            elif typed.type != field.type and _any(values.values()):
+                line = f"results: measurements of {name} are left out: {field.type} here, {known.type} there"
                 self.problems += [] if line in self.problems else [line]
                 continue
             found = [values.get(key, value) for key, value in zip(keys, own, strict=True)]
