@@ -141,7 +141,8 @@ def gap_closed(resamples: Resamples, arm: str, design: Design, reason: str) -> G
     if reason:
         return GapClosed(None, UNKNOWN, reason)
     if arm in (design.baseline, design.reference):
-        return GapClosed(None, UNKNOWN, "1 by definition" if arm == design.baseline else "0 by definition")
+        # by definition: no interval
+        return GapClosed(1.0 if arm == design.baseline else 0.0, UNKNOWN, "")
     reference, baseline = str(design.reference), str(design.baseline)
     closed = contrast(resamples, reference, arm, baseline)
     drop = contrast(resamples, reference, baseline, arm)

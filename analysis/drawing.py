@@ -57,6 +57,8 @@ def arm_errors(results: Results, inks: Inks) -> Figure | None:
     note = f"{dots}. Diamonds and bars: mean and 95 % interval over {info.covers}."
     if info.cut:
         note += " Bars that reach an edge go on."
+    if info.beyond:
+        note += " Arrows: far beyond the axis, at the number beside them."
     if info.members["diverged"].any():
         note += " Crosses at the edge: diverged, counted at chance."
     figure = new_figure(11.0 if compared else 7.5, 1.9 + 0.46 * len(info.arms), info.title, note)
@@ -88,6 +90,20 @@ def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
         axes.scatter(x[lost], y[lost], s=28, marker="x", color=colour, lw=1.4, zorder=3)
     for arm in info.records:
         y_mean, colour = rows[arm["arm"]] - 0.2, inks.colour[arm["arm"]]
+        if arm["arm"] in info.beyond:
+            axes.plot([edge], [rows[arm["arm"]]], ">", color=colour, ms=7, zorder=5)
+            text = f"{arm['mean']:.2f}"
+            axes.annotate(
+                text,
+                (edge, rows[arm["arm"]]),
+                xytext=(-8, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=9,
+                color=INK,
+            )
+            continue
         axes.plot([arm["low"], arm["high"]], [y_mean] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=4)
         axes.plot([arm["mean"]], [y_mean], "D", color=colour, ms=6, mec="white", mew=0.8, zorder=5)
     axes.set_xlim(low, high)
@@ -114,12 +130,16 @@ def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
         claimed = arm["role"] in REFERENCE_ROLES or arm["claim"] is True
         colour, ink = (inks.colour[name], INK) if claimed else (FADED, GREY)
         text, beyond = points(difference / 100), not low <= difference <= high
+        if beyond:
+            edge, way = (high, -1) if difference > 0 else (low, 1)
+            edge += way * 0.015 * (high - low)
+            axes.plot([edge], [y], "<" if way > 0 else ">", color=colour, ms=7, zorder=5)
+            side = "left" if way > 0 else "right"
+            axes.annotate(text, (edge, y), xytext=(8 * way, 0), ha=side, va="center", color=ink, bbox=PLATE, **small)
+            continue
         axes.plot([arm["difference_low"], arm["difference_high"]], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
         axes.plot([difference], [y], "D", color=colour, ms=6.5, mec="white", mew=0.8, zorder=5)
-        place = (high if difference > 0 else low) if beyond else difference
-        side = ("right" if difference > 0 else "left") if beyond else "center"
-        text = f"{text}, beyond the axis" if beyond else text
-        axes.annotate(text, (place, y), xytext=(0, 6), ha=side, color=ink, bbox=PLATE, **small)
+        axes.annotate(text, (difference, y), xytext=(0, 6), ha="center", color=ink, bbox=PLATE, **small)
     axes.set_xlim(low, high)
     axes.set_xlabel("difference from the reference, points (grey: not claimed)")
     axes.tick_params(axis="y", labelleft=False, length=0)

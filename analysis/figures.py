@@ -20,6 +20,10 @@ HISTORY_NAMES = {
 }
 IN_PERCENT = ("validation_error", "test_error")
 MAX_PANELS = 3
+MIN_SHOWN = 3
+"""Arms that are always on the axes of errors."""
+LEAST_SPAN = 0.5
+"""Points: arms that lie closer together are one place."""
 
 
 class ArmErrors(NamedTuple):
@@ -44,9 +48,22 @@ class ArmErrors(NamedTuple):
         return {str(arm): len(self.arms) - 1 - position for position, arm in enumerate(self.arms["arm"])}
 
     @property
+    def beyond(self) -> list[str]:
+        """Arms too bad for the axes: further above the others than these, baseline and reference among them, are apart."""
+        steady = self.arms[self.arms["n_diverged"] == 0].sort_values("mean")
+        means, names = steady["mean"].to_numpy(np.float64), [str(arm) for arm in steady["arm"]]
+        told_apart = np.isin(steady["role"], ("baseline", "reference"))
+        for first in range(MIN_SHOWN, len(means)):
+            width = max(means[first - 1] - means[0], LEAST_SPAN)
+            if means[first] - means[first - 1] > width and not told_apart[first:].any():
+                return names[first:]
+        return []
+
+    @property
     def error_span(self) -> tuple[float, float]:
-        """Ends of the error axis: around all that did not diverge, since chance error would hide the rest."""
-        fine = self.members.loc[~self.members["diverged"], "test_error"].to_numpy(np.float64)
+        """Ends of the error axis: around all that did not diverge and is not far beyond, which would hide the rest."""
+        left_out = self.members["diverged"] | self.members["arm"].isin(self.beyond)
+        fine = self.members.loc[~left_out, "test_error"].to_numpy(np.float64)
         points = np.concatenate([fine, *self._steady("mean"), [self.baseline, self.reference]])
         low, high = _span(points, np.concatenate(self._steady("low", "high")))
         return max(0.0, low), high
@@ -59,14 +76,13 @@ class ArmErrors(NamedTuple):
 
     @property
     def cut(self) -> bool:
-        """Whether an interval reaches beyond its axis."""
+        """Whether an interval reaches beyond its axis, of an arm that does not."""
+        shown = self.arms[~self.arms["arm"].isin(self.beyond)]
         pairs = ((self.error_span, ("low", "high")), (self.difference_span, ("difference_low", "difference_high")))
-        return any(
-            bool((self.arms[low] < span[0]).any() or (self.arms[high] > span[1]).any()) for span, (low, high) in pairs
-        )
+        return any(bool((shown[low] < span[0]).any() or (shown[high] > span[1]).any()) for span, (low, high) in pairs)
 
     def _steady(self, *columns: str) -> list[FloatArray]:
-        steady = self.arms[self.arms["n_diverged"] == 0]
+        steady = self.arms[(self.arms["n_diverged"] == 0) & ~self.arms["arm"].isin(self.beyond)]
         return [steady[column].to_numpy(np.float64) for column in columns]
 
     @property

@@ -10,6 +10,7 @@ from analysis import Results
 from analysis.comparisons import binomial_sampling_error, contrast, seed_std
 from analysis.decomposition import decompose, under_trained
 from analysis.intervals import fieller
+from analysis.summary import summary
 from tests.analysis.fabrication import ARMS, Arm, Procedure, fabricate
 
 
@@ -58,6 +59,12 @@ def test_gap_closed_is_the_share_of_the_drop_with_fiellers_interval(results: Res
     )
     expected = fieller(one.estimate, two.estimate, covariance)
     assert (row["gap_closed_low"], row["gap_closed_high"]) == pytest.approx(tuple(expected))
+
+
+def test_the_baseline_closes_all_of_the_drop_and_the_reference_nothing(results: Results) -> None:
+    rows = {row["arm"]: row for row in summary(results)["rows"]}
+    shown = {arm: (rows[arm]["gap_closed"], rows[arm]["cells"]["gap closed"]) for arm in ("small_batch", "large_batch")}
+    assert shown == {"small_batch": (1.0, "100 %"), "large_batch": (0.0, "0 %")}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from analysis import Results, drawing, figures
 from analysis.canvas import Inks, leading, png, tick
-from tests.analysis.fabrication import ARMS, Procedure, fabricate
+from tests.analysis.fabrication import ARMS, Arm, Procedure, fabricate
 
 
 def test_arm_errors_are_in_percent_with_the_headline_interval(results: Results) -> None:
@@ -66,6 +66,29 @@ def test_diverged_members_do_not_stretch_the_axis() -> None:
     drawn = drawing.arm_errors(results, Inks(results.arms))
     assert drawn is not None
     assert png(drawn).startswith(b"\x89PNG")
+
+
+def test_an_arm_far_beyond_the_others_does_not_stretch_the_axis() -> None:
+    usual, bad = (Results(fabricate({**ARMS, "large_batch_copied": Arm(e, "copied")})) for e in (0.065, 0.3))
+    infos = [figures.arm_errors(results) for results in (usual, bad)]
+    assert [info.beyond for info in infos if info] == [[], ["large_batch_copied"]]
+    near, far = (info for info in infos if info)
+    assert far.error_span[1] < near.error_span[1] < 10
+    assert far.difference_span[1] < near.difference_span[1] < 5
+    drawn = drawing.arm_errors(bad, Inks(bad.arms))
+    assert drawn is not None
+    texts = [[text.get_text() for text in axes.texts] for axes in drawn.axes]
+    mean = bad.arms.set_index("arm").loc["large_batch_copied"]
+    # where it is can be read
+    assert f"{100 * mean['test_error']:.2f}" in texts[0]
+    assert f"{100 * mean['difference']:+.2f}" in texts[1]
+
+
+def test_baseline_and_reference_are_always_on_the_axis() -> None:
+    info = figures.arm_errors(Results(fabricate({**ARMS, "large_batch": Arm(0.3, "reference")})))
+    assert info is not None
+    assert "large_batch" not in info.beyond
+    assert info.error_span[1] > 30
 
 
 def test_long_intervals_are_cut() -> None:
