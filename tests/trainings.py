@@ -21,6 +21,7 @@ from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
+from tune_lb.remedies.adversarial import Adversarial
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ema import EMA
@@ -36,6 +37,7 @@ from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
+from tune_lb.remedies.stability import Stability
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
@@ -75,6 +77,8 @@ EXAMPLES: dict[str, list[Remedy]] = {
     ],
     "warmup": [Warmup(epochs=1.0)],
     "scaling": [Scaling(base_batch_size=2, power=0.5)],
+    "adversarial": [Adversarial(eps=0.2)],
+    "stability": [Stability(alpha=0.1, sigma=0.2)],
     "conservative": [Conservative(iterations=2, lam=1.0)],
     "ema": [EMA(half_life=0.5), EMA(half_life=0.5, others=(0.1, 2.0))],
     "swa": [SWA(start=0.25, every=0.5)],
