@@ -94,7 +94,8 @@ def test_missing_files_get_one_message_with_what_where_and_how(monkeypatch, tmp_
         MNIST().load(0)
     (line,) = raised.value.problems
     assert all(
-        word in line for word in ("MNIST", str(tmp_path / "nothing" / "MNIST" / "raw"), "TUNE_LB_DATA", "download=True")
+        word in line
+        for word in ("MNIST", str(tmp_path / "nothing" / "MNIST" / "raw"), "TUNE_LB_DATA", "data MNIST --download")
     )
 
 

@@ -1,0 +1,113 @@
+"""Data sets with a test split of their own: what was published, and how train and validation are cut from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tune_lb.data.dataset import DataSet, DataSource, Part, data_root, part_problems, stratified
+from tune_lb.errors import RequestError
+from tune_lb.setting import setting
+
+
+class Published(NamedTuple):
+    """A data set as it was published, or as the files hold it."""
+
+    name: str
+    num_classes: int
+    train: Part
+    test: Part | None
+    """None: there is none, it is cut from the train part too."""
+    offset: float | tuple[float, ...] | None = None
+    """None: mean and standard deviation of every channel or feature of the examples chosen to train on."""
+    scale: float | tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PublishedSource(DataSource):
+    """Base of the data sets with a test split of their own.
+
+    The split seed draws train and validation from the published train part, by class; the test part is used whole.
+    """
+
+    num_train: int | None = setting(None, "examples to train on; none: all that validation leaves", low=1)
+    num_validation: int = setting(0, "examples that selection sees", low=0)
+
+    def read(self, root: Path) -> Published:
+        """Return the whole data set from its files under root. Raises RequestError where they are missing or damaged."""
+        raise TypeError(f"{type(self).__name__} does not say how it is read")
+
+    def load(self, split_seed: int) -> DataSet:
+        """Return the three parts of this cut."""
+        root = data_root()
+        whole = read_once((type(self), *self.identity(), root), lambda: self.read(root))
+        return cut(whole, self.num_train, self.num_validation, 0, split_seed)
+
+    def identity(self) -> tuple[Hashable, ...]:
+        """Return what of the fields decides which files are read."""
+        return ()
+
+
+def cut(whole: Published, num_train: int | None, num_validation: int, num_test: int, split_seed: int) -> DataSet:
+    """Return train, validation and (if num_test) test part drawn from the published train part, in its class proportions.
+
+    num_train: None for all that the others leave. Raises RequestError where there are too few examples, or labels by which
+    they cannot be cut.
+    """
+    targets = whole.train.targets
+    if not len(targets) or targets.min() < 0:
+        # the cut goes by class: what is wrong with the labels comes first
+        shape = tuple(whole.train.inputs.shape[1:])
+        found = part_problems(whole.train, shape, whole.num_classes, may_be_empty=False)
+        raise RequestError([f"{whole.name}, train part: {problem}" for problem in found])
+    rest = len(targets) - num_validation - num_test
+    if num_train is None and rest < 1:
+        raise RequestError(
+            f"{whole.name}: num_validation = {num_validation}"
+            + (f" and num_test = {num_test}" if num_test else "")
+            + f" leave nothing of {len(targets)} examples to train on"
+        )
+    sizes = (rest if num_train is None else num_train, num_validation, num_test)
+    chosen = stratified(targets, sizes, split_seed, f"{whole.name} train part")
+    train, validation, cut_off = (Part(whole.train.inputs[i], targets[i]) for i in chosen)
+    offset, scale = whole.offset, whole.scale
+    if offset is None or scale is None:
+        offset, scale = standardization(train)
+    test = whole.test or cut_off
+    return DataSet(whole.name, whole.num_classes, train, validation, test, offset, scale)
+
+
+_last: dict[Hashable, Published] = {}
+
+
+def read_once(key: Hashable, read: Callable[[], Published]) -> Published:
+    """Return what was read for the key before, in this process, or read it: several splits share one reading.
+
+    One data set is kept. Files are not expected to change while a process works with them.
+    """
+    if key not in _last:
+        whole = read()
+        _last.clear()
+        _last[key] = whole
+    return _last[key]
+
+
+def standardization(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each entry of the first dimension: a channel of (C, H, W), a feature of (F,).
+
+    (H, W) is one channel: one number each. A deviation of zero becomes 1, so that constant features are 0, not NaN.
+    """
+    inputs = part.inputs
+    groups = inputs.reshape(len(inputs), 1, -1) if inputs.ndim == 3 else inputs.reshape(*inputs.shape[:2], -1)
+    total, squares, count = 0.0, 0.0, groups.shape[0] * groups.shape[2]
+    for start in range(0, len(groups), 2048):
+        piece = groups[start : start + 2048].astype(np.float64)
+        total, squares = total + piece.sum((0, 2)), squares + np.square(piece).sum((0, 2))
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+    deviation[deviation < 1e-12 * (1.0 + np.abs(mean))] = 1.0
+    return tuple(map(float, mean)), tuple(map(float, deviation))
