@@ -39,6 +39,7 @@ EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "questi
 class Space(Settings):
     """A question, the arms that answer it, and the procedure: search, rescreen, confirm, in every split by itself.
 
+    walk says what is observed of single updates, in the first confirmed members of each arm and split.
     Arms that the comparison needs are added: `<reference>_copied` and `_scaled` (the baseline's best rate, and best rate per
     example, at the reference's batch), `placebo` (the reference with other random draws) and, where an arm takes c > 1
     gradients per update, the reference trained c times as long.
@@ -70,7 +71,7 @@ class Space(Settings):
     placebo: bool = setting(True, "add the placebo arm")
     compute_matched: bool = setting(True, "add references trained longer, for arms that cost more per update")
     seed: int = setting(0, "of the quasi-random points", low=0)
-    walk: Walk | None = setting(None, "what is observed of single updates, of the first confirmed members; none: nothing")
+    walk: Walk | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
