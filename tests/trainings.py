@@ -22,6 +22,7 @@ from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
 from tune_lb.remedies.adversarial import Adversarial
+from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ema import EMA
@@ -77,6 +78,7 @@ EXAMPLES: dict[str, list[Remedy]] = {
     ],
     "warmup": [Warmup(epochs=1.0)],
     "scaling": [Scaling(base_batch_size=2, power=0.5)],
+    "augmentation": [Augmentation(flip=True, shift=0.2, image_shape=(1, 5))],
     "adversarial": [Adversarial(eps=0.2)],
     "stability": [Stability(alpha=0.1, sigma=0.2)],
     "conservative": [Conservative(iterations=2, lam=1.0)],

@@ -162,7 +162,7 @@ def program_key(trial: Trial, execution: str, *facts: object) -> str:
     for remedy in trial.active:
         fields = {f.name: getattr(remedy, f.name) for f in dataclasses.fields(remedy)}
         shaping = {name: "a number" if isinstance(value, float) else identity(value) for name, value in fields.items()}
-        remedies.append([f"{type(remedy).__module__}.{type(remedy).__qualname__}", shaping])
+        remedies.append([f"{type(remedy).__module__}.{type(remedy).__qualname__}", shaping, list(remedy.variant())])
     parts = [identity(part) for part in (trial.model, trial.optimizer, trial.loss)]
     return json.dumps([execution, *parts, remedies, *map(str, facts)], sort_keys=True)
 

@@ -104,6 +104,17 @@ class Remedy(Settings):
         """Change the network itself, which is trained, evaluated and measured (rectifiers with a slope)."""
         return module
 
+    def input_problems(self, input_shape: tuple[int, ...]) -> list[str]:
+        """Say what in the shape of an example makes it undefined (a rotation of what is no image)."""
+        return []
+
+    def variant(self) -> tuple[bool, ...]:
+        """Return on which of its hooks' ways it goes, where that hangs on fields that are not whole numbers.
+
+        Trials that differ in such fields alone share a compiled step, unless this differs.
+        """
+        return ()
+
     def model(self, module: nn.Module) -> nn.Module:
         """Wrap the training network. The module is the trial's own copy; evaluation and metrics use another, unwrapped."""
         return module

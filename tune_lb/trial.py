@@ -271,5 +271,6 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
         found.append(f"{where}: the model has no trainable parameter")
     for remedy in trial.remedies:
         if not remedy.is_neutral():
-            found += [f"{where}: {problem}" for problem in remedy.conflicts(trial, num_train, module)]
+            problems = remedy.conflicts(trial, num_train, module) + remedy.input_problems(data.input_shape)
+            found += [f"{where}: {problem}" for problem in problems]
     return found
