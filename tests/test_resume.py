@@ -71,16 +71,19 @@ def test_killed_at_every_dangerous_moment(searches: Searches, whole: tuple[Searc
     again = Counter(searches.trained())
     assert sum(again.values()) - len(again) <= 3 * 2 * 2
     assert_as_if_nothing_had_been(searches, whole[0])
+    assert not list((searches.folder / "runs" / "tiny").rglob(".*")), "what the killed writers left is gone"
     assert not (searches.folder / "runs" / "tiny" / "ray").exists()
     assert len(list((searches.folder / "runs" / "tiny" / "ledger").glob("*.json"))) == 6, "two proposals of three arms"
 
 
 def test_interrupted_then_gone_on_with_more_seeds(searches: Searches) -> None:
     words = ("search", "spaces/tiny.py", "--storage", "out/deep", "--name", "mine")
-    process = searches.start(*words)
+    marker = searches.folder / "marker"
+    # the workers are held in the first confirm job, so that the signal comes while something runs
+    process = searches.start(*words, TUNE_LB_PAUSE="report@.confirm.:600", TUNE_LB_PAUSE_MARKER=str(marker))
     trials = searches.folder / "out" / "deep" / "mine" / "trials"
     end = time.monotonic() + TIMEOUT_S
-    while not list(trials.glob("*.members.parquet")) and process.poll() is None and time.monotonic() < end:
+    while not marker.exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     # a terminal sends it to the whole group
     os.killpg(process.pid, signal.SIGINT)
@@ -153,7 +156,8 @@ def test_damage_and_change(searches: Searches, whole: tuple[Searches, str, str])
     code, out, err = searches.run(*SEARCH, "epochs=2", "noisy.batch_size=50")
     assert code == 2
     assert "exists with another space" in err
-    assert "arm noisy: batch_size: was 100, now 50" in err
+    assert "arms.noisy.batch_size: was 100, now 50" in err
+    assert "arms.*.epochs: was 4, now 2" in err
     assert "--fresh" in err
     assert len(searches.results("tiny")) == len(whole[0].results("tiny"))
 

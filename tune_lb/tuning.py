@@ -95,6 +95,7 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
         if job is None:
             return
         if result is not None and "errors" in result:
+            self.deaths.clear()
             self.search.observe(
                 job.trial_id, {int(seed): value for seed, value in json.loads(result["errors"]).items()}
             )

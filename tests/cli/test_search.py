@@ -10,7 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
 from tests.cli.conftest import Called, start
+from tune_lb.cli.output import Output
+from tune_lb.cli.search import conclude
 
 SPACE = """
 from shrinking import Shrinking
@@ -63,27 +66,65 @@ def test_dry_run_writes_nothing(folder: Path, call: Called) -> None:
     assert code == 0
     assert len(arms["shrinking"]["first_configurations"]) == 2
     assert arms["shrinking"]["members"] >= 2 + 2
-    assert not list(folder.rglob("*.parquet"))
-    assert not list(folder.rglob("space.json"))
+    assert sorted(path.name for path in folder.iterdir()) == ["spaces"], "no run folder, not even an empty one"
     assert "dry run: nothing was trained" in err
+
+
+def ended(status: str, **more: object) -> dict[str, object]:
+    facts = {"run": "made", "location": "/x", "status": status, "members": 7, "failed": 0}
+    return facts | {"failures": [], "left_out": []} | more
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "lines"),
+    [
+        (
+            ended("stopped", failed=8, failures=["the worker died: no space left on device"]),
+            1,
+            ["failed: the worker died: no space left on device", "stopped: worker after worker died", "7 members are"],
+        ),
+        (ended("interrupted"), 130, ["interrupted: 7 members are stored in /x; the same command goes on from there"]),
+        (
+            ended("partial", failed=2, failures=["ValueError: x"], left_out=["results: a is left out: it is damaged"]),
+            3,
+            ["failed: ValueError: x", "left out: results: a is", "2 member(s) failed"],
+        ),
+        (ended("done", left_out=["results: a is damaged"]), 0, ["left out: results: a is damaged"]),
+    ],
+    ids=lambda value: value["status"] if isinstance(value, dict) else "",
+)
+def test_how_a_search_ended_is_its_exit_code(
+    result: dict[str, object], code: int, lines: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_run(fabricate(ARMS, Procedure(num_trials=2, split_seeds=(0,))), str(tmp_path / "made"))
+    found = conclude(Output(False), result, "made", str(tmp_path), "the same command")
+    out = capsys.readouterr().out
+    assert found == code
+    assert all(line in out for line in lines), out
+    assert ("failed: " in out) == bool(result["failures"])
+    assert ("next: the same command" in out) == bool(code)
 
 
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_search_of_a_file_interrupted_and_gone_on_with(folder: Path) -> None:
+def test_search_of_a_file_terminated_and_gone_on_with(folder: Path) -> None:
     words = ("search", "spaces/mine.py", "--max-concurrent", "1")
-    first = start(*words, cwd=folder)
+    marker = folder / "marker"
+    # the worker is held in its first confirm job, so that the signal comes while something runs
+    pause = {"TUNE_LB_PAUSE": "report@.confirm.:600", "TUNE_LB_PAUSE_MARKER": str(marker)}
+    first = start(*words, cwd=folder, **pause)
     deadline = time.monotonic() + 120
     trials = folder / "runs" / "mine" / "trials"
-    while not list(trials.glob("*.members.parquet")) and first.poll() is None and time.monotonic() < deadline:
+    while not marker.exists() and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    first.send_signal(signal.SIGINT)
+    # to the program alone, as batch systems send it
+    first.send_signal(signal.SIGTERM)
     out, err = first.communicate(timeout=60)
-    assert first.returncode == 130, out + err
-    assert "interrupted" in out
-    assert "next: " in out
+    assert (first.returncode, err) == (130, ""), out
+    assert "interrupted: " in out
     assert "search spaces/mine.py --max-concurrent 1" in out.splitlines()[-1]
+    assert not (folder / "runs" / "mine" / "ray").exists()
 
     before = {path: path.stat().st_mtime_ns for path in trials.glob("*.members.parquet")}
     second = start(*words, cwd=folder)

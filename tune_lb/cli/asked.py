@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tune_lb.cli.output import command
+from tune_lb.domain import over
 from tune_lb.errors import RequestError
 from tune_lb.loading import Loaded, load_space
 
@@ -25,7 +26,8 @@ RUN_NAME = re.compile(r"\w[\w.-]*")
 def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
     """Return (key, value) of each KEY=VALUE, and what is wrong with the others.
 
-    A value is a Python literal (5, 1e-3, True, None, [0, 1]) or, where it is none, the string as typed.
+    A value is a Python literal (5, 1e-3, True, None, [0, 1]), a domain (over(1, 4), over([1, 2])) or, where it is neither,
+    the string as typed.
     """
     changes: list[tuple[str, Any]] = []
     problems = []
@@ -36,7 +38,10 @@ def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[st
             continue
         if key in [known for known, _ in changes]:
             problems.append(f"{word}: {key} is given twice")
-        changes.append((key, _value(text)))
+        try:
+            changes.append((key, _value(text)))
+        except TypeError as error:
+            problems.append(f"{word}: {error}")
     return changes, problems
 
 
@@ -79,6 +84,10 @@ def check_run_name(name: str) -> None:
 
 def _value(text: str) -> Any:
     try:
+        tree = ast.parse(text, mode="eval").body
+        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "over":
+            named = {str(word.arg): ast.literal_eval(word.value) for word in tree.keywords}
+            return over(*map(ast.literal_eval, tree.args), **named)
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text

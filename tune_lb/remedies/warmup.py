@@ -33,7 +33,10 @@ class Warmup(Remedy):
         """Refuse a warmup as long as the training: its full rate would never be used."""
         total = trial.plan(num_train).num_epochs
         if self.epochs >= total:
-            return [f"warmup.epochs = {self.epochs:g} is not shorter than the training ({total:g} epochs)"]
+            return [
+                f"warmup.epochs = {self.epochs:g} is not shorter than the training ({total:g} epochs); train longer, or make "
+                f"it shorter (warmup.epochs=VALUE, or warmup.epochs='over(LOW, HIGH)' to search)"
+            ]
         return []
 
     def schedule(self, inner: Schedule, plan: Plan) -> Schedule:

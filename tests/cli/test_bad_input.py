@@ -1,0 +1,141 @@
+"""Every request that cannot be met: exit code 2, one message that says what, where and what to do, and nothing left behind."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
+from tests.cli.conftest import Called
+from tune_lb.loading import load_space
+from tune_lb.results import write_space
+from tune_lb.storage import Store
+
+SPACE = """
+from tune_lb.data.digits import Digits
+from tune_lb.models.mlp import MLP
+from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
+from tune_lb.remedies.sam import SAM
+from tune_lb.space import Arm, Space, over
+
+SPACE = Space(
+    question="?", data=Digits(num_train=400, num_validation=400), model=MLP(hidden=(4,)),
+    eta_over_b=over(1e-4, 1e-2, log=True), batch_size=400,
+    arms=(
+        Arm("small", batch_size=20), Arm("large"), Arm("sam", SAM(rho=0.1)),
+        Arm("ghost", GhostBatchNorm(ghost_batch_size=20)),
+    ),
+    baseline="small", reference="large",
+)
+"""
+RATE = "eta_over_b=over(1e-4, 1e-2, log=True)"
+
+IN_FILES = {
+    "no SPACE": (SPACE.replace("SPACE =", "OTHER ="), [["no SPACE in it", "OTHER is a Space: name it SPACE"]]),
+    "raises": ("\n1 / 0\n" + SPACE, [["mine.py:2: ZeroDivisionError: division by zero"]]),
+    "keyword": (SPACE.replace("rho=0.1", "roh=0.1"), [["mine.py:12: TypeError", "did you mean 'rho'?"]]),
+    "rho": (SPACE.replace("rho=0.1", "rho=-0.1"), [["arm 'sam': sam.rho = -0.1: must be at least 0"]]),
+    "ghost": (
+        SPACE.replace("ghost_batch_size=20", "ghost_batch_size=30"),
+        [["arm 'ghost': ", "ghost_batch_size = 30 does not divide batch_size = 400", "20, 25, 40"]],
+    ),
+    "batch": (
+        SPACE.replace("batch_size=400", "batch_size=401"),
+        [["batch_size = 401 is larger than the train set (400 examples)"]],
+    ),
+    "two rates": (SPACE.replace(RATE, f"{RATE}, lr=0.1"), [["space: lr and eta_over_b are both given; give one"]]),
+    "no arms": (
+        SPACE[: SPACE.index("    arms=(")] + "    arms=(),\n)\n",
+        [["space.arms: there are no arms; a comparison needs at least one Arm(...)"]],
+    ),
+    "baseline": (SPACE.replace('baseline="small"', 'baseline="smal"'), [["not among the arms", "mean 'small'?"]]),
+    "circle": (SPACE.replace('Arm("large")', 'Arm("large", combines=("large",))'), [["'large' combines itself"]]),
+    "not divided": (SPACE.replace("MLP(hidden=(4,))", "MLP(hidden=4)"), [["space: model.hidden = 4: must be"]]),
+    "several": (
+        SPACE.replace("rho=0.1", "rho=-0.1").replace('baseline="small"', 'baseline="smal"').replace("20)", "-20)"),
+        [["sam.rho = -0.1"], ["'smal' is not among the arms"], ["'small'.batch_size = -20"], ["ghost_batch_size = -20"]],
+    ),
+}  # fmt: skip
+
+ASKED = {
+    "unknown space": (("quickstrat",), [["no search space 'quickstrat'; did you mean 'quickstart'?"]]),
+    "no file": (("mien.py",), [["there is no such file; did you mean 'mine.py'?"]]),
+    "field": (("mine.py", "epoch=3"), [["epoch=3: no field", "did you mean 'epochs'?"]]),
+    "form": (("mine.py", "epochs"), [["epochs: not of the form KEY=VALUE"]]),
+    "type": (("mine.py", "seeds=two"), [["space.seeds = two: must be a whole number, not 'two'"]]),
+    "range": (("mine.py", "momentum=1.5"), [["optimizer.momentum = 1.5: must be below 1"]]),
+    "domain": (("mine.py", "epochs=over(3)"), [["epochs=over(3): over(low, high) takes both ends"]]),
+    "sampler": (("mine.py", "--sampler", "sobl"), [["did you mean 'sobol'?"]]),
+    "grid": (("mine.py", "--sampler", "grid"), [["sampler grid needs lists of values, eta_over_b is the range"]]),
+    "name": (("mine.py", "--name", "a/b"), [["run 'a/b': a name is letters, digits"]]),
+    "cpus": (("mine.py", "--cpus-per-trial", "1000"), [["a trial asks for 1000 CPUs", "--cpus-per-trial"]]),
+    "gpus": (("mine.py", "--gpus-per-trial", "99"), [["--gpus-per-trial 99: this machine has"]]),
+    "workers": (("mine.py", "--max-concurrent", "0"), [["--max-concurrent 0: must be at least 1"]]),
+    "data": (("quickstart_mnist",), [["MNIST", "TUNE_LB_DATA", "download"]]),
+    "storage": (("mine.py", "--storage", "mine.py"), [["cannot write", "mine.py/mine", "choose another folder"]]),
+    "uri": (("mine.py", "--storage", "s9://bucket/runs"), [["cannot open s9://bucket/runs", "give a path, or a URI"]]),
+    "all": (("mine.py", "epoch=3", "seeds=0", "oops"), [["epoch=3"], ["seeds = 0"], ["oops"]]),
+}
+
+
+def assert_refused(call: Called, words: tuple[str, ...], messages: list[list[str]]) -> None:
+    before = sorted(Path().rglob("*"))
+    code, _, err = call("search", *words)
+    lines = err.splitlines()
+    assert code == 2, err
+    assert len(lines) == len(messages), err
+    for expected in messages:
+        assert sum(line.startswith("error: ") and all(text in line for text in expected) for line in lines) == 1, err
+    assert [path for path in sorted(Path().rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+@pytest.mark.parametrize(("text", "messages"), IN_FILES.values(), ids=IN_FILES)
+def test_mistakes_in_a_file(
+    text: str, messages: list[list[str]], call: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.py").write_text(text)
+    fresh_import(monkeypatch)
+    assert_refused(call, ("mine.py",), messages)
+
+
+@pytest.mark.parametrize(("words", "messages"), ASKED.values(), ids=ASKED)
+def test_mistakes_in_what_is_asked(
+    words: tuple[str, ...], messages: list[list[str]], call: Called, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("mine.py").write_text(SPACE)
+    monkeypatch.setenv("TUNE_LB_DATA", str(tmp_path / "nothing"))
+    fresh_import(monkeypatch)
+    assert_refused(call, words, messages)
+
+
+def test_a_run_of_another_space(call: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text(SPACE)
+    fresh_import(monkeypatch)
+    resolved = load_space("mine.py").space.description()
+    write_space(Store("runs").child("mine"), {"name": "mine", "resolved": resolved, "execution": {}})
+    before = sorted(Path().rglob("*"))
+    code, _, err = call("search", "mine.py", "sam.rho=0.2", "--dry-run")
+    assert code == 2
+    assert err.startswith("error: run 'mine' exists with another space")
+    assert "  arms.sam.rho: was 0.1, now 0.2\n" in err
+    assert "take another --name, or --fresh" in err
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_damaged_result_file_is_named_skipped_and_counted(call: Called) -> None:
+    store_run(fabricate(ARMS, Procedure(num_trials=2, split_seeds=(0,))), "runs/damaged")
+    file = next(Path("runs/damaged/trials").glob("sam*.members.parquet"))
+    file.write_bytes(b"nonsense")
+    for words in (("status", "damaged"), ("report", "damaged")):
+        code, out, err = call(*words)
+        assert (code, err) == (0, "")
+        assert file.name in out
+        assert "1 file(s) left out" in out
+
+
+def fresh_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the module of that name that an earlier test imported from its own folder."""
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
