@@ -25,6 +25,8 @@ from tune_lb.storage import Store
 from tune_lb.trial import check_against_data
 
 RAY_START_S = 8.0
+ARM = "(arm)"
+"""Stands for the arms that a mistake concerns until all are known."""
 
 
 def members_per_job() -> int:
@@ -203,15 +205,20 @@ def _load(space: Space) -> tuple[dict[int, DataSet], list[str]]:
 
 def _check(designs: Iterable[ArmDesign], data: DataSet) -> list[str]:
     """Check every arm at each end of each of its domains, the others at their first value."""
-    problems: list[str] = []
+    concerned: dict[str, list[str]] = {}
     for design in designs:
         first = {name: domain.ends()[0] for name, domain in design.dimensions.items()}
         tried = [first] + [
             first | {name: end} for name, domain in design.dimensions.items() for end in domain.ends()[1:]
         ]
         for values in tried:
-            problems += check_against_data(design.template.resolved(values), data)
-    return problems
+            for problem in check_against_data(design.template.resolved(values), data, where=ARM):
+                concerned.setdefault(problem, []).append(repr(design.name))
+    # a mistake that several arms share is one mistake
+    return [
+        problem.replace(ARM, f"arm{'s' * (len(set(names)) > 1)} {', '.join(dict.fromkeys(names))}", 1)
+        for problem, names in concerned.items()
+    ]
 
 
 def _check_resources(request: Request) -> list[str]:
