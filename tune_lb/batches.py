@@ -42,7 +42,7 @@ class BatchStream:
         inputs = self.train.standardized(index).to(self.dtype)
         draws = {}
         for remedy in self.remedies:
-            stream = generator(self.trial.draws, seed, remedy.module_name(), step, device=self.train.inputs.device)
+            stream = generator(self.trial.draws, seed, remedy.module_name(), step, device=self.train.device)
             drawn = remedy.draws(stream, len(index), self.num_parameters, inputs)
             if drawn is not None:
                 draws[remedy.module_name()] = drawn

@@ -53,7 +53,7 @@ def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Exa
 def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, part: Examples) -> Quality:
     """Return loss, error and predictions on a part, in evaluation mode; the module is left in the mode it was in."""
     total, predictions = 0.0, []
-    with torch.no_grad(), measuring(module, part.inputs.device, batch_statistics=False):
+    with torch.no_grad(), measuring(module, part.device, batch_statistics=False):
         for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
             inputs = part.standardized(slice(start, stop)).to(next(iter(params.values())).dtype)
             outputs = torch.func.functional_call(module, (params, buffers), (inputs,))

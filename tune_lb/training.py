@@ -54,7 +54,7 @@ class Training:
         self.trial, self.parts, self.execution, self.dtype = trial, parts, execution, dtype
         self.plan = trial.plan(len(parts.train.targets))
         self.remedies = trial.active
-        self.device = parts.train.inputs.device
+        self.device = parts.train.device
         self.values = {
             name: torch.tensor(value, dtype=dtype, device=self.device)
             for name, value in (trial.values() | self.plan.values()).items()

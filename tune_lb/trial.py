@@ -17,6 +17,7 @@ from tune_lb.budgets import Budget
 from tune_lb.data.dataset import DataSet, DataSource
 from tune_lb.domain import Choice, Interval
 from tune_lb.errors import RequestError
+from tune_lb.fit import fitting_network
 from tune_lb.gradient import LossFn
 from tune_lb.identity import describe, identity
 from tune_lb.losses import loss_problems
@@ -252,15 +253,18 @@ def _names(prefix: str, part: Settings) -> dict[str, str]:
 
 
 def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str]:
-    """Return what is wrong with a resolved trial on the loaded data: batch against train set, remedies against network."""
+    """Return what is wrong with a resolved trial on the loaded data: the data themselves, batch, network, loss, remedies."""
     where = where or f"arm {trial.arm!r}"
     num_train = len(data.train.targets)
-    found = []
+    found = list(data.problems)
     if trial.batch_size > num_train:
         found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
         return found
+    try:
+        module = fitting_network(trial.model, data.input_shape, data.num_classes)
+    except RequestError as error:
+        return found + error.problems
     with torch.random.fork_rng(devices=[]):
-        module = trial.model(data.input_shape, data.num_classes)
         try:
             if trial.initialization is not None:
                 trial.initialization(module)

@@ -162,7 +162,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     # the data of the search; put your own here: float inputs (N, ...), class numbers (N,)
     data = LOAD
-    inputs, test_inputs = ((torch.tensor(p.inputs).float() - data.offset) / data.scale for p in (data.train, data.test))
+    inputs, test_inputs = (torch.tensor(data.standardized(part.inputs)) for part in (data.train, data.test))
     targets, test_targets = torch.tensor(data.train.targets), torch.tensor(data.test.targets)
     model = build_model()
     losses = train(model, inputs, targets)
