@@ -21,6 +21,7 @@ from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
 from tune_lb.trial import PLAIN_PREFIXES
 from tune_lb.walk import WALK_COLUMNS, Walk
+from tune_lb.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Context:
     provenance: Mapping[str, str | None]
     checkpoint_every_s: float = 30.0
     walk: Walk | None = None
+    watch: Watch | None = None
 
     def metrics_of(self, stage: str) -> tuple[Metric, ...]:
         """Return what is measured on members of the stage."""
@@ -122,4 +124,5 @@ def make_context(
         field_columns=field_columns(designs),
         provenance=provenance(),
         walk=space.walk,
+        watch=space.watch,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -29,6 +29,9 @@ SHARED_COLUMNS = {
     "chunk": "examples in one forward pass; part of the protocol where batch_norm is batch",
 }
 """Fields that every metric reports as `<name>.<field>`, beside its own."""
+
+DIAGNOSTICS = ("residual", "tolerance", "relative_error", "standard_error", "eps", "rho", "share")
+"""Numbers under `<name>.<field>` that say how well something was measured, or with which settings."""
 
 
 class Metric(Protocol):
@@ -120,6 +123,20 @@ def measure_all(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> d
             if part is not surface:
                 part.close()
     return row
+
+
+def main_values(metric: Metric, row: Mapping[str, Value]) -> dict[str, float]:
+    """Return the numbers that a metric is for: `<name>`, or every number `<name>.<what>` that is no protocol of it."""
+    name = metric.name
+    keys = [name] if name in row else [key for key in metric.columns() if key.count(".") == 1]
+    left_out = {f"{name}.{what}" for what in (*SHARED_COLUMNS, *DIAGNOSTICS)}
+    found = {key: row[key] for key in keys if key not in left_out}
+    return {key: value for key, value in found.items() if isinstance(value, float)}
+
+
+def prefixed(name: str, split: str) -> str:
+    """Return the name of a number measured over a part of the data: lambda_max on train, test_lambda_max on test."""
+    return name if split == "train" else f"{split}_{name}"
 
 
 def unmeasured(metrics: Iterable[Metric], reason: str) -> dict[str, Value]:

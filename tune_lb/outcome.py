@@ -20,6 +20,7 @@ from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.surface import LossSurface
 from tune_lb.training import HistoryRow, Training
 from tune_lb.walk import Walk, Walker, walk_costs
+from tune_lb.watch import Watch, Watcher
 
 CROSSINGS = (0.3, 0.1, 0.03, 0.01)
 """Train losses (nats) at whose first crossing lambda_max is stored, so that arms can be compared at equal loss."""
@@ -51,9 +52,11 @@ class Observer:
         watched: bool,
         crossings: Sequence[float] = CROSSINGS,
         walk: Walk | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.training, self.watched = training, watched
         self.walker = Walker(walk, training) if watched and walk is not None else None
+        self.watcher = Watcher(watch, training, METRIC_SEED) if watched and watch is not None else None
         self.crossings: dict[int, list[float]] = {}
         self.thresholds = tuple(crossings)
         self.wall_s = 0.0
@@ -69,7 +72,7 @@ class Observer:
         return rows + self._looked() if self.watched else rows
 
     def _looked(self) -> list[HistoryRow]:
-        rows = self.training.evaluate()
+        rows = self.training.evaluate() + (self.watcher.look() if self.watcher else [])
         members = {member.seed: member for member in self.training.trained()}
         for row in list(rows):
             left = self.crossings.setdefault(row.seed, list(self.thresholds))
@@ -191,9 +194,10 @@ def train_arm(
     metrics: Sequence[Metric] = (),
     on_history: Callable[[HistoryRow], None] | None = None,
     walk: Walk | None = None,
+    watch: Watch | None = None,
 ) -> Mapping[str, Any]:
     """Train the single member of a training to the end, in this process, and return its row."""
-    observer = Observer(training, watched=on_history is not None, crossings=(), walk=walk)
+    observer = Observer(training, watched=on_history is not None, crossings=(), walk=walk, watch=watch)
     rows = []
     while not training.done:
         for row in observer.advance():

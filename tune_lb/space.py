@@ -24,8 +24,9 @@ from tune_lb.optimizers import SGD, OptimizerSettings
 from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.setting import Settings, setting
-from tune_lb.walk import Walk
 from tune_lb.trial import Initialize, Model, Trial, identity
+from tune_lb.walk import Walk
+from tune_lb.watch import Watch
 
 __all__ = ["Arm", "ArmDesign", "Space", "over"]
 
@@ -72,6 +73,9 @@ class Space(Settings):
     compute_matched: bool = setting(True, "add references trained longer, for arms that cost more per update")
     seed: int = setting(0, "of the quasi-random points", low=0)
     walk: Walk | None = None
+    watch: Watch | None = field(
+        default=None, metadata={"description": "what is measured at epoch ends, of the first confirmed members"}
+    )
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
@@ -135,6 +139,7 @@ class Space(Settings):
             if not hasattr(metric, "columns")
         ]
         found += self.walk.problems(f"{where}.walk") if isinstance(self.walk, Walk) else []
+        found += self.watch.problems(f"{where}.watch") if isinstance(self.watch, Watch) else []
         found += self._template_problems(where)
         if found:
             return list(dict.fromkeys(found))
@@ -247,6 +252,8 @@ class Space(Settings):
             flat[name] = json.dumps(identity(getattr(self, name)), sort_keys=True)
         if self.walk is not None:
             flat["walk"] = json.dumps(identity(self.walk), sort_keys=True)
+        if self.watch is not None:
+            flat["watch"] = json.dumps(identity(self.watch), sort_keys=True)
         for design in self.designs():
             template = identity(design.template)
             for key, value in template.items():

@@ -30,7 +30,7 @@ class Work:
         self.stem = trial_stem(job.trial_id, job.stage, job.seeds)
         self.training = Training(job.trial, job.seeds, parts, execution=context.execution[job.arm])
         watched = job.stage == "confirm" and job.seeds[0] == 2000
-        self.observer = Observer(self.training, watched=watched, walk=context.walk)
+        self.observer = Observer(self.training, watched=watched, walk=context.walk, watch=context.watch)
         self.history: list[tuple[HistoryRow, float]] = []
         self.saved_at = time.monotonic()
         self._restore()

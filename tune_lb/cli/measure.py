@@ -22,7 +22,7 @@ from tune_lb.interruption import sigterm_interrupts
 from tune_lb.loading import space_names
 from tune_lb.measurements import write_measurement
 from tune_lb.merger import Merger
-from tune_lb.metric import Metric, measure_all
+from tune_lb.metric import Metric, main_values, measure_all, prefixed
 from tune_lb.outcome import METRIC_SEED
 from tune_lb.results import read_members, read_space
 from tune_lb.space import Space
@@ -68,11 +68,6 @@ def run(given: argparse.Namespace, out: Output) -> int:
     result = {"run": given.name, "measured": measured, "there_before": there, "failures": failures}
     out.close(result | {"problems": list(merged.problems)}, on_run("report", given.name, given.storage))
     return PARTIAL if failures else DONE
-
-
-def prefixed(name: str, split: str) -> str:
-    """Return the column of a metric measured on a part of the data: test_lambda_max, and lambda_max on train."""
-    return name if split == "train" else f"{split}_{name}"
 
 
 def _space(known: Mapping[str, Any]) -> Space:
@@ -145,9 +140,6 @@ def _store(store: Store, row: Row, metric: Metric, split: str, found: Mapping[st
 
 
 def _shown(metric: Metric, found: Mapping[str, Any]) -> str:
-    if metric.name in found:
-        value = found[metric.name]
-    else:
-        value = next((v for key, v in found.items() if isinstance(v, float) and key.count(".") == 1), None)
     reason = found.get(f"{metric.name}.reason")
-    return f"{metric.name} {number(value) if value is not None else f'not measured: {reason}'}"
+    values = [f"{name} {number(value)}" for name, value in main_values(metric, found).items()]
+    return f"{metric.name} not measured: {reason}" if reason else "  ".join(values[:4])

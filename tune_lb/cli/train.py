@@ -37,7 +37,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
         out.line(f"{name} = {number(value)}: the middle of its range; fix it by {name}=VALUE")
     training = Training(trial, [given.seed], on_device(data, "cuda" if torch.cuda.is_available() else "cpu"))
     lines = Lines(out)
-    row = dict(train_arm(training, space.metrics, lines, space.walk))
+    row = dict(train_arm(training, space.metrics, lines, space.walk, space.watch))
     lines.end()
     out.line()
     metrics = [
