@@ -192,3 +192,17 @@ def test_the_laws_catch_what_breaks_them():
     assert not keeps_start_and_order(Greedy())
     with pytest.raises(RuntimeError, match="vmap"):
         agrees_with_others_beside_it(Leaky())
+
+
+@pytest.mark.parametrize("remedies", [*([remedy] for remedy in ACTIVE), ALL], ids=str)
+def test_a_restored_training_goes_on_as_if_nothing_had_been(remedies):
+    of = trial(*remedies)
+    whole, first, second = (training(of, (0, 1), "alone") for _ in range(3))
+    first.advance(0.9)
+    assert not first.done
+    second.restore(first.snapshot())
+    for running in (whole, second):
+        while not running.done:
+            running.advance(1e-9)
+    for a, b in zip(whole.trained(), second.trained(), strict=True):
+        assert torch.equal(flat(a.params | a.buffers), flat(b.params | b.buffers))

@@ -79,7 +79,8 @@ class AdaptiveLinearization(Remedy):
         units = _units(module, input_shape) if self.granularity == "unit" else {}
         twins: dict[nn.Module, Rectifier] = {}
         for part in list(module.modules()):
-            for name, child in part.named_children():
+            # not named_children, which names a module that stands in two places once
+            for name, child in part._modules.items():
                 if isinstance(child, nn.ReLU):
                     shape = (units[child],) if child in units else ()
                     setattr(part, name, twins.setdefault(child, Rectifier(torch.full(shape, self.start))))
