@@ -1,21 +1,21 @@
-"""The estimate: what a search will cost, and which way of training is faster, from steps timed before it starts."""
+"""The estimate: what a search will cost."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tune_lb.data.device import Parts
+from tune_lb.metric import Metric
 from tune_lb.outcome import outcomes
 from tune_lb.sampling import samplers
 from tune_lb.search import MAX_RESCREENED
 from tune_lb.space import ArmDesign, Space
-from tune_lb.training import EXECUTIONS, Training
+from tune_lb.training import Training
 from tune_lb.trial import Trial
 
-TIMED_UPDATES = 4
+METRICS_TIMED_ON = 512
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,8 @@ class Estimate:
     concurrency: int
     disk_bytes: int
     already_done: int
-
-
-def seconds_per_update(trial: Trial, parts: Parts, execution: str, members: int) -> float:
-    """Return the median time of an update of one member, in seconds, after one that warms up."""
-    training = Training(trial, range(members), parts, execution=execution)
-    times = []
-    for _ in range(TIMED_UPDATES):
-        if training.done:
-            break
-        before, started = training.step, time.perf_counter()
-        training.advance(1e-9)
-        times.append((time.perf_counter() - started) / members / (training.step - before))
-    return statistics.median(times[1:] or times)
+    notes: tuple[str, ...] = ()
+    """What could not be used and why, a line each."""
 
 
 def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Trial]:
@@ -66,26 +55,32 @@ def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Tria
     return found
 
 
-def choose_execution(
-    trials: Mapping[str, Trial], parts: Parts, members: int
-) -> tuple[dict[str, str], dict[str, float]]:
-    """Return the faster way of training for each arm, and its time per update and member.
+def num_members(space: Space, design: ArmDesign) -> int:
+    """Return how many members an arm will have, over all splits and stages; two configurations are taken to be rescreened."""
+    searched = design.num_samples * space.seeds if design.dimensions and design.derived_from is None else 0
+    rescreened = min(MAX_RESCREENED, 2) * space.rescreen_seeds if searched else 0
+    return len(space.split_seeds) * (searched + rescreened + space.confirm_seeds)
 
-    members: how many a job of the search stage holds, where most of the time goes.
-    Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
-    what is compared at equal batch should not.
-    """
-    ways: dict[int, str] = {}
-    execution, seconds = {}, {}
-    for arm, trial in trials.items():
-        if trial.batch_size not in ways:
-            timed = {way: seconds_per_update(trial, parts, way, members) for way in EXECUTIONS}
-            way = ways[trial.batch_size] = min(timed, key=lambda way: timed[way])
-            execution[arm], seconds[arm] = way, timed[way]
-            continue
-        execution[arm] = ways[trial.batch_size]
-        seconds[arm] = seconds_per_update(trial, parts, execution[arm], members)
-    return execution, seconds
+
+def _duration_s(training: Training, *metrics: Metric) -> float:
+    started = time.perf_counter()
+    outcomes(training, metrics=metrics, wall_s=0.0)
+    return time.perf_counter() - started
+
+
+def _metrics_s(space: Space, training: Training) -> float:
+    """Return what measuring a member takes: timed on a few examples, as the whole train set may take minutes."""
+    parts = training.parts
+    num_train, timed = len(parts.train.targets), min(len(parts.train.targets), METRICS_TIMED_ON)
+    few = [part._replace(inputs=part.inputs[:timed], targets=part.targets[:timed]) for part in parts[:3]]
+    training.parts = parts._replace(train=few[0], validation=few[1], test=few[2])
+    try:
+        without_s = _duration_s(training)
+        sizes = [min(metric.max_samples or num_train, num_train) / timed for metric in space.metrics]
+        times = [max(0.0, _duration_s(training, metric) - without_s) for metric in space.metrics]
+    finally:
+        training.parts = parts
+    return sum(size * seconds for size, seconds in zip(sizes, times, strict=True))
 
 
 def estimate(
@@ -97,25 +92,20 @@ def estimate(
     concurrency: int,
     start_s: float,
     already_done: int,
+    notes: Sequence[str] = (),
 ) -> Estimate:
     """Return the cost of a search from the times per update, plus evaluation and metrics timed on a short training."""
     trials = typical_trials(space, designs)
     reference = trials[space.reference or designs[0].name]
     short = Training(reference, [0], parts)
     short.advance(1e-9)
-    started = time.perf_counter()
-    outcomes(short, metrics=(), wall_s=0.0)
-    evaluation_s = time.perf_counter() - started
-    started = time.perf_counter()
-    outcomes(short, metrics=space.metrics, wall_s=0.0)
-    metrics_s = time.perf_counter() - started - evaluation_s
+    evaluation_s = _duration_s(short)
+    metrics_s = _metrics_s(space, short)
     rows = []
     splits = len(space.split_seeds)
     for design in designs:
         plan = trials[design.name].plan(len(parts.train.targets))
-        searched = design.num_samples * space.seeds if design.dimensions and design.derived_from is None else 0
-        rescreened = min(MAX_RESCREENED, 2) * space.rescreen_seeds if searched else 0
-        members = splits * (searched + rescreened + space.confirm_seeds)
+        members = num_members(space, design)
         measured = members if space.metrics_on == "all" else splits * space.confirm_seeds
         per_update = seconds[design.name]
         core_s = members * (plan.num_updates * per_update + evaluation_s) + measured * metrics_s
@@ -126,4 +116,4 @@ def estimate(
     num_parameters = short.num_parameters
     confirmed = splits * space.confirm_seeds * len(designs)
     disk = confirmed * num_parameters * 4 + members * 20_000
-    return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done)
+    return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))

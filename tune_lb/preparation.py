@@ -16,10 +16,12 @@ from tune_lb.context import Context, make_context
 from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
-from tune_lb.estimate import Estimate, choose_execution, estimate, typical_trials
+from tune_lb.estimate import Estimate, estimate, num_members, typical_trials
+from tune_lb.execution import choose_execution
 from tune_lb.leftovers import delete_left_over
 from tune_lb.resources import Node, Resources, resources_of, this_machine
 from tune_lb.results import SCHEMA_VERSION, Merger, encode_predictions, read_space, write_space, write_targets
+from tune_lb.sources import Source
 from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
 from tune_lb.trial import check_against_data
@@ -48,6 +50,8 @@ class Request:
     asked: Mapping[str, Any] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     """Modules of the user that must travel to the workers by value."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """The same, and all that they may import later, as text."""
     address: str | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
@@ -113,19 +117,28 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
     try:
-        execution, seconds = choose_execution(trials, parts, min(space.seeds, members_per_job()))
-        if known is not None:
-            execution = dict(known["execution"])
-        context = make_context(request.name, request.run, space, designs, data, execution)
+        num_train = len(parts.train.targets)
+        execution = choose_execution(
+            space,
+            designs,
+            trials,
+            parts,
+            members=min(space.seeds, members_per_job()),
+            updates={d.name: num_members(space, d) * trials[d.name].plan(num_train).num_updates for d in designs},
+            processes=resources.concurrency,
+            known=None if known is None else known["execution"],
+        )
+        context = make_context(request.name, request.run, space, designs, data, execution.ways)
         stored = Stored({}, [], []) if request.fresh else _stored(request, context)
         cost = estimate(
             space,
             designs,
             parts,
-            seconds,
+            execution.seconds,
             concurrency=resources.concurrency,
             start_s=RAY_START_S,
             already_done=len(stored.scored),
+            notes=execution.notes,
         )
     finally:
         torch.set_num_threads(threads)

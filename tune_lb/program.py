@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,6 +83,14 @@ def composed_step(gradient: GradientFn, remedies: Sequence[Remedy], optimizer: t
     return step
 
 
+def _quiet_compiler() -> None:
+    import torch._inductor.config  # takes a second or two: not for those who do not compile
+
+    # a pool of compiling processes pays on a large machine only, and would outlive an interrupted worker
+    torch._inductor.config.compile_threads = 1
+    torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]
+
+
 class CompiledStep:
     """A step compiled whole (torch.compile), with tensors of its own that members are copied into and out of.
 
@@ -102,6 +111,7 @@ class CompiledStep:
             if "foreach" in options and "momentum" not in options:
                 options["foreach"] = False  # torch takes a rate that is a tensor with foreach for SGD only
         step = composed_step(gradient, trial.active, self.optimizer)
+        _quiet_compiler()
         self.compiled: Callable[..., tuple[Tensor, Buffers]] = torch.compile(step, dynamic=False, backend=backend)
 
     def __call__(self, params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:

@@ -21,6 +21,7 @@ from tune_lb.gradient import LossFn
 from tune_lb.losses import cross_entropy
 from tune_lb.metric import Metric
 from tune_lb.optimizers import SGD, OptimizerSettings
+from tune_lb.program import EXECUTIONS
 from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.setting import Settings, setting
@@ -76,6 +77,7 @@ class Space(Settings):
     watch: Watch | None = field(
         default=None, metadata={"description": "what is measured at epoch ends, of the first confirmed members"}
     )
+    execution: str = setting("auto", "how members are trained; auto: the fastest way, timed", one_of=("auto", *EXECUTIONS))
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
@@ -254,6 +256,8 @@ class Space(Settings):
             flat["walk"] = json.dumps(identity(self.walk), sort_keys=True)
         if self.watch is not None:
             flat["watch"] = json.dumps(identity(self.watch), sort_keys=True)
+        if self.execution != "auto":
+            flat["execution"] = json.dumps(self.execution)
         for design in self.designs():
             template = identity(design.template)
             for key, value in template.items():

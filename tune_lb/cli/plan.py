@@ -32,6 +32,8 @@ def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool
     lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
     lines.add_row("members", f"about {members:,} in {splits} split{'s' * (splits > 1)}: {stages}{there}")
     lines.add_row("time", f"{time}; {size(estimate.disk_bytes)} on disk")
+    for note in estimate.notes:
+        lines.add_row("note", note)
     out.show(lines)
     out.line()
 

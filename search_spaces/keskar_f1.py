@@ -1,0 +1,31 @@
+"""Does the network F1 of Keskar et al. (2017) generalize worse, and end sharper, when its batch is a tenth of MNIST?"""
+
+from tune_lb.budgets import UntilPlateau
+from tune_lb.data.mnist import MNIST
+from tune_lb.metrics.keskar import Keskar
+from tune_lb.metrics.lambda_max import LambdaMax
+from tune_lb.models.initialization import Initialization
+from tune_lb.models.mlp import F1
+from tune_lb.optimizers import Adam
+from tune_lb.schedules import Constant
+from tune_lb.space import Arm, Space
+
+SPACE = Space(
+    question="Keskar et al. (2017), tables 2 to 4, network F1: MNIST, batch 256 against 6,000, nothing tuned, as in the paper",
+    # all 60,000 images train, so nothing can be selected, and nothing is: every field is fixed
+    data=MNIST(num_train=60_000, num_validation=0),
+    model=F1(),
+    initialization=Initialization("glorot_uniform"),
+    optimizer=Adam(),
+    lr=1e-3,
+    schedule=Constant(),
+    budget=UntilPlateau(patience=5, tolerance=1e-3, max_epochs=60.0),
+    confirm_seeds=5,
+    arms=(Arm("small_batch", batch_size=256), Arm("large_batch", batch_size=6_000)),
+    baseline="small_batch",
+    reference="large_batch",
+    derived=False,
+    placebo=False,
+    # the paper measures on all 60,000; the time that takes on two cores is ten times this
+    metrics=(Keskar(max_samples=6_000), LambdaMax()),
+)
