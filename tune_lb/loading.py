@@ -10,14 +10,15 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tune_lb.errors import RequestError, nearest
+from tune_lb.sources import Source, sources_beside
 
 if TYPE_CHECKING:
     from tune_lb.space import Space
@@ -35,13 +36,14 @@ class Loaded:
     """A space and where it came from.
 
     name: of the module, and of the run unless another is given. modules: top-level modules that lie beside the file,
-    itself included; other processes cannot import them by name.
+    itself included; other processes cannot import them by name. sources: these and all that they may import later.
     """
 
     space: Space
     name: str
     path: Path
     modules: tuple[str, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
 
 def space_names() -> list[str]:
@@ -109,7 +111,7 @@ def _from_file(path: Path) -> Loaded:
             sys.path.remove(folder)
     sys.path += [folder for folder in folders if folder not in sys.path]
     beside = tuple(sorted(name for name, loaded in list(sys.modules.items()) if _is_beside(name, loaded, folders)))
-    return Loaded(space, path.stem, path, beside)
+    return Loaded(space, path.stem, path, beside, sources_beside(name, [Path(folder) for folder in folders]))
 
 
 def _check_name(name: str, path: Path, folders: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from ray import tune
 
 from tune_lb.context import Context
 from tune_lb.data.device import on_device
+from tune_lb.sources import Source, install
 from tune_lb.work import Work, store_failure
 
 REPORT_EVERY_S = 1.0
@@ -22,8 +24,11 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
     for what they are good for, a worker that died.
     """
 
-    def setup(self, config: dict[str, Any], context: Context, threads: int, device: str) -> None:
+    def setup(
+        self, config: dict[str, Any], context: Context, sources: Mapping[str, Source], threads: int, device: str
+    ) -> None:
         """Put the data on the device once; begin the first job."""
+        install(sources)
         torch.set_num_threads(threads)
         self.context = context
         self.device = torch.device(device)

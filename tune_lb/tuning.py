@@ -211,6 +211,7 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
         tune.with_parameters(
             JobTrainable,
             context=context,
+            sources=dict(request.sources),
             threads=max(1, int(resources.cpus)),
             device="cuda" if resources.gpus else "cpu",
         ),

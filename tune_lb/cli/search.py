@@ -26,7 +26,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     store = Store(given.storage).child(name)
     try:
         with sigterm_interrupts():
-            return _run(given, out, space, store, {"name": name, "asked": asked, "modules": loaded.modules})
+            own = {"modules": loaded.modules, "sources": loaded.sources}
+            return _run(given, out, space, store, {"name": name, "asked": asked, **own})
     except KeyboardInterrupt:
         return _interrupted(
             out, {"run": name, "location": store.location, "status": "interrupted"}, search_command(asked)
