@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     best.add_argument("arm", nargs="?", metavar="ARM", help="only this arm: the output is then a Python file")
     _train(_command(commands, "train", "train one member of an arm in this process, without Ray or files"))
     _measure(_command(commands, "measure", "measure metrics on the confirmed members of a run, without training again"))
+    _landscape(_command(commands, "landscape", "measure and draw the loss between two members of a run, or around one"))
     doctor = _command(commands, "doctor", "check this machine: versions, devices, Ray, storage, data")
     _storage(doctor)
     return top
@@ -112,6 +113,19 @@ def _train(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=int, default=0, help="seed of initial weights and data order (default: %(default)s)"
     )
+
+
+def _landscape(command: argparse.ArgumentParser) -> None:
+    _run(command)
+    add = command.add_argument
+    add("a", metavar="A", help="an arm (its first confirmed member) or a member, TRIAL_ID.SEED")
+    add("b", nargs="?", metavar="B", help="another member: straight and curved paths from A (0) to B (1), -1 to 2")
+    add("--plane", action="store_true", help="without B: a plane of two random directions in place of a slice along one")
+    add("--points", type=int, metavar="N", help="points of a path or slice, or along a side of the plane (default: 25; 13)")
+    modes = ("recalibrate", "interpolate", "batch")
+    add("--batch-norm", choices=modes, default="recalibrate", help="statistics at each point (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the random directions (default: %(default)s)")
+    add("--no-figure", action="store_true", help="write the table alone")
 
 
 def _measure(command: argparse.ArgumentParser) -> None:
