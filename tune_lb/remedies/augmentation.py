@@ -20,7 +20,8 @@ class Augmentation(Remedy):
     """Change every image at random, each time it is seen.
 
     In this order: mirrored left to right with probability 1/2; a window of the image padded on all sides; turned by up to
-    `rotation` degrees about the centre and moved by up to `shift` of the side; a square overwritten. New pixels have the mean colour.
+    `rotation` degrees about the centre and moved by up to `shift` of the side; a square overwritten. New pixels are of the mean
+    colour.
 
     Source: Keskar et al., 2017, appendix E.1 (flips, 10 degrees, 0.2 of the side); crops He et al., 2016, section 4.2 (padding 4),
     squares DeVries and Taylor, 2017. Departures: rotation and shift are bilinear.
