@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tune_lb.errors import RequestError
-from tune_lb.loading import load_space, space_names
+from tune_lb.loading import load_space, question_of, space_names
 
 SPACE = """
 from tune_lb.data.digits import Digits
@@ -55,6 +55,11 @@ def test_by_name_and_by_path_of_the_same_file() -> None:
     assert by_name.modules == ()
     assert load_space(str(by_name.path)) == by_name
     assert "quickstart" in space_names()
+
+
+def test_questions_are_read_without_importing_the_space() -> None:
+    for name in space_names():
+        assert question_of(name) == load_space(name).space.question
 
 
 def test_modules_beside_the_file_are_listed(tmp_path: Path) -> None:

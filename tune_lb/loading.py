@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -52,6 +53,28 @@ def space_names() -> list[str]:
     return sorted({path.stem for path in files if not path.name.startswith("_")})
 
 
+def question_of(name: str) -> str | None:
+    """Return the question of one of our spaces as it stands in its code, read without importing it; None where it does not.
+
+    Importing a space imports torch, which takes seconds.
+    """
+    try:
+        tree = ast.parse(_path_of(name).read_text(encoding="utf-8"))
+    except SyntaxError:
+        return None
+    for node in tree.body:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.targets[0]) == "SPACE"
+        ):
+            given = {word.arg: word.value for word in node.value.keywords}
+            question = given.get("question")
+            if isinstance(question, ast.Constant) and isinstance(question.value, str):
+                return question.value
+    return None
+
+
 def load_space(argument: str) -> Loaded:
     """Return the space that a name under search_spaces/ or a path to a .py file stands for. Raises RequestError.
 
@@ -85,8 +108,12 @@ def _package_folders() -> list[Path]:
     return [Path(folder).resolve() for folder in (spec.submodule_search_locations or [])] if spec else []
 
 
+def _path_of(name: str) -> Path:
+    return next(file for folder in _package_folders() if (file := folder / f"{name}.py").is_file())
+
+
 def _named(name: str) -> Loaded:
-    path = next(file for folder in _package_folders() if (file := folder / f"{name}.py").is_file())
+    path = _path_of(name)
     module = _imported(f"{PACKAGE}.{name}", path, [str(path.parent)])
     return Loaded(_space_of(module, path), name, path)
 

@@ -31,15 +31,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_help_answers_without_torch_or_ray() -> None:
+@pytest.mark.parametrize(
+    ("words", "text", "imported"),
+    [(["search", "--help"], "--dry-run", []), (["spaces"], "quickstart_mnist", ["rich"])],
+    ids=["help", "spaces"],
+)
+def test_what_answers_at_once_imports_nothing_heavy(words: list[str], text: str, imported: list[str]) -> None:
     code = (
         "import sys\nfrom tune_lb.__main__ import main\n"
-        "try:\n    main(['search', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"try:\n    main({words})\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'ray', 'pandas', 'pyarrow', 'numpy', 'rich'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert "--dry-run" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(imported)
+    assert text in done.stdout
 
 
 def test_spaces_lists_ours(call: Called) -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tune_lb.cli.output import Output, command
 from tune_lb.errors import RequestError
-from tune_lb.loading import load_space, space_names
+from tune_lb.loading import load_space, question_of, space_names
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -19,7 +19,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     listed = []
     for name in space_names():
         try:
-            entry = {"name": name, "question": load_space(name).space.question, "error": None}
+            entry = {"name": name, "question": question_of(name) or load_space(name).space.question, "error": None}
         except RequestError as error:
             entry = {"name": name, "question": None, "error": str(error)}
         listed.append(entry)
