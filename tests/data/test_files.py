@@ -162,7 +162,7 @@ def test_an_npz_with_a_changed_byte_is_named(root):
         (FashionMNIST(), "FashionMNIST/raw/train-images-idx3-ubyte", "data FashionMNIST --download"),
         (CIFAR10(), "CIFAR10/train.npz", "data CIFAR10 --download"),
         (CIFAR100(), "cifar-100-python", "data CIFAR100 --download"),
-        (Caltech101(), "caltech101/101_ObjectCategories", "data Caltech101 --download"),
+        (Caltech101(), "Caltech101/train.npz", "data Caltech101 --download"),
         (TinyImageNet(), "tiny-imagenet-200/train", "data TinyImageNet --download"),
         (TIMIT(), "TIMIT/train.npz", "LDC"),
         (Arrays("mine.npz"), "mine.npz", "absolute path"),

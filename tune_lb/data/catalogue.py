@@ -29,6 +29,8 @@ class Entry(NamedTuple):
     forms: dict[str, tuple[str, ...]]
     """Ways in which the files may lie, the best first: form -> paths that must all be there. Empty: no files needed."""
     downloads: tuple[RemoteFile, ...] = ()
+    unpacked: tuple[tuple[str, str], ...] = ()
+    """Path among what the downloads hold -> path under the folder of data sets."""
     how: str = ""
     """What to do where nothing can be downloaded."""
 
@@ -74,6 +76,7 @@ ENTRIES = (
             ),
             (9_912_422, 28_881, 1_648_877, 4_542),
         ),
+        tuple((file, f"MNIST/raw/{file}") for file in IDX_FILES),
     ),
     Entry(
         "FashionMNIST",
@@ -91,6 +94,7 @@ ENTRIES = (
             ),
             (26_421_880, 29_515, 4_422_102, 5_148),
         ),
+        tuple((file, f"FashionMNIST/raw/{file}") for file in IDX_FILES),
     ),
     Entry(
         "CIFAR10",
@@ -105,6 +109,7 @@ ENTRIES = (
                 170_498_071,
             ),
         ),
+        (("cifar-10-batches-py", "cifar-10-batches-py"),),
     ),
     Entry(
         "CIFAR100",
@@ -119,14 +124,15 @@ ENTRIES = (
                 169_001_437,
             ),
         ),
+        (("cifar-100-python", "cifar-100-python"),),
     ),
     Entry(
         "Caltech101",
         "tune_lb.data.caltech.Caltech101",
         "8,677 RGB photographs, 101 classes (without BACKGROUND_Google)",
         {
-            "npz": ("Caltech101/train.npz", "Caltech101/test.npz"),
             "torchvision": ("caltech101/101_ObjectCategories",),
+            "npz": ("Caltech101/train.npz", "Caltech101/test.npz"),
         },
         (
             RemoteFile(
@@ -136,6 +142,7 @@ ENTRIES = (
                 137_414_764,
             ),
         ),
+        (("101_ObjectCategories", "caltech101/101_ObjectCategories"),),
     ),
     Entry(
         "TinyImageNet",
@@ -157,6 +164,7 @@ ENTRIES = (
                 248_100_043,
             ),
         ),
+        (("tiny-imagenet-200", "tiny-imagenet-200"),),
     ),
     Entry(
         "TIMIT",
