@@ -156,3 +156,12 @@ def test_recipe_names_a_remedy_that_it_cannot_write_out() -> None:
 
     code = recipe(trial(GradientSign(share=0.5)), DATA.load(0), [])
     assert "NOT WRITTEN OUT: GradientSign(share=0.5)" in code
+
+
+def test_forms_of_a_known_remedy_that_are_not_written_out_are_said():
+    plain, cubic = (recipe(trial(SAM(rho=0.1, p=p)), DATA.load(0), ["facts"]) for p in (None, 3.0))
+    assert "SAM_RHO = 0.1" in plain
+    assert "NOT WRITTEN OUT" not in plain
+    assert "SAM_P" not in plain
+    assert "# NOT WRITTEN OUT: SAM(rho=0.1, m=None, p=3.0" in cubic
+    assert "SAM_RHO" not in cubic

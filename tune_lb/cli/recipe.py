@@ -62,7 +62,14 @@ class _Code:
 
     def remedy(self, kind: type[Remedy]) -> Any:
         """Return the active remedy of that kind, None where there is none."""
-        return self.active.get(kind)
+        remedy = self.active.get(kind)
+        return remedy if remedy is not None and self.is_written_out(remedy) else None
+
+    def is_written_out(self, remedy: Remedy) -> bool:
+        """Say whether the code does what the remedy does: of those known, what fields added later can say is not."""
+        fields = dataclasses.fields(remedy)
+        later = [getattr(remedy, f.name) == f.default for f in fields if f.metadata.get("added_later")]
+        return isinstance(remedy, WRITTEN_OUT) and all(later)
 
     def imports(self) -> list[str]:
         """Return the import lines; what cannot be written out is imported from where the space found it."""
@@ -91,13 +98,14 @@ class _Code:
             if isinstance(remedy, Scaling):
                 lines.append(f"# LEARNING_RATE is scaled to the batch: {remedy!r}")
                 continue
-            values = {field.name: getattr(remedy, field.name) for field in dataclasses.fields(remedy)}
+            own = [field.name for field in dataclasses.fields(remedy) if not field.metadata.get("added_later")]
+            values = {name: getattr(remedy, name) for name in own}
             prefix = remedy.module_name().upper()
-            if isinstance(remedy, WRITTEN_OUT):
+            if self.is_written_out(remedy):
                 lines += [f"{_constant(prefix, name)} = {value!r}" for name, value in values.items()]
             else:
                 lines.append(f"# NOT WRITTEN OUT: {remedy!r}")
-                lines.append(f"# a remedy of your own, from {type(remedy).__module__}: do here what its hooks do")
+                lines.append(f"# a remedy from {type(remedy).__module__}: do here what its hooks do")
         return lines
 
     def model(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tune_lb.domain import over
@@ -119,10 +120,7 @@ class Rectifier(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Rectify (B, C, ...)."""
-        slope = self.get_buffer(SLOPE)
-        if slope.dim():
-            slope = slope.view(-1, *[1] * (input.dim() - 2))
-        return torch.where(input > 0, input, slope * input)
+        return F.prelu(input, self.get_buffer(SLOPE).reshape(-1))
 
 
 def _units(module: nn.Module, input_shape: Sequence[int]) -> dict[nn.Module, int]:
