@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -91,8 +92,8 @@ class Trial(Settings):
 
     @property
     def evaluations_per_update(self) -> float:
-        """Return the mean mini-batch gradients that one update takes."""
-        return math.prod(remedy.gradient_evaluations() for remedy in self.active)
+        """Return the mean mini-batch gradients that one update takes; where that hangs on a searched field, the most."""
+        return math.prod(_gradient_evaluations(remedy) for remedy in self.active)
 
     def parts(self) -> dict[str, Settings]:
         """Return the nested settings by the prefix of their fields' dimension names."""
@@ -244,6 +245,12 @@ class Trial(Settings):
         """Return the identity: a hash of every field, of the qualified names, and of the data's content; no seeds, no stage."""
         text = json.dumps([identity(self), fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _gradient_evaluations(remedy: Remedy) -> float:
+    domains = remedy.dimensions()
+    ends = itertools.product(*(domain.ends() for domain in domains.values()))
+    return max(remedy.resolved(dict(zip(domains, values, strict=True))).gradient_evaluations() for values in ends)
 
 
 def _names(prefix: str, part: Settings) -> dict[str, str]:

@@ -14,7 +14,9 @@ from tune_lb.optimizers import SGD, Adam
 from tune_lb.program import composed_step
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.gradient_noise import GradientNoise
+from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant
+from tune_lb.space import over
 
 WAYS = ["alone", "together"]
 
@@ -112,3 +114,11 @@ def test_the_noise_of_a_batch_is_the_same_in_all_its_steps():
 def test_its_gradients_are_counted():
     plan = trial(Conservative(iterations=3), budget=GradientEvaluations(13)).plan(24)
     assert (plan.num_updates, plan.gradient_evaluations) == (4, 12)
+
+
+def test_a_searched_cost_is_counted_at_its_largest():
+    template = trial(
+        Conservative(iterations=over([2, 5, 3]), lam=over(0.1, 1.0)), SAM(rho=0.1, every=over(1, 4, integer=True))
+    )
+    assert template.evaluations_per_update == 5 * 2
+    assert template.resolved({"conservative.iterations": 3, "sam.every": 4}).evaluations_per_update == 3 * 1.25
