@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 
 import pytest
 import torch
@@ -234,6 +235,14 @@ def test_trains_alone_and_together_and_goes_on_from_a_snapshot(settings):
         each.advance(1.0)
     ends = [next(iter(each.trained())).params for each in (running, resumed)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [LAYERWISE[0], LAYERWISE[2]], ids=str)
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler")
+def test_trains_compiled(settings):
+    of = trial(optimizer=settings, lr=0.05)
+    assert same_up_to_rounding(trajectory(of, (3, 0)), trajectory(of, (3, 0), "compiled_together"))
 
 
 @pytest.mark.parametrize(

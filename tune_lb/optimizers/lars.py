@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tune_lb.domain import over
 from tune_lb.optimizers import OptimizerSettings
-from tune_lb.optimizers.layerwise import adapted, norms, trust_ratio
+from tune_lb.optimizers.layerwise import adapted, norms, side_by_side, trust_ratio
 from tune_lb.setting import setting
 
 
@@ -91,19 +92,23 @@ class LARSOptimizer(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move every tensor that has a gradient."""
         for group in self.param_groups:
-            decay, members_first = group["weight_decay"], group["members_first"]
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            layers = [weight for weight in weights if adapted(weight, members_first=group["members_first"])]
+            ratios = side_by_side([_ratio(weight, weight.grad, group) for weight in layers])
+            local = {id(weight): ratio for weight, ratio in zip(layers, ratios, strict=True)}
+            for weight in weights:
                 push = weight.grad
-                if adapted(weight, members_first=members_first):
-                    length, slope = (norms(tensor, members_first=members_first) for tensor in (weight, push))
-                    bound = slope + decay * length + group["eps"]
-                    push = (push + decay * weight) * trust_ratio(
-                        length, slope, group["trust_coefficient"] * length, bound
-                    )
+                if id(weight) in local:
+                    push = (push + group["weight_decay"] * weight) * local[id(weight)]
                 velocity = self.state[weight]["velocity"].mul_(group["momentum"])
                 if group["rate_in_velocity"]:
                     weight.sub_(velocity.add_(push * group["lr"]))
                 else:
                     weight.sub_(velocity.add_(push) * group["lr"])
+
+
+def _ratio(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+    """Return lambda of each member, of a shape that multiplies the weight."""
+    length, slope = (norms(tensor, members_first=group["members_first"]) for tensor in (weight, gradient))
+    bound = slope + group["weight_decay"] * length + group["eps"]
+    return trust_ratio(length, slope, group["trust_coefficient"] * length, bound)

@@ -28,6 +28,19 @@ def trust_ratio(weight: Tensor, update: Tensor, numerator: Tensor, denominator: 
     return torch.where((weight > 0) & (update > 0), numerator / denominator, 1.0)
 
 
+def side_by_side(ratios: list[Tensor]) -> list[Tensor]:
+    """Return the same ratios as views of one tensor.
+
+    Compiled for a CPU, a norm per member and two writes that depend on it become one loop, which torch 2.15 cannot generate
+    (pytorch issue 196570); a tensor that all layers share keeps them apart.
+    """
+    if not ratios:
+        return []
+    whole = torch.cat([*(ratio.flatten() for ratio in ratios), ratios[0].new_ones(1)])
+    pieces = torch.split(whole, [*(ratio.numel() for ratio in ratios), 1])
+    return [piece.view(ratio.shape) for piece, ratio in zip(pieces, ratios, strict=False)]
+
+
 def adam_state(tensor: Tensor) -> dict[str, Tensor]:
     """Return Adam's state before the first step; the counter is a tensor on the device, so that a step can be compiled."""
     return {
