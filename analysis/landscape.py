@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.canvas import COLOURS, DASHES, GREY, STYLE, log_scale, new_figure, png
 from analysis.results import run_store
@@ -26,7 +27,7 @@ TITLES = {
 }
 STATISTICS = {
     "recalibrate": "batch-norm statistics recomputed at every point",
-    "interpolate": "batch-norm statistics mixed like the weights",
+    "interpolate": "running batch-norm statistics, mixed like the weights on a path",
     "batch": "batch-norm statistics of each batch",
 }
 
@@ -59,7 +60,7 @@ def _curves(table: pd.DataFrame) -> Figure:
     kinds = list(dict.fromkeys(table["kind"]))
     first = table.iloc[0]
     names = [
-        f"{first[f'{end}_arm']} (seed {first[f'{end}_seed']:.0f})" for end in "ab" if first[f"{end}_arm"] is not None
+        f"{first[f'{end}_arm']} (seed {first[f'{end}_seed']:.0f})" for end in "ab" if pd.notna(first[f"{end}_arm"])
     ]
     title = f"From {names[0]} (A) to {names[1]} (B)" if len(names) == 2 else f"Around {names[0]}"
     note = f"Upper: mean loss. Lower: error. {_sentence(STATISTICS[first['batch_norm']])}."
@@ -114,6 +115,7 @@ def _plane(table: pd.DataFrame) -> Figure:
         place.set_title(f"{part} loss, nats (log colours)")
         place.set_xlabel("share of the first direction")
         place.set_aspect("equal")
+        place.xaxis.set_major_locator(MaxNLocator(5))
         bar = figure.colorbar(shown, ax=place, shrink=0.85)
         bar.ax.yaxis.set_major_formatter(lambda level, _: f"{10**level:.2g}")
     axes[0].set_ylabel("share of the second direction")

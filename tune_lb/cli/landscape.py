@@ -146,7 +146,7 @@ def _measured(
     for point in points:
         found.append(measured(member, point, given.batch_norm))
         if len(found) == 1:
-            out.line(f"{num_points} points, about {duration((time.monotonic() - started) * num_points)}")
+            out.line(f"{num_points} points: {duration((time.monotonic() - started) * num_points)}")
     return found
 
 
@@ -168,8 +168,10 @@ def _show(out: Output, found: Sequence[Row]) -> None:
         if kind in ("linear", "curved"):
             ends = {alpha: next((row["train_loss"] for row in own if row["alpha"] == alpha), None) for alpha in (0, 1)}
             top = max((row for row in own if 0 <= row["alpha"] <= 1), key=lambda row: row["train_loss"], default=None)
-            between = f"highest {number(top['train_loss'])} at alpha = {number(top['alpha'])}" if top else "no loss"
-            out.line(f"{kind:<7} train loss: a {number(ends[0])}, between {between}, b {number(ends[1])}")
+            highest = f"{number(top['train_loss'])} at alpha = {number(top['alpha'])}" if top else "not finite"
+            out.line(
+                f"{kind:<7} train loss: {number(ends[0])} at A, {number(ends[1])} at B, highest from A to B {highest}"
+            )
         elif own:
             middle = next(row["train_loss"] for row in own if row["alpha"] == 0 and not row["beta"])
             edge = max(row["train_loss"] for row in own)
