@@ -24,7 +24,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tune_lb.budgets import Updates
@@ -91,38 +90,24 @@ class LoopedBatchNorm(Remedy):
         return module
 
 
-def looped(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, num_groups: int) -> Tensor:
-    """Return the chunks, each normalised by itself, put together."""
-    normalised = [
-        F.batch_norm(
-            chunk,
-            layer.running_mean,
-            layer.running_var,
-            layer.weight,
-            layer.bias,
-            True,
-            layer.momentum or 0.1,
-            layer.eps,
-        )
-        for chunk in x.chunk(num_groups)
-    ]
-    return torch.cat(normalised)
-
-
 class Looped1d(nn.BatchNorm1d):
-    """BatchNorm1d in chunks."""
+    """BatchNorm1d in chunks, as TabNet's and Composer's ghost batch norms are."""
+
+    num_groups: int
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C)."""
-        return looped(self, input, self.num_groups)
+        return torch.cat([super(Looped1d, self).forward(chunk) for chunk in input.chunk(self.num_groups)])
 
 
 class Looped2d(nn.BatchNorm2d):
     """BatchNorm2d in chunks."""
 
+    num_groups: int
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, H, W)."""
-        return looped(self, input, self.num_groups)
+        return torch.cat([super(Looped2d, self).forward(chunk) for chunk in input.chunk(self.num_groups)])
 
 
 def chosen(batch_size: int) -> dict[str, Remedy]:
@@ -213,16 +198,17 @@ def timed_steps(
     return ratios(calls, given.rounds, given.device)
 
 
-def timed_layer(batch_size: int, given: argparse.Namespace) -> float:
+def timed_layer(batch_size: int, units: int, given: argparse.Namespace) -> float:
     """Return how many times longer a loop over the groups takes than all groups at once, forward and backward of one layer."""
-    x = torch.randn(batch_size, 512, device=given.device, requires_grad=True)
+    x = torch.randn(batch_size, units, device=given.device, requires_grad=True)
+    weights = torch.randn_like(x)
     layers = {
-        "ghost": GhostBatchNorm(ghost_batch_size=batch_size // NUM_GROUPS).model(nn.BatchNorm1d(512)),
-        "loop": LoopedBatchNorm(num_groups=NUM_GROUPS).model(nn.BatchNorm1d(512)),
+        "ghost": GhostBatchNorm(ghost_batch_size=batch_size // NUM_GROUPS).model(nn.BatchNorm1d(units)),
+        "loop": LoopedBatchNorm(num_groups=NUM_GROUPS).model(nn.BatchNorm1d(units)),
     }
 
     def call(layer: nn.Module) -> object:
-        return torch.autograd.grad(layer(x).sum(), [x, *layer.parameters()])
+        return torch.autograd.grad(layer(x), [x, *layer.parameters()], weights)
 
     calls = {name: functools.partial(call, layer.to(given.device)) for name, layer in layers.items()}
     return ratios(calls, 3 * given.rounds, given.device)["loop"][1]
@@ -258,7 +244,8 @@ def main() -> None:
     group = B // NUM_GROUPS
     pair = {"ghost": GhostBatchNorm(ghost_batch_size=group), "loop": LoopedBatchNorm(num_groups=NUM_GROUPS)}
     print(f"\nghost batch norm, {NUM_GROUPS} groups of {group}: a loop over the groups takes longer")
-    print(f"  {timed_layer(B, given):.1f} times, one layer of 512 units, forward and backward (goal: 3)")
+    for units in (64, 128, 512):
+        print(f"  {timed_layer(B, units, given):.1f} times, one layer of {units} units, forward and backward (goal: 3)")
     for network in given.network:
         rows = timed_steps(network, B, pair, given)
         more = [rows[name][0] - rows["plain"][0] for name in ("loop", "ghost")]

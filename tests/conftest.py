@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.searching import searches, whole  # noqa: F401  (fixtures of several modules)
+from tune_lb.data.catalogue import look
 from tune_lb.data.dataset import data_root
 
 
@@ -16,8 +17,9 @@ def one_thread() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    missing = pytest.mark.skip(reason=f"no MNIST under {data_root() / 'MNIST'}: set TUNE_LB_DATA")
-    if not (data_root() / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
-        for item in items:
-            if item.get_closest_marker("data"):
-                item.add_marker(missing)
+    """Skip what needs data sets that are not there: `data("CIFAR10", ...)` names them, `data` alone is MNIST."""
+    for item in items:
+        marker = item.get_closest_marker("data")
+        missing = [name for name in (marker.args or ("MNIST",)) if look(name, data_root()) is None] if marker else []
+        if missing:
+            item.add_marker(pytest.mark.skip(reason=f"no {', '.join(missing)} under {data_root()}: set TUNE_LB_DATA"))

@@ -13,6 +13,7 @@ from tests.trainings import same_up_to_rounding, training, trajectory, trial
 from tune_lb.optimizers import SGD, AdaGrad, Adam, AdamW, OptimizerSettings, RMSprop
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
+from tune_lb.optimizers.muon import Muon, orthogonalized
 
 ELEMENTWISE = [
     SGD(momentum=0.0),
@@ -29,6 +30,8 @@ LAYERWISE = [
     LARS(momentum=0.5, rate_in_velocity=False, eps=1e-3),
     LAMB(weight_decay=0.1),
     LAMB(largest_norm=0.5),
+    Muon(weight_decay=0.1),
+    Muon(nesterov=False, adamw_length=True, vector_rate=0.1, iterations=3),
 ]
 RATES = (0.1, 0.2, 0.05, 0.05)
 SHAPES = ((7, 5), (7,), (3, 2, 3, 3), (), (33,))
@@ -186,7 +189,7 @@ def lamb_by_hand(settings, start, gradients):
     return path
 
 
-@pytest.mark.parametrize("settings", [*LAYERWISE[2:], LAMB(beta1=0.0, beta2=0.0)], ids=str)
+@pytest.mark.parametrize("settings", [*LAYERWISE[2:4], LAMB(beta1=0.0, beta2=0.0)], ids=str)
 def test_lamb_step_by_step(settings):
     for found, expected in zip(moved(settings, *problem(7)), lamb_by_hand(settings, *problem(7)), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
@@ -197,6 +200,60 @@ def test_lamb_on_biases_is_adam():
     start, gradients = tensors(8, shapes=vectors), [tensors(80 + step, shapes=vectors) for step in range(4)]
     lamb = moved(LAMB(weight_decay=0.5, eps=1e-8), start, gradients)
     torch.testing.assert_close(lamb, moved(Adam(), start, gradients), rtol=1e-12, atol=1e-14)
+
+
+def moved_singular_values(matrix, iterations):
+    """Return Newton-Schulz by the singular value decomposition that it avoids."""
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    s = s / s.square().sum().sqrt()
+    for _ in range(iterations):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return u @ torch.diag(s) @ v
+
+
+def test_orthogonalized_moves_singular_values_and_nothing_else():
+    for rows, columns in ((4, 9), (9, 4), (5, 5), (1, 6)):
+        matrices = torch.stack(tensors(rows, shapes=[(rows, columns)] * 3))
+        for iterations in (1, 5):
+            found = orthogonalized(matrices, iterations)
+            expected = torch.stack([moved_singular_values(matrix, iterations) for matrix in matrices])
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        assert (torch.linalg.svdvals(orthogonalized(matrices, 5)) - 0.95).abs().max() < 0.35
+    assert orthogonalized(torch.zeros(3, 2), 5).abs().max() == 0
+
+
+@pytest.mark.parametrize("settings", LAYERWISE[4:], ids=str)
+def test_muon_step_by_step(settings):
+    (start, gradients), velocities = problem(10), {}
+    weights = [w.clone() for w in start]
+    vectors = Adam().resolved({"eps": settings.eps})
+    rates = tuple(settings.vector_rate * rate for rate in RATES)
+    of_vectors = moved(vectors, start, gradients, rates=rates)
+    for step, (rate, slopes) in enumerate(zip(RATES, gradients, strict=True)):
+        for i, (w, g) in enumerate(zip(weights, slopes, strict=True)):
+            if w.dim() < 2:
+                weights[i] = of_vectors[step][i]
+                continue
+            velocities[i] = settings.momentum * velocities.get(i, 0.0) + g
+            u = (g + settings.momentum * velocities[i] if settings.nesterov else velocities[i]).reshape(len(w), -1)
+            rows, columns = u.shape
+            length = 0.2 * max(rows, columns) ** 0.5 if settings.adamw_length else max(1.0, rows / columns) ** 0.5
+            update = length * moved_singular_values(u, settings.iterations).reshape(w.shape)
+            weights[i] = w * (1 - rate * settings.weight_decay) - rate * update
+        torch.testing.assert_close(moved(settings, start, gradients)[step], weights, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("adamw_length", [False, True])
+def test_muon_is_torchs_up_to_bfloat16(adamw_length):
+    start, gradients = tensors(11, torch.float32, [(24, 16)]), [tensors(s, torch.float32, [(24, 16)]) for s in range(4)]
+    found = moved(Muon(weight_decay=0.1, adamw_length=adamw_length), start, gradients, rates=(0.1,) * 4)[-1][0]
+    weight = start[0].clone()
+    kind = "match_rms_adamw" if adamw_length else "original"
+    theirs = torch.optim.Muon([weight], lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn=kind)
+    for slopes in gradients:
+        weight.grad = slopes[0].clone()
+        theirs.step()
+    assert (found - weight).norm() < 0.02 * (weight - start[0]).norm()
 
 
 @pytest.mark.parametrize("settings", LAYERWISE, ids=str)
@@ -238,7 +295,7 @@ def test_trains_alone_and_together_and_goes_on_from_a_snapshot(settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [LAYERWISE[0], LAYERWISE[2]], ids=str)
+@pytest.mark.parametrize("settings", LAYERWISE[::2], ids=str)
 @pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler")
 def test_trains_compiled(settings):
     of = trial(optimizer=settings, lr=0.05)
@@ -254,6 +311,7 @@ def test_trains_compiled(settings):
         (RMSprop(beta2=1.0), "beta2 = 1.0: must be below 1"),
         (LARS(trust_coefficient=0.0), "trust_coefficient = 0.0: must be above 0"),
         (LAMB(largest_norm=0.0), "largest_norm = 0.0: must be above 0"),
+        (Muon(iterations=0), "iterations = 0: must be at least 1"),
     ],
 )
 def test_what_is_out_of_range_is_said(settings, words):

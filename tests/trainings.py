@@ -37,8 +37,8 @@ from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
-from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
 from tune_lb.remedies.stability import Stability
+from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup

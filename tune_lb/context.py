@@ -76,10 +76,10 @@ def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
                 if column not in everywhere:
                     found[column] = Column(column, column_type(types), text)
         for remedy in design.template.remedies:
-            for part, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
+            for split, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
                 for name in remedy.alternative_names():
-                    text = f"{part}_{kind} of the weights called {name} by {remedy.module_name()}"
-                    found[f"{part}_{kind}@{name}"] = Column(f"{part}_{kind}@{name}", "float", text)
+                    text = f"{split}_{kind} of the weights called {name} by {remedy.module_name()}"
+                    found[f"{split}_{kind}@{name}"] = Column(f"{split}_{kind}@{name}", "float", text)
     return tuple(found.values())
 
 

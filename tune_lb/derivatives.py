@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MAX_GRAPH_BYTES = 2**31
+"""Most memory for graphs kept between Hessian-vector products on a CPU; on a GPU half of what is free."""
+
 
 class Graph:
     """The graph of a gradient: leaves, and the gradient by each of them, which can be differentiated again."""
@@ -56,3 +59,8 @@ def gradients(output: Tensor, leaves: Sequence[Tensor], *, create_graph: bool = 
 def flat(parts: Sequence[Tensor]) -> Tensor:
     """Return the parts as one vector, without their graphs."""
     return torch.cat([part.detach().reshape(-1) for part in parts])
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the most memory that kept graphs may take."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MAX_GRAPH_BYTES

@@ -101,7 +101,9 @@ def mean_gradient(module: nn.Module, loss: TrainingLoss, differentiate: Differen
     def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         def objective(point: Params) -> tuple[Tensor, Buffers]:
             updated = {name: value.clone() for name, value in buffers.items() if not _is_given(name)}
-            keys = {name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)}
+            keys = {
+                name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)
+            }
             outputs = call(point | updated | keys, batch.inputs)
             return loss(outputs, batch).mean(), updated
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tune_lb.catalog import as_metrics
 from tune_lb.errors import RequestError
 from tune_lb.gradient import LossFn
+from tune_lb.member_surfaces import MemberSurfaces
 from tune_lb.per_example import PerExample
 from tune_lb.surface import BatchNormMode, LossSurface
 
@@ -123,6 +124,27 @@ def measure_all(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> d
             if part is not surface:
                 part.close()
     return row
+
+
+def measure_members(metrics: Sequence[Metric], surfaces: MemberSurfaces, seed: int) -> list[dict[str, Value]]:
+    """Return what measure_all returns for each of several members, from passes over all of them at once where a metric can.
+
+    A metric can where it has measure_members(surfaces, seed) -> a row for each of them; all members have the same draws.
+    """
+    rows: list[dict[str, Value]] = [{} for _ in surfaces.surfaces]
+    size = surfaces.surfaces[0].num_samples
+    for metric in metrics:
+        at_once = getattr(metric, "measure_members", None)
+        if at_once is None:
+            found = [measure_all([metric], surface, seed) for surface in surfaces.surfaces]
+        elif metric.max_samples is not None and metric.max_samples < size:
+            with surfaces.subset(metric.max_samples) as part:
+                found = at_once(part, seed)
+        else:
+            found = at_once(surfaces, seed)
+        for row, values in zip(rows, found, strict=True):
+            row.update(values)
+    return rows
 
 
 def main_values(metric: Metric, row: Mapping[str, Value]) -> dict[str, float]:

@@ -31,7 +31,18 @@ from tune_lb.watch import Watch
 
 __all__ = ["Arm", "ArmDesign", "Space", "over"]
 
-TRIAL_FIELDS = ("data", "model", "optimizer", "schedule", "budget", "loss", "initialization", "batch_size", "lr", "eta_over_b")
+TRIAL_FIELDS = (
+    "data",
+    "model",
+    "optimizer",
+    "schedule",
+    "budget",
+    "loss",
+    "initialization",
+    "batch_size",
+    "lr",
+    "eta_over_b",
+)
 SAMPLERS = ("sobol", "random", "grid", "tpe")
 EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question")
 """Fields that may change between two calls of the same run: they add members and never change one."""
@@ -77,7 +88,9 @@ class Space(Settings):
     watch: Watch | None = field(
         default=None, metadata={"description": "what is measured at epoch ends, of the first confirmed members"}
     )
-    execution: str = setting("auto", "how members are trained; auto: the fastest way, timed", one_of=("auto", *EXECUTIONS))
+    execution: str = setting(
+        "auto", "how members are trained; auto: the fastest way, timed", one_of=("auto", *EXECUTIONS)
+    )
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:

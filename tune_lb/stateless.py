@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -94,6 +95,15 @@ def check_names_and_shapes(what: str, given: Mapping[str, Tensor], own: Mapping[
             raise ValueError(
                 f"{what}: {name} is {tuple(value.shape)}, the module's {tuple(own[name].shape)}: give one member's"
             )
+
+
+def checked_weights(weights: Tensor, num_samples: int) -> Tensor:
+    """Return weights of examples (num_samples,) as they are. Raises ValueError where they are no weights."""
+    if weights.shape != (num_samples,):
+        raise ValueError(f"weights of shape {tuple(weights.shape)}: give one for each of the {num_samples} examples")
+    if not bool((weights >= 0).all()) or not 0 < float(weights.double().sum()) < math.inf:
+        raise ValueError("weights: give finite numbers, none negative and not all 0")
+    return weights
 
 
 def float_dtype(found: Sequence[torch.dtype], asked: torch.dtype | None) -> torch.dtype:

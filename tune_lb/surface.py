@@ -12,17 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tune_lb.derivatives import Graph, flat, gradients
+from tune_lb.derivatives import Graph, flat, free_bytes, gradients
 from tune_lb.gradient import LossFn
-from tune_lb.stateless import check_batch_norm, check_names_and_shapes, float_dtype, measuring, recalibrated
+from tune_lb.stateless import (
+    check_batch_norm,
+    check_names_and_shapes,
+    checked_weights,
+    float_dtype,
+    measuring,
+    recalibrated,
+)
 
 BatchNormMode = Literal["running", "batch", "recalibrated"]
 
 MAX_CHUNK_ELEMENTS = 2**21
 """Largest number of input elements in a chunk that the surface chooses itself: 2,048 MNIST images, 682 CIFAR images."""
-
-MAX_GRAPH_BYTES = 2**31
-"""Most memory for graphs kept between Hessian-vector products on a CPU; on a GPU half of what is free."""
 
 
 class LossSurface:
@@ -96,7 +100,7 @@ class LossSurface:
         self._point = torch.cat([self._own(params[name]).reshape(-1) for name in trainable])
         self._frozen = {name: self._own(value) for name, value in params.items() if name not in self._shapes}
         self._buffers = {name: self._own(value) for name, value in buffers.items()}
-        self._weights = None if weights is None else self._own(_checked_weights(weights, self.num_samples))
+        self._weights = None if weights is None else self._own(checked_weights(weights, self.num_samples))
         self._mass = float(self.num_samples if self._weights is None else self._weights.double().sum())
         self._finite_weights = all(bool(value.isfinite().all()) for value in [self._point, *self._frozen.values()])
 
@@ -128,6 +132,15 @@ class LossSurface:
         """Return views of a flat vector (num_parameters,) by parameter name, in the parameters' shapes."""
         parts = torch.split(self._vector(vector), self._sizes)
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every parameter and buffer of the member by name: the surface's own, not to be written to."""
+        return {**self.unflatten(self._point), **self._frozen, **self._buffers}
+
+    def examples_at_once(self) -> tuple[Tensor, Tensor]:
+        """Return network inputs and targets where all data are one chunk."""
+        (pair,) = self._chunks()
+        return pair
 
     def protocol(self) -> dict[str, str | int]:
         """Return what a number measured on this surface depends on: split, num_samples, batch_norm, dtype, chunk."""
@@ -231,7 +244,7 @@ class LossSurface:
             losses = self._losses(leaves, *pair)
             graph = Graph(_sum(losses, weights) / self._mass, leaves)
             if keep is None:
-                keep = num_chunks == 1 or graph.size_bytes() * num_chunks <= _free_bytes(self.device)
+                keep = num_chunks == 1 or graph.size_bytes() * num_chunks <= free_bytes(self.device)
             if keep:
                 kept.append(graph)
                 total += _sum(losses.detach().double(), weights)
@@ -294,15 +307,3 @@ def chunk_size(inputs: Tensor) -> int:
 
 def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:
     return losses.sum() if weights is None else (losses * weights).sum()
-
-
-def _free_bytes(device: torch.device) -> int:
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MAX_GRAPH_BYTES
-
-
-def _checked_weights(weights: Tensor, num_samples: int) -> Tensor:
-    if weights.shape != (num_samples,):
-        raise ValueError(f"weights of shape {tuple(weights.shape)}: give one for each of the {num_samples} examples")
-    if not bool((weights >= 0).all()) or not 0 < float(weights.double().sum()) < math.inf:
-        raise ValueError("weights: give finite numbers, none negative and not all 0")
-    return weights

@@ -98,9 +98,7 @@ class Trial(Settings):
     def parts(self) -> dict[str, Settings]:
         """Return the nested settings by the prefix of their fields' dimension names."""
         found: dict[str, Settings] = {
-            name: getattr(self, name)
-            for name in PARTS
-            if isinstance(getattr(self, name), Settings)
+            name: getattr(self, name) for name in PARTS if isinstance(getattr(self, name), Settings)
         }
         return found | {remedy.module_name(): remedy for remedy in self.remedies}
 

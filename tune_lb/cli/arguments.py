@@ -123,8 +123,15 @@ def _landscape(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("a", metavar="A", help="an arm (its first confirmed member) or a member, TRIAL_ID.SEED")
     add("b", nargs="?", metavar="B", help="another member: straight and curved paths from A (0) to B (1), -1 to 2")
-    add("--plane", action="store_true", help="without B: a plane of two random directions in place of a slice along one")
-    add("--points", type=int, metavar="N", help="points of a path or slice, or along a side of the plane (default: 25; 13)")
+    add(
+        "--plane", action="store_true", help="without B: a plane of two random directions in place of a slice along one"
+    )
+    add(
+        "--points",
+        type=int,
+        metavar="N",
+        help="points of a path or slice, or along a side of the plane (default: 25; 13)",
+    )
     modes = ("recalibrate", "interpolate", "batch")
     add("--batch-norm", choices=modes, default="recalibrate", help="statistics at each point (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of the random directions (default: %(default)s)")
@@ -141,5 +148,10 @@ def _measure(command: argparse.ArgumentParser) -> None:
         help="a metric by name, as in trace or 'keskar(mode=\"strong\")'; may be given several times (default: lambda_max)",
     )
     add("--arm", action="append", metavar="ARM", help="only the members of this arm; may be given several times")
-    add("--split", choices=("train", "validation", "test"), default="train", help="data to measure on (default: %(default)s)")
+    add(
+        "--split",
+        choices=("train", "validation", "test"),
+        default="train",
+        help="data to measure on (default: %(default)s)",
+    )
     add("--again", action="store_true", help="measure also what is measured already, in place of what is there")

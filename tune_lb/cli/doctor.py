@@ -86,8 +86,9 @@ def _packages() -> Finding:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("cpu", f"{usable} usable cores; torch takes {torch.get_num_threads()} threads, a trial 1")
+    from tune_lb.resources import usable_cpus
+
+    yield Finding("cpu", f"{usable_cpus()} usable cores; torch takes {torch.get_num_threads()} threads, a trial 1")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding("gpu", ", ".join(names) or "none that torch can use (a search runs on the CPU)")
 

@@ -50,11 +50,12 @@ def _facts(space: Space, design: ArmDesign) -> dict[str, str]:
     template = design.template
     training = (template.loss, template.optimizer, template.schedule, template.budget)
     stages = f"{space.seeds} seeds to search, {space.rescreen_seeds} to rescreen, {space.confirm_seeds} to confirm"
+    splits = f"split{'s' * (len(space.split_seeds) > 1)} {listed([str(seed) for seed in space.split_seeds])}"
     return {
         "data": _whole(template.data),
         "model": _whole(template.model),
         "training": ", ".join(map(_whole, training)),
-        "procedure": f"{space.sampler}, {stages}, in splits {listed([str(seed) for seed in space.split_seeds])}",
+        "procedure": f"{space.sampler}, {stages}, in {splits}",
         "metrics": f"{listed([metric.name for metric in space.metrics])}, on members of stage {space.metrics_on}",
     }
 

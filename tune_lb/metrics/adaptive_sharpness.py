@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -44,7 +44,7 @@ class AdaptiveSharpness:
     rho: float = 0.5
     steps: int = 5
     max_samples: int | None = 2048
-    linf_rho: float | None = None
+    linf_rho: float | None = field(default=None, metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         if not (0 < self.rho < math.inf):

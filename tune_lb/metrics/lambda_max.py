@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tune_lb.member_surfaces import MemberSurfaces
 from tune_lb.metric import Value, unmeasured
 from tune_lb.metrics.extreme import check, iteration_columns, iteration_row, random_vector
-from tune_lb.metrics.lanczos import largest_eigenpair
+from tune_lb.metrics.lanczos import Lanczos, largest_eigenpair, largest_found
 from tune_lb.surface import LossSurface
 
 
@@ -46,3 +47,29 @@ class LambdaMax:
         except FloatingPointError as error:
             return unmeasured([self], str(error))
         return {"lambda_max": pair.value, **iteration_row(self, pair, pair.value, surface, seed)}
+
+    def measure_members(self, surfaces: MemberSurfaces, seed: int) -> list[dict[str, Value]]:
+        """Return what measure returns for each member, the runs side by side: a member that has converged drops out."""
+        rows: list[dict[str, Value]] = []
+        runs: dict[int, Lanczos] = {}
+        for k, surface in enumerate(surfaces.surfaces):
+            defect = surface.defect()
+            rows.append(unmeasured([self], defect or ""))
+            if defect is None:
+                start = random_vector(surface, seed, self.name)
+                runs[k] = Lanczos(surface.hvp, start, max_steps=self.max_hvps)
+        while runs:
+            products = surfaces.hvps({k: run.following() for k, run in runs.items()})
+            for k, run in list(runs.items()):
+                try:
+                    run.take(products[k])
+                except FloatingPointError as error:
+                    rows[k] = unmeasured([self], str(error))
+                    del runs[k]
+                    continue
+                pair = largest_found(run, self.tolerance)
+                if pair is not None:
+                    row: dict[str, Value] = {"lambda_max": pair.value}
+                    rows[k] = row | iteration_row(self, pair, pair.value, surfaces.surfaces[k], seed)
+                    del runs[k]
+        return rows

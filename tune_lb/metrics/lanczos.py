@@ -76,16 +76,23 @@ class Lanczos:
 
     def advance(self) -> None:
         """Make one product; afterwards `values` are the eigenvalues of T, ascending."""
+        self.take(self.product(self.following()))
+
+    def following(self) -> Tensor:
+        """Return the vector (n,) whose product with H is needed next, a row of the basis."""
         k = self.steps
-        if k:
-            self.below.append(self.beta)
-            self._vector = self._vector / self.beta
         if k == len(self._basis):
             more = min(k, self.max_steps - k)
             self._basis = torch.cat([self._basis, self._basis.new_empty(more, self.n)])
-        self._basis[k] = self._vector
+        self._basis[k] = self._vector / self.beta if k else self._vector
+        return self._basis[k]
+
+    def take(self, vector: Tensor) -> None:
+        """Take in that product: several runs can so have theirs made at once."""
+        k = self.steps
+        if k:
+            self.below.append(self.beta)
         span = self._basis[: k + 1]
-        vector = self.product(self._vector)
         alpha = vector.new_zeros(())
         for _ in range(2):
             if self.locked is not None:
@@ -125,11 +132,18 @@ def largest_eigenpair(product: Product, start: Tensor, *, tolerance: float, max_
     run = Lanczos(product, start, max_steps=max_products)
     while True:
         run.advance()
-        residual = run.residual(-1)
-        theta = float(run.values[-1])
-        converged = run.steps == run.n or residual <= max(tolerance * abs(theta), run.floor)
-        if converged or run.steps == run.max_steps:
-            return Eigenpair(theta, run.vector(-1), residual, run.steps, converged)
+        pair = largest_found(run, tolerance)
+        if pair is not None:
+            return pair
+
+
+def largest_found(run: Lanczos, tolerance: float) -> Eigenpair | None:
+    """Return the largest Ritz pair of a run where it has converged, or where the run may make no more products."""
+    residual, theta = run.residual(-1), float(run.values[-1])
+    converged = run.steps == run.n or residual <= max(tolerance * abs(theta), run.floor)
+    if converged or run.steps == run.max_steps:
+        return Eigenpair(theta, run.vector(-1), residual, run.steps, converged)
+    return None
 
 
 def largest_eigenpairs(

@@ -1,0 +1,130 @@
+"""Several members at once are the members one by one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tests.laws import assert_leaves_no_trace
+from tests.metrics.cases import cross_entropy, data, dense_hessian, network, reference_loss, surface
+from tune_lb.member_surfaces import SMALL, MemberSurfaces
+from tune_lb.metric import measure_all, measure_members
+from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
+from tune_lb.metrics.lambda_max import LambdaMax
+
+INPUTS, TARGETS = data(12)
+
+
+def members(num=3, module=None, **options):
+    nets = [network(seed) for seed in range(num)]
+    pairs = [(dict(net.named_parameters()), dict(net.named_buffers())) for net in nets]
+    return MemberSurfaces(module or network(9), pairs, cross_entropy, INPUTS, TARGETS, **options)
+
+
+def vector(seed, n=99):
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "batch", "recalibrated"])
+@pytest.mark.parametrize("together", [True, False])
+def test_products_are_those_of_each_member_s_dense_hessian(batch_norm, together):
+    found = members(batch_norm=batch_norm, together=together).hvps({0: vector(0), 2: vector(2)})
+    assert found.keys() == {0, 2}
+    for k in found:
+        net = network(k)
+        if batch_norm == "recalibrated":
+            hidden = (INPUTS @ net[0].weight.T + net[0].bias).detach()
+            net[1].running_mean, net[1].running_var = hidden.mean(0), hidden.var(0)
+        mode = "batch" if batch_norm == "batch" else "running"
+        flat = torch.cat([p.detach().flatten() for p in net.parameters()])
+        H = dense_hessian(lambda point, net=net, mode=mode: reference_loss(net, point, INPUTS, TARGETS, mode), flat)
+        torch.testing.assert_close(found[k], H @ vector(k), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_metrics_of_members_are_those_of_each_alone(together):
+    metrics = [LambdaMax(tolerance=1e-6, max_samples=None), AdaptiveSharpness()]
+    surfaces = members(together=together)
+    rows = measure_members(metrics, surfaces, 0)
+    for k, row in enumerate(rows):
+        alone = measure_all(metrics, surface(network(k), INPUTS, TARGETS), 0)
+        assert row.keys() == alone.keys()
+        assert row["lambda_max.hvps"] == alone["lambda_max.hvps"] == surfaces.surfaces[k].num_hvps
+        for key in ("lambda_max", "adaptive_sharpness", "lambda_max.loss"):
+            assert row[key] == pytest.approx(alone[key], rel=1e-9)
+    assert len({row["lambda_max.hvps"] for row in rows}) > 1, "they stop each at its own time"
+
+
+def test_a_subset_is_the_same_as_for_one():
+    rows = measure_members([LambdaMax(max_samples=7)], members(), 0)
+    alone = measure_all([LambdaMax(max_samples=7)], surface(network(1), INPUTS, TARGETS), 0)
+    assert rows[1]["lambda_max.num_samples"] == 7
+    assert rows[1]["lambda_max"] == pytest.approx(alone["lambda_max"], rel=1e-9)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_member_that_diverged_is_null_with_the_reason_and_the_others_are_measured(together):
+    nets = [network(seed) for seed in range(3)]
+    with torch.no_grad():
+        nets[1][0].weight[0, 0] = math.nan
+    pairs = [(dict(net.named_parameters()), dict(net.named_buffers())) for net in nets]
+    rows = measure_members(
+        [LambdaMax()], MemberSurfaces(network(), pairs, cross_entropy, INPUTS, TARGETS, together=together), 0
+    )
+    assert [row["lambda_max"] is None for row in rows] == [False, True, False]
+    assert rows[1]["lambda_max.reason"] == "the weights are not finite"
+    alone = measure_all([LambdaMax()], surface(network(2), INPUTS, TARGETS), 0)
+    assert rows[2]["lambda_max"] == pytest.approx(alone["lambda_max"], rel=1e-9)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_nothing_is_left_behind_in_the_module_and_closing_frees_the_graphs(together):
+    net = network(9).train()
+
+    def run():
+        with members(module=net, together=together, batch_norm="batch") as surfaces:
+            surfaces.hvps({0: vector(0)})
+        assert surfaces._graph is None
+        assert not any(surface._graphs for surface in surfaces.surfaces)
+
+    assert_leaves_no_trace(run, net)
+
+
+class Partial(nn.Module):
+    """One parameter used, one frozen, one unused."""
+
+    def __init__(self):
+        super().__init__()
+        self.used = nn.Parameter(torch.tensor([1.0, 2.0]))
+        self.frozen = nn.Parameter(torch.tensor([3.0, 4.0]), requires_grad=False)
+        self.unused = nn.Parameter(torch.tensor([[5.0]]))
+
+    def forward(self, inputs):
+        return inputs @ (self.used**2 * self.frozen)
+
+
+def test_frozen_and_unused_parameters():
+    nets = [Partial(), Partial()]
+    nets[1].frozen.data *= 10
+    pairs = [(dict(net.named_parameters()), {}) for net in nets]
+    inputs, loss = torch.ones(3, 2), lambda outputs, targets: outputs
+    found = MemberSurfaces(Partial(), pairs, loss, inputs, torch.zeros(3), together=True).hvps(
+        {0: torch.ones(3), 1: torch.ones(3)}
+    )
+    torch.testing.assert_close(found[0], torch.tensor([6.0, 8.0, 0.0]))
+    torch.testing.assert_close(found[1], torch.tensor([60.0, 80.0, 0.0]))
+
+
+def test_together_only_where_it_pays_and_can():
+    assert members().together
+    assert not members(num=1).together
+    assert not members(chunk=5, together=True).together
+    assert not members(weights=torch.ones(12), together=True).together
+    wide = nn.Linear(6, SMALL // 12)
+    pair = (dict(wide.named_parameters()), {})
+    assert not MemberSurfaces(wide, [pair, pair], cross_entropy, INPUTS, TARGETS).together
+    with pytest.raises(ValueError, match="no members"):
+        MemberSurfaces(wide, [], cross_entropy, INPUTS, TARGETS)

@@ -1,0 +1,120 @@
+"""Compiled steps: what eager training gives, for every remedy, and for other values without another compilation."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from tests.trainings import EXAMPLES, flat, history, same_bits, same_up_to_rounding, training, trajectory, trial
+from tune_lb import program
+from tune_lb.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from tune_lb.optimizers.lars import LARS
+from tune_lb.program import CompiledStep, compiled_step, program_key
+from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
+from tune_lb.remedies.gradient_noise import GradientNoise
+from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.warmup import Warmup
+
+ACTIVE = [remedy for examples in EXAMPLES.values() for remedy in examples]
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Trace steps as for the compiler, which freezes what is not a tensor, and run the trace without compiling it."""
+    monkeypatch.setattr(CompiledStep.__init__, "__kwdefaults__", {"backend": "eager"})
+    monkeypatch.setattr(program, "_programs", {})
+    torch._dynamo.reset()
+
+
+def nearby(remedy):
+    """Return the remedy with every number that enters the step as a tensor a tenth smaller."""
+    numbers = {f.name: getattr(remedy, f.name) for f in dataclasses.fields(remedy)}
+    return remedy.resolved({name: 0.9 * value for name, value in numbers.items() if isinstance(value, float)})
+
+
+def reached(running):
+    """Return weights and buffers of each member by seed."""
+    return {member.seed: flat(member.params | member.buffers) for member in running.trained()}
+
+
+def ends(of, seeds, execution):
+    """Return where each member is at the end of training."""
+    running = training(of, seeds, execution)
+    history(running)
+    return reached(running)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remedy", ACTIVE, ids=repr)
+def test_one_program_serves_all_values_of_a_remedy(traced, remedy):
+    for way in ("compiled_alone", "compiled_together"):
+        for of in (trial(remedy), trial(nearby(remedy), lr=0.03)):
+            expected = trajectory(of, (0, 1), dtype=torch.float64)
+            assert same_up_to_rounding(expected, trajectory(of, (0, 1), way, dtype=torch.float64))
+        assert not same_up_to_rounding(expected, trajectory(trial(remedy), (0, 1), way, dtype=torch.float64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "optimizer",
+    [SGD(momentum=0.5, nesterov=True), Adam(weight_decay=0.01), AdamW(), AdaGrad(), RMSprop(momentum=0.5), LARS()],
+    ids=repr,
+)
+def test_every_optimizer_compiles_to_what_it_is(traced, optimizer):
+    for lr in (0.1, 0.01):
+        of = trial(optimizer=optimizer, lr=lr)
+        expected = trajectory(of, (0, 1), dtype=torch.float64)
+        assert same_up_to_rounding(expected, trajectory(of, (0, 1), "compiled_together", dtype=torch.float64))
+
+
+def test_trials_that_differ_in_numbers_share_a_program():
+    def key(**changes):
+        remedies = [GhostBatchNorm(changes.pop("ghost", 4)), SAM(changes.pop("rho", 0.1)), Warmup(1.0)]
+        return program_key(trial(*remedies, **changes), "compiled_alone", 1)
+
+    assert key() == key(rho=0.3) == key(lr=0.2) == key(split_seed=3) == key(draws="x")
+    others = [key(ghost=2), key(rho=0.0), key(optimizer=SGD(momentum=0.8))]
+    assert len({key(), *others}) == 4
+
+
+def test_programs_are_kept_and_the_oldest_dropped(monkeypatch):
+    monkeypatch.setattr(program, "_programs", {})
+    monkeypatch.setattr(program, "MAX_PROGRAMS", 2)
+    made = []
+
+    def ask(key):
+        return compiled_step(key, lambda: made.append(key) or key)
+
+    assert [ask(key) for key in ("a", "b", "a", "c", "a", "b")] == ["a", "b", "a", "c", "a", "b"]
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_members_of_two_trainings_do_not_meet_in_a_shared_program(traced):
+    of = trial(GradientNoise(alpha=0.01))
+    expected = ends(of, (0, 1), "compiled_alone")
+    first, second = (training(of, (seed,), "compiled_alone") for seed in (0, 1))
+    assert first.program is second.program
+    while not first.done:
+        first.advance(0.5)
+        second.advance(0.5)
+    assert same_bits(reached(first) | reached(second), expected)
+
+
+def test_a_compiled_training_goes_on_from_its_snapshot(traced):
+    of = trial(SAM(rho=0.1), optimizer=Adam())
+    running = training(of, (0, 1), "compiled_together")
+    running.advance(1.0)
+    snapshot = running.snapshot()
+    other = training(of, (0, 1), "compiled_together")
+    other.restore(snapshot)
+    history(other)
+    assert same_bits(reached(other), ends(of, (0, 1), "compiled_together"))
+
+
+@pytest.mark.slow
+def test_the_real_compiler_agrees():
+    of = trial(SAM(rho=0.1), GhostBatchNorm(ghost_batch_size=4))
+    for way in ("compiled_alone", "compiled_together"):
+        assert same_up_to_rounding(trajectory(of, (0, 1)), trajectory(of, (0, 1), way))
