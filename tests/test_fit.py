@@ -45,12 +45,17 @@ def two_outputs(input_shape, num_classes):
     return TwoOutputs(input_shape[0], num_classes)
 
 
+def lazy(input_shape, num_classes):
+    return nn.Sequential(nn.Linear(5, 4), nn.LazyLinear(num_classes))
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "words"),
     [
         (for_five_features, (6,), ["for_five_features", "(6,)", "RuntimeError", "2x6"]),
         (for_ten_classes, (5,), ["for_ten_classes", "shape (2, 10), not (2, 3)"]),
         (two_outputs, (5,), ["two_outputs", "tuple"]),
+        (lazy, (5,), ["lazy", "1.weight", "give the layer its input size"]),
         (no_network, (5,), ["no_network", "Tensor", "nn.Module"]),
         (needs_a_channel, (5,), ["needs_a_channel", "(5,)", "IndexError"]),
         (TorchvisionModel("alexnet"), (3, 8, 8), ["alexnet", "(3, 8, 8)"]),

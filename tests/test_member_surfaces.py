@@ -82,11 +82,15 @@ def test_a_member_that_diverged_is_null_with_the_reason_and_the_others_are_measu
 
 @pytest.mark.parametrize("together", [True, False])
 def test_nothing_is_left_behind_in_the_module_and_closing_frees_the_graphs(together):
+    nets = [network(seed) for seed in range(3)]
+    pairs = [(dict(own.named_parameters()), dict(own.named_buffers())) for own in nets]
     net = network(9).train()
 
     def run():
-        with members(module=net, together=together, batch_norm="batch") as surfaces:
+        options = {"together": together, "batch_norm": "batch"}
+        with MemberSurfaces(net, pairs, cross_entropy, INPUTS, TARGETS, **options) as surfaces:
             surfaces.hvps({0: vector(0)})
+            assert (surfaces._graph is not None) == together
         assert surfaces._graph is None
         assert not any(surface._graphs for surface in surfaces.surfaces)
 

@@ -30,6 +30,11 @@ def fitting_network(
             raise RequestError(f"{what}: it cannot be made: {_first_line(error)}") from error
         if not isinstance(network, nn.Module):
             raise RequestError(f"{what}: it returns {type(network).__name__}, not a torch.nn.Module")
+        lazy = next((name for name, p in network.named_parameters() if isinstance(p, nn.UninitializedParameter)), None)
+        if lazy is not None:
+            raise RequestError(
+                f"{what}: {lazy} belongs to a lazy layer, which has no weights before its first batch: give the layer its input size"
+            )
         try:
             with torch.no_grad():
                 outputs = network.train()(torch.zeros(2, *input_shape, dtype=_dtype(network)))
