@@ -33,7 +33,7 @@ def fitting_network(
         lazy = next((name for name, p in network.named_parameters() if isinstance(p, nn.UninitializedParameter)), None)
         if lazy is not None:
             raise RequestError(
-                f"{what}: {lazy} belongs to a lazy layer, which has no weights before its first batch: give the layer its input size"
+                f"{what}: {lazy} is of a lazy layer, which has no weights before its first batch: give the layer its input size"
             )
         try:
             with torch.no_grad():
