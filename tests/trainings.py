@@ -42,7 +42,7 @@ from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
-from tune_lb.remedy import Remedy
+from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Cosine
 from tune_lb.setting import setting
 from tune_lb.training import HistoryRow, Training
@@ -61,7 +61,6 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "initial_variance_noise": [InitialVarianceNoise(factor=0.1)],
     "layer_noise": [LayerNoise(scale=1.0, profile=((0.1,) * 5, (0.2,) * 5)), LayerNoise(scale=1.0, every=2)],
     "gradient_norm_penalty": [GradientNormPenalty(coefficient=0.1), GradientNormPenalty(coefficient=0.1, m=4)],
-    "subsample_batch_norm": [SubsampleBatchNorm(num_examples=3)],
     "adaptive_linearization": [
         AdaptiveLinearization(start=0.5, granularity="unit", every=2, products=3),
         AdaptiveLinearization(start=0.2, delta_plus=0.1, every=2, products=2, orientation="largest"),
@@ -76,6 +75,7 @@ EXAMPLES: dict[str, list[Remedy]] = {
         GhostBatchNorm(ghost_batch_size=2, statistics="scaled"),
         GhostBatchNorm(ghost_batch_size=4),
     ],
+    "subsample_batch_norm": [SubsampleBatchNorm(num_examples=3)],
     "warmup": [Warmup(epochs=1.0)],
     "scaling": [Scaling(base_batch_size=2, power=0.5)],
     "augmentation": [Augmentation(flip=True, shift=0.2, image_shape=(1, 5))],
@@ -202,6 +202,8 @@ def remedy_classes() -> list[type[Remedy]]:
 
 
 ALL = many_that_compose()
+STEADY = [remedy for remedy in ALL if not overrides(remedy, "batch_size")]
+"""Those of ALL that leave the size of the batch, and so the number of updates, as it is."""
 
 
 def batch(

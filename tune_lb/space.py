@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,14 +14,15 @@ from tune_lb.arm import Arm, ArmDesign
 from tune_lb.budgets import Budget, Epochs
 from tune_lb.combinations import combination_problems
 from tune_lb.data.dataset import DataSource
-from tune_lb.domain import Choice, Interval, over
+from tune_lb.designs import designs_of
+from tune_lb.domain import Interval, over
 from tune_lb.errors import RequestError, nearest
 from tune_lb.gradient import LossFn
 from tune_lb.losses import cross_entropy
 from tune_lb.metric import Metric
 from tune_lb.optimizers import SGD, OptimizerSettings
 from tune_lb.program import EXECUTIONS
-from tune_lb.remedy import Remedy, overrides
+from tune_lb.remedy import Remedy
 from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.setting import Settings, setting
 from tune_lb.trial import Initialize, Model, Trial, identity
@@ -198,67 +198,7 @@ class Space(Settings):
 
     def _designs(self) -> list[ArmDesign]:
         templates, _ = _with_overrides({arm.name: self._template(arm) for arm in self.arms}, self.overrides)
-        designs = []
-        for arm in self.arms:
-            role = "baseline" if arm.name == self.baseline else "reference" if arm.name == self.reference else "arm"
-            designs.append(
-                ArmDesign(
-                    arm.name,
-                    role,
-                    templates[arm.name],
-                    self._samples(templates[arm.name], len(arm.combines)),
-                    combines=arm.combines,
-                )
-            )
-        return _ordered(self._matched(designs) + self._references(templates))
-
-    def _samples(self, template: Trial, combined: int = 0) -> int:
-        domains = template.dimensions().values()
-        if not domains:
-            return 1
-        if self.sampler == "grid" and all(isinstance(domain, Choice) for domain in domains):
-            # a grid is tried whole, beside what is taken from other arms
-            return combined + math.prod(len(domain.ends()) for domain in domains)
-        return self.num_samples
-
-    def _references(self, templates: dict[str, Trial]) -> list[ArmDesign]:
-        added: list[ArmDesign] = []
-        if self.reference is None:
-            return added
-        reference = templates[self.reference]
-        if self.derived and self.baseline is not None:
-            for role in ("copied", "scaled"):
-                name = f"{self.reference}_{role}"
-                # they are given the rate itself: nothing is to scale it once more
-                kept = tuple(remedy for remedy in reference.remedies if not overrides(remedy, "peak_rate"))
-                template = dataclasses.replace(reference, arm=name, remedies=kept)
-                added.append(ArmDesign(name, role, template, 0, derived_from=self.baseline))
-        if self.placebo:
-            template = dataclasses.replace(reference, arm="placebo", draws="placebo")
-            added.append(ArmDesign("placebo", "placebo", template, self._samples(template), shares_points=False))
-        return added
-
-    def _matched(self, designs: list[ArmDesign]) -> list[ArmDesign]:
-        if not self.compute_matched or self.reference is None:
-            return designs
-        reference = next(design for design in designs if design.name == self.reference)
-        if not isinstance(reference.template.budget, Epochs) or isinstance(
-            reference.template.budget.epochs, Interval | Choice
-        ):
-            return designs
-        added: dict[str, ArmDesign] = {}
-        matched = []
-        for design in designs:
-            cost = design.template.evaluations_per_update / reference.template.evaluations_per_update
-            cost = cost if design.role == "arm" else 1.0
-            name = f"{self.reference}_{cost:g}x_epochs".replace(".", "p")
-            if cost > 1:
-                epochs = Epochs(reference.template.budget.epochs * cost)
-                template = dataclasses.replace(reference.template, arm=name, budget=epochs)
-                added[name] = ArmDesign(name, "compute_matched", template, reference.num_samples)
-                design = dataclasses.replace(design, matched_by=name)
-            matched.append(design)
-        return matched + list(added.values())
+        return designs_of(self, templates)
 
     def description(self) -> dict[str, str]:
         """Return what fixes the meaning of a run, as flat text: two spaces are the same exactly when these are."""
@@ -308,8 +248,3 @@ def field_names(template: Trial) -> list[str]:
     """Return the names under which fields of a trial can be overridden: its own scalars, and those of its parts."""
     own = ["batch_size", "lr", "eta_over_b"]
     return own + template.part_fields()
-
-
-def _ordered(designs: list[ArmDesign]) -> list[ArmDesign]:
-    rank = {"baseline": 0, "reference": 1, "copied": 2, "scaled": 3, "placebo": 4, "compute_matched": 5, "arm": 6}
-    return sorted(designs, key=lambda design: rank[design.role])
