@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from tests.laws import assert_leaves_no_trace
 from tests.metrics.cases import cross_entropy, data, dense_hessian, network, reference_loss, surface
+from tune_lb import member_surfaces as module
 from tune_lb.member_surfaces import SMALL, MemberSurfaces
 from tune_lb.metric import measure_all, measure_members
 from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
@@ -18,10 +21,14 @@ from tune_lb.metrics.lambda_max import LambdaMax
 INPUTS, TARGETS = data(12)
 
 
-def members(num=3, module=None, **options):
-    nets = [network(seed) for seed in range(num)]
-    pairs = [(dict(net.named_parameters()), dict(net.named_buffers())) for net in nets]
-    return MemberSurfaces(module or network(9), pairs, cross_entropy, INPUTS, TARGETS, **options)
+def members(num=3, architecture=None, **options):
+    pairs = [pair(seed) for seed in range(num)]
+    return MemberSurfaces(architecture or network(9), pairs, cross_entropy, INPUTS, TARGETS, **options)
+
+
+def pair(seed):
+    net = network(seed)
+    return dict(net.named_parameters()), dict(net.named_buffers())
 
 
 def vector(seed, n=99):
@@ -82,8 +89,7 @@ def test_a_member_that_diverged_is_null_with_the_reason_and_the_others_are_measu
 
 @pytest.mark.parametrize("together", [True, False])
 def test_nothing_is_left_behind_in_the_module_and_closing_frees_the_graphs(together):
-    nets = [network(seed) for seed in range(3)]
-    pairs = [(dict(own.named_parameters()), dict(own.named_buffers())) for own in nets]
+    pairs = [pair(seed) for seed in range(3)]
     net = network(9).train()
 
     def run():
@@ -128,7 +134,65 @@ def test_together_only_where_it_pays_and_can():
     assert not members(chunk=5, together=True).together
     assert not members(weights=torch.ones(12), together=True).together
     wide = nn.Linear(6, SMALL // 12)
-    pair = (dict(wide.named_parameters()), {})
-    assert not MemberSurfaces(wide, [pair, pair], cross_entropy, INPUTS, TARGETS).together
+    one = (dict(wide.named_parameters()), {})
+    assert not MemberSurfaces(wide, [one, one], cross_entropy, INPUTS, TARGETS).together
     with pytest.raises(ValueError, match="no members"):
         MemberSurfaces(wide, [], cross_entropy, INPUTS, TARGETS)
+
+
+@pytest.mark.parametrize("spare", [-1, 0])
+def test_the_graph_of_all_is_kept_only_where_it_fits(monkeypatch, spare):
+    single = MemberSurfaces(network(9), [pair(0)], cross_entropy, INPUTS, TARGETS, together=True)
+    assert single.at_once()
+    monkeypatch.setattr(module, "free_bytes", lambda device: 3 * single._graph.size_bytes() + spare)
+    surfaces = members()
+    assert surfaces.at_once() == surfaces.together == (spare == 0)
+    torch.testing.assert_close(surfaces.hvps({1: vector(1)})[1], members(together=False).hvps({1: vector(1)})[1])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Counts the members whose graphs are kept while one is measured."""
+
+    name: ClassVar[str] = "kept"
+    max_samples: ClassVar[None] = None
+    surfaces: MemberSurfaces
+
+    def columns(self):
+        return {"kept": "members that keep a graph"}
+
+    def measure(self, surface, seed):
+        surface.hvp(vector(0))
+        return {"kept": float(sum(bool(own._graphs) for own in self.surfaces.surfaces))}
+
+
+def test_member_after_member_one_keeps_a_graph_at_a_time():
+    surfaces = members(together=False)
+    rows = measure_members([LambdaMax(), Kept(surfaces)], surfaces, 0)
+    assert [row["kept"] for row in rows] == [1.0, 1.0, 1.0]
+    assert not any(surface._graphs for surface in surfaces.surfaces)
+
+
+class Moody(nn.Linear):
+    """Looks at its values, which torch.func.vmap cannot."""
+
+    def forward(self, inputs):
+        return super().forward(inputs) if float(self.weight.detach().sum()) > -1e9 else inputs
+
+
+def test_a_network_that_cannot_be_vectorised_is_measured_member_after_member():
+    nets = [Moody(6, 3).double() for _ in range(2)]
+    pairs = [(dict(net.named_parameters()), {}) for net in nets]
+    given = (Moody(6, 3), pairs, cross_entropy, INPUTS, TARGETS)
+    surfaces = MemberSurfaces(*given)
+    rows = measure_members([LambdaMax()], surfaces, 0)
+    assert not surfaces.together
+    for net, row in zip(nets, rows, strict=True):
+        assert row == measure_all([LambdaMax()], surface(net, INPUTS, TARGETS), 0)
+    with pytest.raises(RuntimeError, match="vmap"):
+        MemberSurfaces(*given, together=True).hvps({0: vector(0, 21)})
+
+
+def test_metrics_that_share_a_column_are_refused_as_for_one():
+    with pytest.raises(ValueError, match="lambda_max"):
+        measure_members([LambdaMax(), LambdaMax()], members(), 0)

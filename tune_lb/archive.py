@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from tune_lb.domain import Choice
 from tune_lb.errors import RequestError
 from tune_lb.evaluation import recalibrated
 from tune_lb.identity import describe
+from tune_lb.member_surfaces import MemberSurfaces
 from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
 from tune_lb.surface import LossSurface
@@ -40,20 +41,7 @@ class Archived:
 
     def surface(self, split: str) -> LossSurface:
         """Return the loss over a part of the data (train, validation, test), batch norm recalibrated on the train set."""
-        buffers = recalibrated(self.module, self.params, self.buffers, self.parts.train)
-        part = getattr(self.parts, split)
-        if not len(part.targets):
-            raise RequestError(f"the run has no {split} examples")
-        return LossSurface(
-            self.module,
-            self.params,
-            buffers,
-            self.trial.loss,
-            part.inputs,
-            part.targets,
-            transform=part.standardized_values,
-            split=split,
-        )
+        return member_surfaces([self], split).surfaces[0]
 
 
 class Archive:
@@ -104,6 +92,23 @@ class Archive:
         if split_seed not in self._parts:
             self._parts = {split_seed: on_device(self.space.data.load(split_seed), self.device)}
         return self._parts[split_seed]
+
+
+def member_surfaces(members: Sequence[Archived], split: str) -> MemberSurfaces:
+    """Return Archived.surface of several members of one trial, which can be measured in the same passes."""
+    first = members[0]
+    part = getattr(first.parts, split)
+    if not len(part.targets):
+        raise RequestError(f"the run has no {split} examples")
+    return MemberSurfaces(
+        first.module,
+        [(own.params, recalibrated(first.module, own.params, own.buffers, first.parts.train)) for own in members],
+        first.trial.loss,
+        part.inputs,
+        part.targets,
+        transform=part.standardized_values,
+        split=split,
+    )
 
 
 def differs(surface: LossSurface, stated: float | None) -> str | None:

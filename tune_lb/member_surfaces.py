@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tune_lb.derivatives import Graph
+from tune_lb.derivatives import Graph, free_bytes
 from tune_lb.gradient import LossFn
 from tune_lb.stateless import measuring
 from tune_lb.surface import LossSurface
@@ -28,7 +29,8 @@ class MemberSurfaces:
     members: parameters and buffers of each. module, loss, inputs, targets, options: see LossSurface; all members share them.
     together: whether products are made in one vectorised pass (torch.func.vmap), whose graph is kept, or member after member.
     None: together on a GPU, and on a CPU where the network is small, where a pass costs calls rather than
-    arithmetic. Several chunks and sample weights are always done member after member. Both give the same products up to rounding.
+    arithmetic; but member after member where the graph of all would not fit in memory or torch.func cannot vectorise the
+    network. Several chunks and sample weights are always done member after member. Both give the same products up to rounding.
     """
 
     def __init__(
@@ -62,8 +64,12 @@ class MemberSurfaces:
 
     def subset(self, num_samples: int) -> MemberSurfaces:
         """Return the surfaces over LossSurface.subset of each."""
+        surfaces: list[LossSurface] = []
+        for surface in self.surfaces:
+            surfaces.append(surface.subset(num_samples))
+            surfaces[-1].share_examples(surfaces[0])
         part = copy.copy(self)
-        part._take([surface.subset(num_samples) for surface in self.surfaces])
+        part._take(surfaces)
         return part
 
     def __len__(self) -> int:
@@ -84,28 +90,51 @@ class MemberSurfaces:
 
     def hvps(self, vectors: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return H_k v_k (n,) for the members that a vector v_k (n,) is given for, by their number from 0."""
-        if not self.together:
+        graph = self._kept()
+        if graph is None:
             return {k: self.surfaces[k].hvp(vector) for k, vector in vectors.items()}
         first = self.surfaces[0]
         zero = torch.zeros(first.num_parameters, dtype=first.dtype, device=first.device)
         parts = [surface.unflatten(vectors.get(k, zero)) for k, surface in enumerate(self.surfaces)]
         stacked = [torch.stack([part[name] for part in parts]) for name in parts[0]]
-        batch_statistics = first.batch_norm == "batch"
-        with measuring(self._module, first.device, batch_statistics=batch_statistics), torch.enable_grad():
-            self._graph = self._graph or self._built()
-            # a member's loss depends on its own row of the leaves alone, so the rows of the product are the members'
-            product = self._graph.product(stacked, retain_graph=True)
+        # a member's loss depends on its own row of the leaves alone, so the rows of the product are the members'
+        with self._measuring(), torch.enable_grad():
+            product = graph.product(stacked, retain_graph=True)
         rows = torch.cat([part.detach().reshape(len(self), -1) for part in product], 1)
         for k in vectors:
             self.surfaces[k].num_hvps += 1
         return {k: rows[k] for k in vectors}
 
-    def _built(self) -> Graph:
-        tensors = [surface.tensors() for surface in self.surfaces]
-        names = list(self.surfaces[0].unflatten(self.surfaces[0].point))
+    def at_once(self) -> bool:
+        """Say whether products are made together, after the graph for them was built where they are to be."""
+        return self._kept() is not None
+
+    def _kept(self) -> Graph | None:
+        if self.together and self._graph is None:
+            try:
+                with self._measuring(), torch.enable_grad():
+                    self.together = self._asked is not None or self._fits()
+                    self._graph = self._built(self.surfaces) if self.together else None
+            except RuntimeError:
+                # a fault that is not vectorisation's is raised again by the first member alone
+                if self._asked:
+                    raise
+                self.together = False
+        return self._graph
+
+    def _fits(self) -> bool:
+        return len(self) * self._built(self.surfaces[:1]).size_bytes() <= free_bytes(self.surfaces[0].device)
+
+    def _measuring(self) -> AbstractContextManager[None]:
+        first = self.surfaces[0]
+        return measuring(self._module, first.device, batch_statistics=first.batch_norm == "batch")
+
+    def _built(self, surfaces: Sequence[LossSurface]) -> Graph:
+        tensors = [surface.tensors() for surface in surfaces]
+        names = list(surfaces[0].unflatten(surfaces[0].point))
         stacked = {name: torch.stack([own[name] for own in tensors]) for name in tensors[0]}
         leaves = {name: stacked.pop(name).requires_grad_() for name in names}
-        inputs, targets = self.surfaces[0].examples_at_once()
+        inputs, targets = surfaces[0].examples_at_once()
 
         def mean(own: dict[str, Tensor], others: dict[str, Tensor]) -> Tensor:
             values = own | {name: value.clone() for name, value in others.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -106,45 +106,73 @@ def measure_all(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> d
     share one.
     """
     row: dict[str, Value] = {}
-    surfaces = {surface.num_samples: surface}
-    try:
-        for metric in metrics:
-            size = min(metric.max_samples or surface.num_samples, surface.num_samples)
-            part = surfaces.setdefault(size, surface) if size == surface.num_samples else surfaces.get(size)
-            if part is None:
-                part = surfaces[size] = surface.subset(size)
-            values = _measure(metric, part, seed)
-            if row.keys() & values.keys():
-                raise ValueError(
-                    f"two metrics report {sorted(row.keys() & values.keys())[0]}: measure each of them once"
-                )
-            row.update(values)
-    finally:
-        for part in surfaces.values():
-            if part is not surface:
-                part.close()
+    for _, values in _each(metrics, surface, seed):
+        if row.keys() & values.keys():
+            raise ValueError(f"two metrics report {sorted(row.keys() & values.keys())[0]}: measure each of them once")
+        row.update(values)
     return row
 
 
 def measure_members(metrics: Sequence[Metric], surfaces: MemberSurfaces, seed: int) -> list[dict[str, Value]]:
-    """Return what measure_all returns for each of several members, from passes over all of them at once where a metric can.
-
-    A metric can where it has measure_members(surfaces, seed) -> a row for each of them; all members have the same draws.
-    """
+    """Return what measure_all returns for each of several members, up to rounding: see member_values."""
     rows: list[dict[str, Value]] = [{} for _ in surfaces.surfaces]
-    size = surfaces.surfaces[0].num_samples
-    for metric in metrics:
-        at_once = getattr(metric, "measure_members", None)
-        if at_once is None:
-            found = [measure_all([metric], surface, seed) for surface in surfaces.surfaces]
-        elif metric.max_samples is not None and metric.max_samples < size:
-            with surfaces.subset(metric.max_samples) as part:
-                found = at_once(part, seed)
-        else:
-            found = at_once(surfaces, seed)
-        for row, values in zip(rows, found, strict=True):
-            row.update(values)
+    for k, metric, values in member_values(metrics, surfaces, seed):
+        if rows[k].keys() & values.keys():
+            raise ValueError(f"two metrics report columns of {metric.name}: measure each of them once")
+        rows[k].update(values)
     return rows
+
+
+def member_values(
+    metrics: Sequence[Metric], surfaces: MemberSurfaces, seed: int
+) -> Iterator[tuple[int, Metric, dict[str, Value]]]:
+    """Yield (number of the member, metric, its columns) of several members as they are found.
+
+    First the metrics that can measure all members in the same passes, which have measure_members(surfaces, seed) -> a row
+    for each, where the surfaces can be taken at once; then the others, member after member, one member's graphs at a time.
+    All members have the same draws.
+    """
+    size = surfaces.surfaces[0].num_samples
+    alone: list[Metric] = []
+    for metric in metrics:
+        measure_members_at_once = getattr(metric, "measure_members", None)
+        if measure_members_at_once is None:
+            alone.append(metric)
+            continue
+        part = surfaces.subset(metric.max_samples) if metric.max_samples and metric.max_samples < size else surfaces
+        try:
+            found = measure_members_at_once(part, seed) if part.at_once() else None
+        finally:
+            if part is not surfaces:
+                part.close()
+        if found is None:
+            alone.append(metric)
+            continue
+        for k, values in enumerate(found):
+            yield k, metric, _checked(metric, values)
+    surfaces.close()
+    for k, surface in enumerate(surfaces.surfaces):
+        with surface:
+            for metric, values in _each(alone, surface, seed):
+                yield k, metric, values
+
+
+def _each(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> Iterator[tuple[Metric, dict[str, Value]]]:
+    surfaces = {surface.num_samples: surface}
+    try:
+        for metric in metrics:
+            size = min(metric.max_samples or surface.num_samples, surface.num_samples)
+            if size not in surfaces:
+                surfaces[size] = surface.subset(size)
+            defect = surfaces[size].defect()
+            if defect is not None:
+                yield metric, unmeasured([metric], defect)
+            else:
+                yield metric, _checked(metric, metric.measure(surfaces[size], seed))
+    finally:
+        for part in surfaces.values():
+            if part is not surface:
+                part.close()
 
 
 def main_values(metric: Metric, row: Mapping[str, Value]) -> dict[str, float]:
@@ -203,11 +231,7 @@ def _gathered(loader: object) -> tuple[Tensor, Tensor]:
     return torch.cat(inputs), torch.cat(targets)
 
 
-def _measure(metric: Metric, surface: LossSurface, seed: int) -> dict[str, Value]:
-    defect = surface.defect()
-    if defect is not None:
-        return unmeasured([metric], defect)
-    values = metric.measure(surface, seed)
+def _checked(metric: Metric, values: dict[str, Value]) -> dict[str, Value]:
     if values.keys() != metric.columns().keys():
         raise ValueError(f"{metric.name}: keys and columns differ in {sorted(values.keys() ^ metric.columns().keys())}")
     wrong = [key for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)]

@@ -14,8 +14,9 @@ import torch
 from tune_lb.data.device import Examples
 from tune_lb.evaluation import quality, recalibrated
 from tune_lb.gradient import Buffers
+from tune_lb.member_surfaces import MemberSurfaces
 from tune_lb.members import TrainedMember
-from tune_lb.metric import Metric, measure_all, unmeasured
+from tune_lb.metric import Metric, Value, measure_all, measure_members, unmeasured
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.surface import LossSurface
 from tune_lb.training import HistoryRow, Training
@@ -92,10 +93,45 @@ def outcomes(training: Training, *, metrics: Sequence[Metric], wall_s: float) ->
     clean train set. A diverged member counts as chance: error 1 - 1 / classes, no loss, no gap.
     """
     members = list(training.trained())
-    return [_outcome(training, member, metrics, wall_s / len(members)) for member in members]
+    module, train = training.evaluation_module, training.parts.train
+    statistics = {
+        member.seed: recalibrated(module, member.params, member.buffers, train)
+        for member in members
+        if member.diverged_at_step is None
+    }
+    measured = _measured(training, members, statistics, metrics)
+    return [
+        _outcome(training, member, statistics.get(member.seed), measured[member.seed], wall_s / len(members))
+        for member in members
+    ]
 
 
-def _outcome(training: Training, member: TrainedMember, metrics: Sequence[Metric], wall_s: float) -> Outcome:
+def _measured(
+    training: Training, members: Sequence[TrainedMember], statistics: Mapping[int, Buffers], metrics: Sequence[Metric]
+) -> dict[int, dict[str, Value]]:
+    """Return what the metrics say of each member by seed, over the train set."""
+    rows: dict[int, dict[str, Value]] = {
+        member.seed: unmeasured(metrics, f"the member diverged at step {member.diverged_at_step}") for member in members
+    }
+    ended = [member for member in members if member.seed in statistics]
+    if not metrics or not ended:
+        return rows
+    train: Examples = training.parts.train
+    with MemberSurfaces(
+        training.evaluation_module,
+        [(member.params, statistics[member.seed]) for member in ended],
+        training.trial.loss,
+        train.inputs,
+        train.targets,
+        transform=train.standardized_values,
+    ) as surfaces:
+        found = measure_members(metrics, surfaces, METRIC_SEED)
+    return rows | {member.seed: row for member, row in zip(ended, found, strict=True)}
+
+
+def _outcome(
+    training: Training, member: TrainedMember, buffers: Buffers | None, measured: Mapping[str, Value], wall_s: float
+) -> Outcome:
     plan, parts = training.plan, training.parts
     updates = training.step if member.stopped_at_step is None else member.stopped_at_step
     updates = updates if member.diverged_at_step is None else member.diverged_at_step + 1
@@ -116,14 +152,12 @@ def _outcome(training: Training, member: TrainedMember, metrics: Sequence[Metric
         "torch_version": str(torch.__version__),
     }
     weights = member.params | member.buffers
-    if member.diverged_at_step is not None:
+    if buffers is None:
         chance = 1.0 - 1.0 / parts.num_classes
         errors = dict.fromkeys(("train_error", "validation_error", "test_error", "test_error_running"), chance)
-        reason = f"the member diverged at step {member.diverged_at_step}"
-        row |= {"status": "diverged", "stop_reason": "diverged", **errors, **unmeasured(metrics, reason)}
+        row |= {"status": "diverged", "stop_reason": "diverged", **errors, **measured}
         return Outcome(row, None, weights)
     module, loss = training.evaluation_module, training.trial.loss
-    buffers = recalibrated(module, member.params, member.buffers, parts.train)
     found = {
         name: quality(module, member.params, buffers, loss, part)
         for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
@@ -142,12 +176,10 @@ def _outcome(training: Training, member: TrainedMember, metrics: Sequence[Metric
         "test_error_running": running.error,
         "generalization_gap": row["test_error"] - row["train_error"],
         "generalization_gap_loss": row["test_loss"] - row["train_loss"],
+        **measured,
     }
-    if metrics:
-        with _surface(training, member, buffers) as surface:
-            row |= measure_all(metrics, surface, METRIC_SEED)
-        if isinstance(row.get("lambda_max"), float):
-            row["lr_times_lambda_max"] = row["lr"] * row["lambda_max"]
+    if isinstance(row.get("lambda_max"), float):
+        row["lr_times_lambda_max"] = row["lr"] * row["lambda_max"]
     return Outcome(row, found["test"].predictions.tolist(), weights)
 
 

@@ -183,6 +183,10 @@ class LossSurface:
         own.batch_norm = self.batch_norm
         return own
 
+    def share_examples(self, other: LossSurface) -> None:
+        """Refer to the examples of another surface, which are equal to its own, so that memory holds them once."""
+        self._inputs, self._targets = other._inputs, other._targets
+
     def value(self, point: Tensor | None = None) -> float:
         """Return f at a flat point (num_parameters,), or at the weights; examples are summed in float64."""
         if point is None and self._value is not None:

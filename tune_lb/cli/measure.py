@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tune_lb.archive import Archive, differs
+from tune_lb.archive import Archive, Archived, differs, member_surfaces
 from tune_lb.catalog import as_metrics
 from tune_lb.changes import changes
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_space, check_run_name
@@ -21,8 +21,9 @@ from tune_lb.errors import RequestError, nearest
 from tune_lb.interruption import sigterm_interrupts
 from tune_lb.loading import space_names
 from tune_lb.measurements import write_measurement
+from tune_lb.member_surfaces import MemberSurfaces
 from tune_lb.merger import Merger
-from tune_lb.metric import Metric, main_values, measure_all, prefixed
+from tune_lb.metric import Metric, main_values, member_values, prefixed
 from tune_lb.outcome import METRIC_SEED
 from tune_lb.results import read_members, read_space
 from tune_lb.space import Space
@@ -30,6 +31,9 @@ from tune_lb.storage import Store
 
 DONE, PARTIAL = 0, 3
 SPLITS = ("train", "validation", "test")
+
+AT_ONCE = 8
+"""Most members whose weights are read at a time."""
 
 Row = Mapping[str, Any]
 
@@ -109,27 +113,62 @@ def _is_there(row: Row, metric: Metric, split: str) -> bool:
 def _measure(out: Output, store: Store, archive: Archive, todo: Sequence[tuple[Row, Metric]], split: str) -> list[str]:
     failures = []
     started = time.monotonic()
-    members: dict[tuple[str, int], tuple[Row, list[Metric]]] = {}
+    missing: dict[tuple[str, int], tuple[Row, list[Metric]]] = {}
     for row, metric in todo:
-        members.setdefault((row["trial_id"], row["seed"]), (row, []))[1].append(metric)
+        missing.setdefault((row["trial_id"], row["seed"]), (row, []))[1].append(metric)
     done = 0
-    for row, metrics in members.values():
-        who = f"{row['arm']} seed {row['seed']}"
+    for rows, metrics in _groups(list(missing.values())):
+        left = {(k, metric.name) for k in range(len(rows)) for metric in metrics}
+        found, lines = _surfaces(archive, rows, split)
+        failures += [f"{_who(rows[k])}: {metric.name}: {line}" for k, line in lines.items() for metric in metrics]
+        left -= {(k, metric.name) for k in lines for metric in metrics}
+        numbers = [k for k in range(len(rows)) if k not in lines]
         try:
-            with archive.member(row).surface(split) as surface:
-                wrong = None if row["status"] == "diverged" else differs(surface, row.get(f"{split}_loss"))
-                if wrong:
-                    raise RequestError(wrong)
-                for metric in metrics:
-                    found = measure_all([metric], surface, METRIC_SEED)
-                    _store(store, row, metric, split, found)
-                    done += 1
-                    left = (time.monotonic() - started) / done * (len(todo) - done)
-                    out.line(f"{done:>4,} of {len(todo):,}  {who}  {_shown(metric, found)}  ({duration(left)} left)")
+            for place, metric, values in member_values(metrics, found, METRIC_SEED) if found else ():
+                row = rows[numbers[place]]
+                _store(store, row, metric, split, values)
+                left.discard((numbers[place], metric.name))
+                now = done + len(rows) * len(metrics) - len(left)
+                still = (time.monotonic() - started) / now * (len(todo) - now)
+                out.line(f"{now:>4,} of {len(todo):,}  {_who(row)}  {_shown(metric, values)}  ({duration(still)} left)")
         except (RequestError, ValueError, RuntimeError) as error:
-            done += len(metrics)
-            failures += [f"{who}: {metric.name}: {' '.join(str(error).split())}" for metric in metrics]
+            line = " ".join(str(error).split())
+            failures += [f"{_who(rows[k])}: {name}: {line}" for k, name in sorted(left)]
+        done += len(rows) * len(metrics)
     return failures
+
+
+def _groups(missing: Sequence[tuple[Row, list[Metric]]]) -> list[tuple[list[Row], list[Metric]]]:
+    """Return members of one trial that lack the same metrics together: they can be measured in the same passes."""
+    groups: dict[tuple[Any, ...], tuple[list[Row], list[Metric]]] = {}
+    for row, metrics in missing:
+        key = (row["split_seed"], row["trial_id"], tuple(metric.name for metric in metrics))
+        rows = groups.setdefault(key, ([], metrics))[0]
+        rows.append(row)
+    return [(rows[i : i + AT_ONCE], metrics) for rows, metrics in groups.values() for i in range(0, len(rows), AT_ONCE)]
+
+
+def _surfaces(archive: Archive, rows: Sequence[Row], split: str) -> tuple[MemberSurfaces | None, dict[int, str]]:
+    """Return the surfaces of those members of one trial that can be read, and what is wrong with the others by number."""
+    members: list[Archived] = []
+    wrong: dict[int, str] = {}
+    for k, row in enumerate(rows):
+        try:
+            member = archive.member(row)
+            line = None
+            if row["status"] != "diverged":
+                with member.surface(split) as surface:
+                    line = differs(surface, row.get(f"{split}_loss"))
+            if line is not None:
+                raise RequestError(line)
+            members.append(member)
+        except (RequestError, ValueError, RuntimeError) as error:
+            wrong[k] = " ".join(str(error).split())
+    return member_surfaces(members, split) if members else None, wrong
+
+
+def _who(row: Row) -> str:
+    return f"{row['arm']} seed {row['seed']}"
 
 
 def _store(store: Store, row: Row, metric: Metric, split: str, found: Mapping[str, Any]) -> None:
