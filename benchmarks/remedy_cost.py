@@ -18,18 +18,19 @@ import argparse
 import dataclasses
 import functools
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from timing import in_turns, median_ratio, timed
 from torch import Tensor, nn
 
 from tune_lb.budgets import Updates
 from tune_lb.cli.remedies import remedy_classes
 from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.data.device import on_device
+from tune_lb.fit import check_against_data
 from tune_lb.losses import cross_entropy
 from tune_lb.models.alexnet import C1
 from tune_lb.models.mlp import MLP
@@ -46,7 +47,7 @@ from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Constant
 from tune_lb.setting import setting
 from tune_lb.training import EXECUTIONS, Training
-from tune_lb.trial import Trial, check_against_data
+from tune_lb.trial import Trial
 
 NETWORKS = {"F1": (MLP(hidden=(512,) * 5), (784,)), "C1": (C1(), (3, 32, 32))}
 NUM_GROUPS = 32
@@ -162,21 +163,11 @@ def trial_of(network: str, batch_size: int, *remedies: Remedy) -> Trial:
 
 def ratios(calls: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, tuple[float, float]]:
     """Return the median seconds of each call, and the median of its ratio to the first of the same round."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds + 2):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - started)
+    times = in_turns({name: functools.partial(timed, call, device) for name, call in calls.items()}, rounds + 2)
     # the first two rounds allocate, and compile where steps are compiled
     kept = {name: values[2:] for name, values in times.items()}
     first = kept[next(iter(kept))]
-    return {
-        name: (statistics.median(values), statistics.median(a / b for a, b in zip(values, first, strict=True)))
-        for name, values in kept.items()
-    }
+    return {name: (statistics.median(values), median_ratio(values, first)) for name, values in kept.items()}
 
 
 def timed_steps(
