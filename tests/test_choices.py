@@ -13,6 +13,7 @@ from tune_lb.columns import members_schema
 from tune_lb.context import field_columns
 from tune_lb.domain import over
 from tune_lb.errors import RequestError
+from tune_lb.fit import check_against_data
 from tune_lb.losses import LabelSmoothedCrossEntropy, cross_entropy, squared_error
 from tune_lb.models.initialization import Initialization
 from tune_lb.models.mlp import MLP
@@ -22,7 +23,6 @@ from tune_lb.optimizers.lars import LARS
 from tune_lb.sampling import coded, decoded, samplers
 from tune_lb.schedules import Constant, Cosine, Cyclical, Linear, Step, Trapezoid
 from tune_lb.space import Arm, Space
-from tune_lb.trial import check_against_data
 
 CHOICES = {
     "optimizer": [SGD(), Adam(), AdamW(), AdaGrad(), RMSprop(), LARS(weight_decay=1e-4), LAMB()],

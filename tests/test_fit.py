@@ -12,12 +12,11 @@ from torch import nn
 from tests.trainings import Blobs, trial
 from tune_lb.data.dataset import DataSet, Part
 from tune_lb.errors import RequestError
-from tune_lb.fit import fitting_network
+from tune_lb.fit import check_against_data, fitting_network
 from tune_lb.models.alexnet import C1
 from tune_lb.models.mlp import MLP
 from tune_lb.models.resnet import ResNet
 from tune_lb.models.torchvision_model import TorchvisionModel
-from tune_lb.trial import check_against_data
 
 
 def for_five_features(input_shape, num_classes):

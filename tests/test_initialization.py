@@ -13,9 +13,10 @@ from torch import nn
 from tests.trainings import Blobs, flat, training, trajectory, trial
 from tune_lb.domain import over
 from tune_lb.errors import RequestError
+from tune_lb.fit import check_against_data
 from tune_lb.models.initialization import Initialization
 from tune_lb.models.mlp import MLP
-from tune_lb.trial import check_against_data, identity
+from tune_lb.trial import identity
 
 KINDS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "pytorch")
 

@@ -16,6 +16,7 @@ from torch import nn
 from tests.trainings import Blobs, trial
 from tune_lb.budgets import Epochs, Updates
 from tune_lb.domain import over
+from tune_lb.fit import check_against_data
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD, Adam
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
@@ -23,7 +24,6 @@ from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant
-from tune_lb.trial import check_against_data
 
 
 def other_loss(outputs, targets):

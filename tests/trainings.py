@@ -16,6 +16,7 @@ import tune_lb.remedies
 from tune_lb.budgets import Epochs
 from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.data.device import Parts, on_device
+from tune_lb.fit import check_against_data
 from tune_lb.gradient import Batch
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
@@ -46,7 +47,7 @@ from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Cosine
 from tune_lb.setting import setting
 from tune_lb.training import HistoryRow, Training
-from tune_lb.trial import Trial, check_against_data
+from tune_lb.trial import Trial
 
 EXAMPLES: dict[str, list[Remedy]] = {
     "sam": [

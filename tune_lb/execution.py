@@ -15,10 +15,10 @@ import torch
 
 from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError
+from tune_lb.phased import begun
 from tune_lb.program import program_key
 from tune_lb.sampling import samplers
 from tune_lb.space import ArmDesign, Space
-from tune_lb.training import Training
 from tune_lb.trial import Trial
 
 TIMED_UPDATES = 4
@@ -42,7 +42,7 @@ class Execution:
 
 def seconds_per_update(trial: Trial, parts: Parts, way: str, members: int) -> float:
     """Return the median time of an update of one member, in seconds, after one that warms up (and compiles)."""
-    training = Training(trial, range(members), parts, execution=way)
+    training = begun(trial, range(members), parts, execution=way)
     times = []
     for _ in range(TIMED_UPDATES):
         if training.done:

@@ -1,14 +1,18 @@
-"""Whether a network takes the data: it is made, and given two blank examples, before anything is trained."""
+"""Whether a trial fits the data: its network is made, and given two blank examples, before anything is trained."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from tune_lb.data.dataset import DataSet
 from tune_lb.errors import RequestError
 from tune_lb.identity import describe
+from tune_lb.losses import loss_problems
+from tune_lb.trial import Trial
 
 MISFIT = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What torch, torchvision and Python raise where shapes do not fit."""
@@ -61,3 +65,52 @@ def _first_line(error: Exception) -> str:
     return (
         f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else type(error).__name__
     )
+
+
+def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str]:
+    """Return what is wrong with a resolved trial on the loaded data: the data themselves, batch, network, loss, remedies."""
+    where = where or f"arm {trial.arm!r}"
+    phases = trial.in_phases()
+    if len(phases) > 1:
+        places = [f"{where}: phase{i}" for i in range(1, len(phases))] + [where]
+        found = [
+            problem
+            for phase, place in zip(phases, places, strict=True)
+            for problem in check_against_data(phase, data, place)
+        ]
+        return list(dict.fromkeys(found)) or [f"{where}: {problem}" for problem in _changed_shapes(phases, data)]
+    num_train = len(data.train.targets)
+    found = list(data.problems)
+    if trial.batch_size > num_train:
+        found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
+        return found
+    try:
+        module = fitting_network(trial.model, data.input_shape, data.num_classes)
+    except RequestError as error:
+        return found + error.problems
+    with torch.random.fork_rng(devices=[]):
+        try:
+            if trial.initialization is not None:
+                trial.initialization(module)
+        except RequestError as error:
+            found += [f"{where}: {problem}" for problem in error.problems]
+    found += [f"{where}: {problem}" for problem in loss_problems(trial.loss, data.num_classes)]
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        found.append(f"{where}: the model has no trainable parameter")
+    for remedy in trial.remedies:
+        if not remedy.is_neutral():
+            problems = remedy.conflicts(trial, num_train, module) + remedy.input_problems(data.input_shape)
+            found += [f"{where}: {problem}" for problem in problems]
+    return found
+
+
+def _changed_shapes(phases: list[Trial], data: DataSet) -> list[str]:
+    """Say where the network of a phase, as its remedies change it, has other parameters than that of the phase before."""
+    with torch.random.fork_rng(devices=[]):
+        networks = [phase.network(data.input_shape, data.num_classes) for phase in phases]
+    shapes = [{name: tuple(p.shape) for name, p in network.named_parameters()} for network in networks]
+    return [
+        f"phase{i}: its network has other parameters than the one after it, which is to start from them"
+        for i, (before, after) in enumerate(itertools.pairwise(shapes), 1)
+        if before != after
+    ]

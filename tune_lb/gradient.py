@@ -50,6 +50,9 @@ class Batch(NamedTuple):
 DROPOUT_KEY = "dropout_key"
 """Buffer of every layer of keyed dropout, and the entry of `Batch.examples` that it is given while training."""
 
+OF_EXAMPLES = "_of_examples"
+"""End of the name of a parameter or buffer that has a row for every example of the batch: a part of the batch takes its rows."""
+
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """(outputs (B, K), targets (B,)) -> loss of each example (B,), in nats for cross entropy. The mean is taken outside."""
 

@@ -18,8 +18,9 @@ from tune_lb.member_surfaces import MemberSurfaces
 from tune_lb.members import TrainedMember
 from tune_lb.metric import Metric, Value, measure_all, measure_members, unmeasured
 from tune_lb.metrics.lambda_max import LambdaMax
+from tune_lb.phased import Running
 from tune_lb.surface import LossSurface
-from tune_lb.training import HistoryRow, Training
+from tune_lb.training import HistoryRow
 from tune_lb.walk import Walk, Walker, walk_costs
 from tune_lb.watch import Watch, Watcher
 
@@ -48,7 +49,7 @@ class Observer:
 
     def __init__(
         self,
-        training: Training,
+        training: Running,
         *,
         watched: bool,
         crossings: Sequence[float] = CROSSINGS,
@@ -86,7 +87,7 @@ class Observer:
         return rows
 
 
-def outcomes(training: Training, *, metrics: Sequence[Metric], wall_s: float) -> list[Outcome]:
+def outcomes(training: Running, *, metrics: Sequence[Metric], wall_s: float) -> list[Outcome]:
     """Return the outcome of every member of a finished training.
 
     Errors are shares of examples, losses nats; all but test_error_running with batch-norm statistics recomputed over the
@@ -107,7 +108,7 @@ def outcomes(training: Training, *, metrics: Sequence[Metric], wall_s: float) ->
 
 
 def _measured(
-    training: Training, members: Sequence[TrainedMember], statistics: Mapping[int, Buffers], metrics: Sequence[Metric]
+    training: Running, members: Sequence[TrainedMember], statistics: Mapping[int, Buffers], metrics: Sequence[Metric]
 ) -> dict[int, dict[str, Value]]:
     """Return what the metrics say of each member by seed, over the train set."""
     rows: dict[int, dict[str, Value]] = {
@@ -130,7 +131,7 @@ def _measured(
 
 
 def _outcome(
-    training: Training, member: TrainedMember, buffers: Buffers | None, measured: Mapping[str, Value], wall_s: float
+    training: Running, member: TrainedMember, buffers: Buffers | None, measured: Mapping[str, Value], wall_s: float
 ) -> Outcome:
     plan, parts = training.plan, training.parts
     updates = training.step if member.stopped_at_step is None else member.stopped_at_step
@@ -183,7 +184,7 @@ def _outcome(
     return Outcome(row, found["test"].predictions.tolist(), weights)
 
 
-def noise_scale(training: Training) -> float:
+def noise_scale(training: Running) -> float:
     """Return eta N / (B (1 - momentum)), the scale of SGD's noise at the peak rate (Smith and Le, 2018, eq. 11, N >> B)."""
     trial = training.trial
     return (
@@ -201,7 +202,7 @@ def peak_memory_bytes(device: torch.device) -> int:
     return used if sys.platform == "darwin" else used * 1024
 
 
-def _surface(training: Training, member: TrainedMember, buffers: Buffers) -> LossSurface:
+def _surface(training: Running, member: TrainedMember, buffers: Buffers) -> LossSurface:
     train: Examples = training.parts.train
     return LossSurface(
         training.evaluation_module,
@@ -214,7 +215,7 @@ def _surface(training: Training, member: TrainedMember, buffers: Buffers) -> Los
     )
 
 
-def _lambda_max(training: Training, member: TrainedMember) -> float | None:
+def _lambda_max(training: Running, member: TrainedMember) -> float | None:
     buffers = recalibrated(training.evaluation_module, member.params, member.buffers, training.parts.train)
     with _surface(training, member, buffers) as surface:
         found = measure_all([LambdaMax(tolerance=1e-2)], surface, METRIC_SEED)["lambda_max"]
@@ -222,7 +223,7 @@ def _lambda_max(training: Training, member: TrainedMember) -> float | None:
 
 
 def train_arm(
-    training: Training,
+    training: Running,
     metrics: Sequence[Metric] = (),
     on_history: Callable[[HistoryRow], None] | None = None,
     walk: Walk | None = None,

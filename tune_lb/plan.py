@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,23 @@ class Plan:
         """Return where the step stands."""
         before, after = self.boundaries[step], self.boundaries[step + 1]
         return Position(step, after - before, before, after, self.num_examples, self.num_train)
+
+    def ends_epoch(self, step: int) -> bool:
+        """Say whether the update after so many would go beyond the pass over the train set that they end in."""
+        if step >= self.num_updates:
+            return True
+        seen, after = (math.ceil(examples / self.num_train - 1e-9) for examples in self.boundaries[step : step + 2])
+        return after > seen
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """Return the plan of phases one after the other; an update of the whole costs what it does in the mean."""
+    boundaries = [0]
+    for plan in plans:
+        before = boundaries[-1]
+        boundaries += [before + after for after in plan.boundaries[1:]]
+    cost = sum(plan.num_updates * plan.evaluations_per_update for plan in plans) / (len(boundaries) - 1)
+    return Plan(plans[-1].num_train, tuple(boundaries), cost, plans[-1].batch_size)
 
 
 @functools.lru_cache(maxsize=256)

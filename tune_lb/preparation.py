@@ -18,13 +18,13 @@ from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
 from tune_lb.estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.execution import choose_execution
+from tune_lb.fit import check_against_data
 from tune_lb.leftovers import delete_left_over
 from tune_lb.resources import Node, Resources, resources_of, this_machine
 from tune_lb.results import SCHEMA_VERSION, Merger, encode_predictions, read_space, write_space, write_targets
 from tune_lb.sources import Source
 from tune_lb.space import ArmDesign, Space
 from tune_lb.storage import Store
-from tune_lb.trial import check_against_data
 
 RAY_START_S = 8.0
 ARM = "(arm)"

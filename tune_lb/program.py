@@ -24,6 +24,7 @@ from tune_lb.gradient import (
     on_targets,
     over_members,
 )
+from tune_lb.pieces import over_microbatches
 from tune_lb.remedy import BatchFn, Remedy, StepFn, UpdateFn
 from tune_lb.trial import Trial, identity
 
@@ -33,7 +34,9 @@ EXECUTIONS = ("alone", "together", "compiled_alone", "compiled_together")
 MAX_PROGRAMS = 32
 
 
-def composed_gradient(trial: Trial, module: nn.Module, execution: str, *, stacked: bool) -> GradientFn:
+def composed_gradient(
+    trial: Trial, module: nn.Module, execution: str, *, stacked: bool, microbatch: int | None = None
+) -> GradientFn:
     """Return the gradient of one update, with every remedy's part in it. The module is copied."""
     module = copy.deepcopy(module).train()
     loss = on_targets(trial.loss)
@@ -41,7 +44,7 @@ def composed_gradient(trial: Trial, module: nn.Module, execution: str, *, stacke
         module, loss = remedy.model(module), remedy.loss(loss)
     # eager and alone autograd is the fastest; stacking and compiling need a function that differentiates functions
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
-    gradient = mean_gradient(module, loss, differentiate)
+    gradient = over_microbatches(mean_gradient(module, loss, differentiate), microbatch)
     change: BatchFn = _unchanged
     for remedy in trial.active:
         gradient, change = remedy.gradient(gradient), remedy.batch(change)

@@ -21,6 +21,7 @@ from tune_lb.gradient import LossFn
 from tune_lb.losses import cross_entropy
 from tune_lb.metric import Metric
 from tune_lb.optimizers import SGD, OptimizerSettings
+from tune_lb.phase import Phase
 from tune_lb.program import EXECUTIONS
 from tune_lb.remedy import Remedy
 from tune_lb.schedules import Cosine, ScheduleShape
@@ -39,6 +40,7 @@ TRIAL_FIELDS = (
     "budget",
     "loss",
     "initialization",
+    "phases",
     "batch_size",
     "lr",
     "eta_over_b",
@@ -69,6 +71,7 @@ class Space(Settings):
     budget: Budget = field(default_factory=Epochs)
     loss: LossFn = cross_entropy
     initialization: Initialize | None = None
+    phases: tuple[Phase, ...] = ()
     batch_size: int | None = setting(None, "examples per update, where an arm does not say", low=1)
     lr: float | None = setting(None, "peak learning rate", above=0.0)
     eta_over_b: float | None = setting(None, "peak learning rate per example", above=0.0)

@@ -16,6 +16,7 @@ from tune_lb.data.device import Examples, Parts
 from tune_lb.evaluation import quality, recalibrated
 from tune_lb.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, Params, stack, stacked_batch
 from tune_lb.members import Members, TrainedMember
+from tune_lb.microbatches import AUTO, chosen_microbatch
 from tune_lb.pause import pause
 from tune_lb.program import EXECUTIONS, CompiledStep, compiled_step, composed_gradient, composed_step, program_key
 from tune_lb.remedy import Position, overrides
@@ -39,7 +40,8 @@ class Training:
     """The training of a trial's members, to be advanced epoch by epoch and stopped, saved or continued between epochs.
 
     execution "alone" trains each member by itself, "together" stacks them (`torch.func.vmap`); random draws depend on (seed,
-    purpose, step) only, so both give the same trajectory up to rounding.
+    purpose, step) only, so both give the same trajectory up to rounding, as microbatches do (`chosen_microbatch`).
+    starts: by seed the parameters and buffers to begin with, where not those that the seed draws.
     """
 
     def __init__(
@@ -50,7 +52,10 @@ class Training:
         *,
         execution: str = "alone",
         dtype: torch.dtype = torch.float32,
+        microbatch: int | str | None = AUTO,
+        starts: Mapping[int, tuple[Params, Buffers]] | None = None,
     ) -> None:
+        self.starts = starts
         self.trial, self.parts, self.execution, self.dtype = trial, parts, execution, dtype
         self.plan = trial.plan(len(parts.train.targets))
         self.remedies = trial.active
@@ -70,8 +75,11 @@ class Training:
             raise ValueError("a budget that watches the loss ends each member by itself: train its members alone")
         own_update = any(overrides(remedy, "update") or overrides(remedy, "step") for remedy in self.remedies)
         self.stacked = execution.endswith("together") or own_update
-        self.gradient = composed_gradient(trial, self.evaluation_module, execution, stacked=self.stacked)
         groups = [list(seeds)] if execution.endswith("together") else [[seed] for seed in seeds]
+        self.microbatch = chosen_microbatch(self, groups[0], microbatch)
+        self.gradient = composed_gradient(
+            trial, self.evaluation_module, execution, stacked=self.stacked, microbatch=self.microbatch
+        )
         self.groups = [self._start(group) for group in groups]
         self.program = self._program() if execution.startswith("compiled") else None
 
@@ -124,6 +132,14 @@ class Training:
         """Return the trainable parameters that a member begins with, made anew."""
         return self._initial(seed)[0]
 
+    def iterates(self) -> dict[int, tuple[Params, Buffers]]:
+        """Return by seed the parameters and buffers as they are, before anything is made of them for evaluation."""
+        return {
+            seed: (self._of_one(group.params, i), self._of_one(group.buffers, i))
+            for group in self.groups
+            for i, seed in enumerate(group.seeds)
+        }
+
     def trained(self) -> Iterator[TrainedMember]:
         """Yield every member with the parameters to be evaluated."""
         for group in self.groups:
@@ -138,10 +154,7 @@ class Training:
                     others |= alternatives(params, state) if overrides(remedy, "alternatives") else {}
                     params = evaluated(params, state)
             for position, seed in enumerate(group.seeds):
-                values = {
-                    name: (value[position] if self.stacked else value).detach().clone()
-                    for name, value in (params | group.buffers).items()
-                }
+                values = self._of_one(params | group.buffers, position)
                 names = [name for name, _ in self.evaluation_module.named_parameters()]
                 yield TrainedMember(
                     seed,
@@ -149,14 +162,11 @@ class Training:
                     values,
                     group.diverged_at.get(seed),
                     group.stopped_at.get(seed),
-                    {
-                        key: {
-                            name: (value[position] if self.stacked else value).detach().clone()
-                            for name, value in tree.items()
-                        }
-                        for key, tree in others.items()
-                    },
+                    {key: self._of_one(tree, position) for key, tree in others.items()},
                 )
+
+    def _of_one(self, tree: dict[str, Tensor], position: int) -> dict[str, Tensor]:
+        return {name: (value[position] if self.stacked else value).detach().clone() for name, value in tree.items()}
 
     def evaluate(self) -> list[HistoryRow]:
         """Return clean train and validation loss and error of every member that has not diverged, now."""
@@ -189,6 +199,7 @@ class Training:
         facts = (
             len(group.seeds),
             self.plan.position(0).batch_size,
+            self.microbatch,
             parts.input_shape,
             parts.num_classes,
             self.device,
@@ -215,7 +226,7 @@ class Training:
             self.program.store(params, group.optimizer)
 
     def _start(self, seeds: list[int]) -> Members:
-        starts = [self._initial(seed) for seed in seeds]
+        starts = [self._initial(seed) if self.starts is None else self._given(seed, self.starts[seed]) for seed in seeds]
         together: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]] = (
             stack if self.stacked else (lambda trees: trees[0])
         )
@@ -227,6 +238,11 @@ class Training:
         optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate, members_first=self.stacked)
         run = composed_step(self.gradient, self.remedies, optimizer)
         return Members(seeds, params, buffers, states, optimizer, run)
+
+    def _given(self, seed: int, start: tuple[Params, Buffers]) -> tuple[Params, Buffers]:
+        own, buffers = self._initial(seed)
+        given = {name: value.to(self.device, copy=True) for name, value in (start[0] | start[1]).items()}
+        return {name: given[name] for name in own}, {name: given.get(name, value) for name, value in buffers.items()}
 
     def _initial(self, seed: int) -> tuple[Params, Buffers]:
         module = self._network(seed, "initialization")
@@ -283,17 +299,9 @@ class Training:
                 rows.append(HistoryRow(seed, group.step, self.epoch, "lr", rate))
         if self.trial.budget.watches_loss and not group.ended:
             group.open_epoch += losses[:, 0].tolist()
-            if self._ends_epoch(group.step):
+            if self.plan.ends_epoch(group.step):
                 group.epoch_losses.append(math.fsum(group.open_epoch) / len(group.open_epoch))
                 group.open_epoch = []
                 if self.trial.budget.stops(group.epoch_losses):
                     group.stopped_at[group.seeds[0]] = group.step
         return rows
-
-    def _ends_epoch(self, step: int) -> bool:
-        """Say whether the next update would go beyond the pass over the train set that this step is in."""
-        if step >= self.plan.num_updates:
-            return True
-        pair = self.plan.boundaries[step : step + 2]
-        seen, after = (math.ceil(examples / self.plan.num_train - 1e-9) for examples in pair)
-        return after > seen

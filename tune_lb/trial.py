@@ -7,28 +7,25 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from tune_lb.budgets import Budget
-from tune_lb.data.dataset import DataSet, DataSource
+from tune_lb.data.dataset import DataSource
 from tune_lb.domain import Choice, Interval
-from tune_lb.errors import RequestError
-from tune_lb.fit import fitting_network
 from tune_lb.gradient import LossFn
 from tune_lb.identity import describe, identity
-from tune_lb.losses import loss_problems
 from tune_lb.optimizers import OptimizerSettings
-from tune_lb.plan import Plan, constant_boundaries, walked_boundaries
+from tune_lb.phase import Phase, salted
+from tune_lb.plan import Plan, constant_boundaries, joined, walked_boundaries
 from tune_lb.remedy import BatchSize, Evaluation, Position, Remedy, Schedule, nested, overrides
 from tune_lb.schedules import ScheduleShape
 from tune_lb.setting import Settings, setting
 
-__all__ = ["Initialize", "Model", "Trial", "check_against_data", "describe", "identity"]
+__all__ = ["Initialize", "Model", "Trial", "describe", "identity"]
 
 Model = Callable[[tuple[int, ...], int], nn.Module]
 """(shape of one input, number of classes) -> a fresh network."""
@@ -69,6 +66,7 @@ class Trial(Settings):
     initialization: Initialize | None = setting(  # noqa: RUF009  (a function is not changed)
         None, "how the network's start is drawn; none: as the network does it itself", added_later=True
     )
+    phases: tuple[Phase, ...] = setting((), "what is trained before, in order", added_later=True)
 
     def __post_init__(self) -> None:
         # their order means nothing, so it must not make another trial
@@ -100,7 +98,14 @@ class Trial(Settings):
         found: dict[str, Settings] = {
             name: getattr(self, name) for name in PARTS if isinstance(getattr(self, name), Settings)
         }
+        found |= {f"phase{i}": phase for i, phase in enumerate(self.phases, 1)}
         return found | {remedy.module_name(): remedy for remedy in self.remedies}
+
+    def in_phases(self) -> list[Trial]:
+        """Return what is trained one after the other, each without phases of its own: the last has this trial's fields."""
+        before = [phase for phase in self.phases if phase.epochs != 0]
+        own = dataclasses.replace(self, phases=())
+        return [phase.of(self, i) for i, phase in enumerate(before)] + [salted(own, len(before))]
 
     def alternatives(self) -> list[tuple[str, Settings]]:
         """Return the settings that a searched part may be (optimizer=over([SGD(), LARS()])), each with the part's name."""
@@ -126,16 +131,19 @@ class Trial(Settings):
         left = dict(values)
         own: dict[str, Any] = {f.name: left.pop(f.name) for f in dataclasses.fields(self) if f.name in left}
         remedies: list[Remedy] = []
+        phases: list[Phase] = []
         for prefix, part in self.parts().items():
             chosen = {field: left.pop(name) for name, field in _names(prefix, part).items() if name in left}
             changed: Any = part.resolved(chosen)
             if isinstance(part, Remedy):
                 remedies.append(changed)
+            elif isinstance(part, Phase):
+                phases.append(changed)
             elif chosen:
                 own[prefix] = changed
         if left:
             raise KeyError(f"arm {self.arm!r} has no field {next(iter(left))!r}")
-        return dataclasses.replace(self, **own, remedies=tuple(remedies))
+        return dataclasses.replace(self, **own, remedies=tuple(remedies), phases=tuple(phases))
 
     def problems(self, where: str = "") -> list[str]:
         """Return every mistake in the trial's own fields and in those of its parts."""
@@ -158,17 +166,12 @@ class Trial(Settings):
                 identity(getattr(self, name))
             except TypeError as error:
                 found.append(f"{where}.{name}: {error}")
-        names = [remedy.module_name() for remedy in self.remedies]
-        found += [f"{where}: remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
-        points = sorted({r.module_name() for r in self.remedies if r.nesting is Evaluation.POINT})
-        if len(points) > 1:
-            found.append(
-                f"{where}: {' and '.join(points)} each choose where the gradient is taken; together they are not defined"
-            )
-        for hook, what in SINGLE_HOOKS.items():
-            several = sorted({remedy.module_name() for remedy in self.active if overrides(remedy, hook)})
-            if len(several) > 1:
-                found.append(f"{where}: {' and '.join(several)} each {what}; give one of them")
+        found += [f"{where}: {problem}" for problem in _remedy_problems(self.remedies)]
+        for i, phase in enumerate(self.phases, 1):
+            remedies = [remedy for remedy in phase.remedies or () if isinstance(remedy, Remedy)]
+            found += [f"{where}: phase{i}: {problem}" for problem in _remedy_problems(remedies)]
+        if self.phases and getattr(self.budget, "watches_loss", False):
+            found.append(f"{where}.budget = {describe(self.budget)}: after phases give a budget that is counted, as Epochs")
         return found
 
     def network(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -181,7 +184,9 @@ class Trial(Settings):
         return module
 
     def plan(self, num_train: int) -> Plan:
-        """Return what the trial amounts to on a train set of num_train examples."""
+        """Return what the trial amounts to on a train set of num_train examples, its phases joined."""
+        if self.phases:
+            return joined([trial.plan(num_train) for trial in self.in_phases()])
         evaluations = self.evaluations_per_update
         batch_size: BatchSize | None = None
         for remedy in self.active:
@@ -245,6 +250,19 @@ class Trial(Settings):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _remedy_problems(remedies: Sequence[Remedy]) -> list[str]:
+    names = [remedy.module_name() for remedy in remedies]
+    found = [f"remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    points = sorted({r.module_name() for r in remedies if r.nesting is Evaluation.POINT})
+    if len(points) > 1:
+        found.append(f"{' and '.join(points)} each choose where the gradient is taken; together they are not defined")
+    for hook, what in SINGLE_HOOKS.items():
+        several = sorted({remedy.module_name() for remedy in nested(remedies) if overrides(remedy, hook)})
+        if len(several) > 1:
+            found.append(f"{' and '.join(several)} each {what}; give one of them")
+    return found
+
+
 def _gradient_evaluations(remedy: Remedy) -> float:
     domains = remedy.dimensions()
     ends = itertools.product(*(domain.ends() for domain in domains.values()))
@@ -255,31 +273,3 @@ def _names(prefix: str, part: Settings) -> dict[str, str]:
     """Return column name -> field name for the fields of a part."""
     fields = [field.name for field in dataclasses.fields(part)]
     return {(name if prefix in PLAIN_PREFIXES else f"{prefix}.{name}"): name for name in fields}
-
-
-def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str]:
-    """Return what is wrong with a resolved trial on the loaded data: the data themselves, batch, network, loss, remedies."""
-    where = where or f"arm {trial.arm!r}"
-    num_train = len(data.train.targets)
-    found = list(data.problems)
-    if trial.batch_size > num_train:
-        found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
-        return found
-    try:
-        module = fitting_network(trial.model, data.input_shape, data.num_classes)
-    except RequestError as error:
-        return found + error.problems
-    with torch.random.fork_rng(devices=[]):
-        try:
-            if trial.initialization is not None:
-                trial.initialization(module)
-        except RequestError as error:
-            found += [f"{where}: {problem}" for problem in error.problems]
-    found += [f"{where}: {problem}" for problem in loss_problems(trial.loss, data.num_classes)]
-    if not any(parameter.requires_grad for parameter in module.parameters()):
-        found.append(f"{where}: the model has no trainable parameter")
-    for remedy in trial.remedies:
-        if not remedy.is_neutral():
-            problems = remedy.conflicts(trial, num_train, module) + remedy.input_problems(data.input_shape)
-            found += [f"{where}: {problem}" for problem in problems]
-    return found

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tune_lb.evaluation import recalibrated
 from tune_lb.gradient import Buffers, Params
+from tune_lb.phased import Running
 from tune_lb.setting import Settings, setting
 from tune_lb.surface import LossSurface
-from tune_lb.training import HistoryRow, Training
+from tune_lb.training import HistoryRow
 
 WALK_COLUMNS = {
     "walk.evaluations": "losses over the whole train set taken to observe the walk; not part of the training's cost",
@@ -103,7 +104,7 @@ class Walker:
     looking_s: time spent observing so far.
     """
 
-    def __init__(self, walk: Walk, training: Training) -> None:
+    def __init__(self, walk: Walk, training: Running) -> None:
         self.walk, self.training = walk, training
         self.looking_s = 0.0
         self._starts: dict[int, Tensor] = {}

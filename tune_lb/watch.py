@@ -13,9 +13,10 @@ from tune_lb.data.device import Examples
 from tune_lb.errors import RequestError
 from tune_lb.evaluation import recalibrated
 from tune_lb.metric import main_values, measure_all, prefixed
+from tune_lb.phased import Running
 from tune_lb.setting import Settings, setting
 from tune_lb.surface import LossSurface
-from tune_lb.training import HistoryRow, Training
+from tune_lb.training import HistoryRow
 
 SPLITS = ("train", "validation", "test")
 
@@ -66,7 +67,7 @@ class Watcher:
     """Measures a training's members when the watch says so. seed: of the metrics' draws."""
 
     watch: Watch
-    training: Training
+    training: Running
     seed: int
     looking_s: float = field(default=0.0, init=False)
 

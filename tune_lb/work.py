@@ -16,9 +16,10 @@ from tune_lb.context import Context
 from tune_lb.data.device import Parts
 from tune_lb.outcome import Observer, Outcome, outcomes
 from tune_lb.pause import pause
+from tune_lb.phased import begun
 from tune_lb.results import encode_predictions, trial_stem, write_trial
 from tune_lb.search import Job
-from tune_lb.training import HistoryRow, Training
+from tune_lb.training import HistoryRow
 from tune_lb.walk import walk_costs
 
 
@@ -28,7 +29,7 @@ class Work:
     def __init__(self, job: Job, parts: Parts, context: Context) -> None:
         self.job, self.context = job, context
         self.stem = trial_stem(job.trial_id, job.stage, job.seeds)
-        self.training = Training(job.trial, job.seeds, parts, execution=context.execution[job.arm])
+        self.training = begun(job.trial, job.seeds, parts, execution=context.execution[job.arm])
         watched = job.stage == "confirm" and job.seeds[0] == 2000
         self.observer = Observer(self.training, watched=watched, walk=context.walk, watch=context.watch)
         self.history: list[tuple[HistoryRow, float]] = []

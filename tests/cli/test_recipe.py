@@ -21,6 +21,7 @@ from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
+from tune_lb.phase import Phase
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
@@ -165,3 +166,9 @@ def test_forms_of_a_known_remedy_that_are_not_written_out_are_said():
     assert "SAM_P" not in plain
     assert "# NOT WRITTEN OUT: SAM(rho=0.1, m=None, p=3.0" in cubic
     assert "SAM_RHO" not in cubic
+
+
+def test_phases_before_the_last_are_said():
+    code = recipe(trial(phases=(Phase(epochs=1.0, batch_size=4),)), DATA.load(0), ["facts"])
+    assert "# NOT WRITTEN OUT: start from the weights after Phase(epochs=1.0, batch_size=4" in code
+    assert f"EPOCHS = {trial().budget.epochs!r}" in code

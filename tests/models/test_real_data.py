@@ -15,6 +15,7 @@ from tune_lb.data.cifar import CIFAR10, CIFAR100
 from tune_lb.data.dataset import Part
 from tune_lb.data.device import on_device
 from tune_lb.data.mnist import MNIST
+from tune_lb.fit import check_against_data
 from tune_lb.models.alexnet import C1, C3
 from tune_lb.models.mlp import F1, FourLayerMLP
 from tune_lb.models.resnet import ResNet32, ResNet56
@@ -24,7 +25,6 @@ from tune_lb.models.vgg import C2, C4, VGG11
 from tune_lb.optimizers import SGD
 from tune_lb.schedules import Constant
 from tune_lb.training import Training
-from tune_lb.trial import check_against_data
 
 SOURCES = {"MNIST": MNIST, "CIFAR10": CIFAR10, "CIFAR100": CIFAR100, "Caltech101": Caltech101}
 # network, data set, examples, batch size, learning rate
@@ -32,17 +32,17 @@ CASES = [
     (F1(), "MNIST", 640, 64, 0.05),
     (FourLayerMLP(), "MNIST", 640, 64, 0.1),
     (SmallCNN(), "MNIST", 640, 64, 0.1),
-    (C1(), "CIFAR10", 640, 64, 0.05),
-    (C1(variant="code"), "CIFAR10", 320, 64, 0.05),
-    (C3(), "CIFAR100", 640, 64, 0.05),
-    (C2(), "CIFAR10", 192, 64, 0.02),
-    (C2(variant="code"), "CIFAR10", 128, 64, 0.02),
-    (C4(), "CIFAR100", 128, 64, 0.02),
-    (VGG11(), "CIFAR10", 192, 64, 0.02),
-    (ResNet32(), "CIFAR10", 192, 64, 0.1),
-    (ResNet56(), "CIFAR10", 128, 64, 0.1),
-    (ResNet50(), "Caltech101", 64, 32, 0.02),
-    (TorchvisionModel("resnet18"), "Caltech101", 96, 32, 0.02),
+    (C1(), "CIFAR10", 320, 32, 0.05),
+    (C1(variant="code"), "CIFAR10", 160, 16, 0.01),
+    (C3(), "CIFAR100", 320, 32, 0.05),
+    (C2(), "CIFAR10", 96, 16, 0.003),
+    (C2(variant="code"), "CIFAR10", 160, 16, 0.003),
+    (C4(), "CIFAR100", 96, 16, 0.005),
+    (VGG11(), "CIFAR10", 96, 16, 0.005),
+    (ResNet32(), "CIFAR10", 96, 16, 0.05),
+    (ResNet56(), "CIFAR10", 96, 16, 0.02),
+    (ResNet50(), "Caltech101", 64, 16, 0.003),
+    (TorchvisionModel("resnet18"), "Caltech101", 64, 16, 0.01),
 ]
 
 
@@ -90,6 +90,7 @@ def test_the_sets_are_what_they_are_said_to_be():
         assert (data.input_shape, data.num_classes) == ((3, side, side), num_classes)
         assert num_train in (None, len(data.train.targets))
         assert num_test in (None, len(data.test.targets))
-        inputs = data.standardized(data.train.inputs[::10])
+        # about 5,000 images: their means differ from all images' by a hundredth
+        inputs = data.standardized(data.train.inputs[:: max(1, len(data.train.targets) // 5000)])
         assert abs(inputs.mean((0, 2, 3))).max() < 0.03
         assert abs(inputs.std((0, 2, 3)) - 1).max() < 0.03

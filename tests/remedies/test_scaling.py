@@ -7,6 +7,7 @@ import pytest
 from tests.trainings import Blobs, history, same_bits, training, trajectory, trial
 from tune_lb.cell import Cell, Split
 from tune_lb.domain import over
+from tune_lb.fit import check_against_data
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.sam import SAM
@@ -16,7 +17,6 @@ from tune_lb.sampling import samplers
 from tune_lb.schedules import Constant
 from tune_lb.search import Search
 from tune_lb.space import Arm, Space
-from tune_lb.trial import check_against_data
 
 
 @pytest.mark.parametrize(("power", "factor"), [(1.0, 4.0), (0.5, 2.0), (0.0, 1.0)])

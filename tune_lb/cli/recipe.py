@@ -58,7 +58,8 @@ class _Code:
         self.active = {type(remedy): remedy for remedy in trial.active}
         self.module = trial.model(data.input_shape, data.num_classes)
         self.has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
-        self.plan = trial.plan(len(data.train.targets))
+        # the last phase is written out, those before it are named
+        self.plan = trial.in_phases()[-1].plan(len(data.train.targets))
 
     def remedy(self, kind: type[Remedy]) -> Any:
         """Return the active remedy of that kind, None where there is none."""
@@ -94,6 +95,7 @@ class _Code:
         else:
             spent = f"{self.plan.num_epochs:.4g} epochs of {self.plan.num_train} examples"
             lines.append(f"NUM_UPDATES = {self.plan.num_updates}  # {spent}")
+        lines += [f"# NOT WRITTEN OUT: start from the weights after {phase!r}" for phase in trial.phases]
         for remedy in trial.active:
             if isinstance(remedy, Scaling):
                 lines.append(f"# LEARNING_RATE is scaled to the batch: {remedy!r}")

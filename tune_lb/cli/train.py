@@ -11,10 +11,12 @@ from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, number
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError, nearest
+from tune_lb.fit import check_against_data
 from tune_lb.outcome import train_arm
+from tune_lb.phased import begun
 from tune_lb.space import ArmDesign
-from tune_lb.training import HistoryRow, Training
-from tune_lb.trial import Trial, check_against_data
+from tune_lb.training import HistoryRow
+from tune_lb.trial import Trial
 
 SHOWN = (
     *("status", "train_loss", "train_error", "validation_error", "test_loss", "test_error", "generalization_gap"),
@@ -35,7 +37,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
         raise RequestError(problems)
     for name, value in chosen.items():
         out.line(f"{name} = {number(value)}: the middle of its range; fix it by {name}=VALUE")
-    training = Training(trial, [given.seed], on_device(data, "cuda" if torch.cuda.is_available() else "cpu"))
+    training = begun(trial, [given.seed], on_device(data, "cuda" if torch.cuda.is_available() else "cpu"))
     lines = Lines(out)
     row = dict(train_arm(training, space.metrics, lines, space.walk, space.watch))
     lines.end()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.gradient import OF_EXAMPLES, Batch, Buffers, GradientFn, Params
 from tune_lb.remedy import Evaluation, Remedy
 from tune_lb.setting import setting
 
@@ -83,4 +83,4 @@ class Adversarial(Remedy):
         return attacked
 
 
-SHIFT = "adversarial_shift"
+SHIFT = f"adversarial_shift{OF_EXAMPLES}"

@@ -24,7 +24,8 @@ class WarmStart(Remedy):
     b(e) = small if e < epochs N, else B,  e the examples seen before the step;  rate(s) = schedule(s) (b / B)^power.
 
     Source: Keskar et al., 2017, section 4, figure 5 ("piggyback": 100 epochs of batch 256, then a large batch from there).
-    Departures: one training in one budget, so its optimiser and schedule go on across the change; the original starts anew.
+    Departures: one training in one budget, so its optimiser and schedule go on across the change; the original
+    starts anew, as `Arm(..., phases=(Phase(...),))` does.
     Where small does not divide epochs N, the last small batch reaches beyond it and the large ones begin after it.
     power: 1 keeps the rate per example (linear scaling), 0.5 is square-root scaling, 0 keeps the rate (the original, Adam).
     Neutral: epochs = 0.
