@@ -29,7 +29,7 @@ SPACE = Space(
     budget=Epochs(20),
     eta_over_b=over(1e-4, 3e-3, log=True),
     batch_size=400,
-    num_samples=16,
+    num_samples=12,
     seeds=2,
     arms=(
         Arm("small_batch", batch_size=20),
