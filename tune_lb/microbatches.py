@@ -117,7 +117,7 @@ def _passed(module: nn.Module, inputs: Tensor, keys: Tensor) -> tuple[Tensor, di
     network = copy.deepcopy(module).cpu().double().train()
     for part in network.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.forward = _unchanged  # type: ignore[method-assign]
+            part.forward = _unchanged  # type: ignore[assignment,method-assign]
         if DROPOUT_KEY in part._buffers:
             part._buffers[DROPOUT_KEY] = keys
     outputs: Tensor = network(inputs)

@@ -39,8 +39,9 @@ class HistoryRow(NamedTuple):
 class Training:
     """The training of a trial's members, to be advanced epoch by epoch and stopped, saved or continued between epochs.
 
+    microbatch: examples that go through the network at a time, see `chosen_microbatch`.
     execution "alone" trains each member by itself, "together" stacks them (`torch.func.vmap`); random draws depend on (seed,
-    purpose, step) only, so both give the same trajectory up to rounding, as microbatches do (`chosen_microbatch`).
+    purpose, step) only, so both give the same trajectory up to rounding.
     starts: by seed the parameters and buffers to begin with, where not those that the seed draws.
     """
 
