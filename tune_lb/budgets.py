@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tune_lb.domain import over
 from tune_lb.setting import Settings, setting
 
 
@@ -38,9 +39,14 @@ class Epochs(Budget):
 
 @dataclass(frozen=True)
 class Updates(Budget):
-    """Stop after the given optimiser steps, whatever the batch (regime adaptation: Hoffer et al., 2017)."""
+    """Stop after the given optimiser steps, whatever the batch: as many for the large one is regime adaptation.
 
-    updates: int = setting(1000, "optimiser steps", low=1)
+    Schedules are stretched with it, since they go by shares of the training. Without a neutral value: a budget is always one.
+    Source: Hoffer, Hubara and Soudry, 2017, section 5 (regime adaptation: epochs times B_large / B_small).
+    Cost: B_large / B_small times the epochs, with as many gradients per epoch. Trap: it spends what a large batch was to save.
+    """
+
+    updates: int = setting(1000, "optimiser steps", low=1, suggested=over(100, 10_000, log=True, integer=True))
 
     def allows(self, updates: int, examples: int, evaluations: float, num_train: int) -> bool:
         """Allow so many updates."""

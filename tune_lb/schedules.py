@@ -103,7 +103,7 @@ class Trapezoid(ScheduleShape):
     """A ramp up, a plateau, a straight line down: min(1, x'/rise, final + (1 - final) (1 - x)/fall).
 
     x and x' are the shares of examples seen before and after the step: no step has rate 0 but where final is.
-    Source: Xing et al., 2018 (paper 002), appendix C; rise 0.5 with fall 0.5 is one cycle of Cyclical.
+    Source: Xing et al., 2018 (paper 002), appendix C. Rise 0.5 with fall 0.5 is one cycle of Cyclical. Cost: none.
     """
 
     rise: float = setting(
@@ -133,8 +133,11 @@ class Cyclical(ScheduleShape):
     """A triangle wave between a share of the peak and the peak: lowest + (1 - lowest) shrink^c tri(p).
 
     p is the position in cycle c = 0, 1, ..., counted in examples seen before the step; tri rises from 0 to 1 in the first half
-    of a period and falls in the second. Source: Smith, 2017, section 3.1 (CLR; paper 002, appendix C): triangular, and with
-    shrink 0.5 triangular2; lowest 0.25 to 0.33 and half periods of 2 to 10 epochs are its rules of thumb.
+    of a period and falls in the second.
+
+    Source: Smith, 2017, section 3.1 (CLR; paper 002, appendix C): triangular, and with shrink 0.5 triangular2; lowest 0.25 to
+    0.33 and half periods of 2 to 10 epochs are its rules of thumb.
+    Cost: none. Trap: where training ends inside a cycle its last rate is a high one.
     """
 
     period_epochs: float = setting(8.0, "length of a cycle, in epochs", above=0.0, suggested=over(2.0, 20.0, log=True))

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tune_lb.domain import over
+from tune_lb.domain import Domain, over
 from tune_lb.setting import Settings, setting
 
 
 @dataclass(frozen=True)
 class OptimizerSettings(Settings):
     """Base of all optimisers."""
+
+    suggested_lr: ClassVar[Domain | None] = None
+    """A sensible range of peak rates to search, for optimisers whose rates are not SGD's or Adam's."""
 
     weight_decay: float = setting(0.0, "L2 coefficient added to the gradient, coupled with the rate", low=0.0)
 

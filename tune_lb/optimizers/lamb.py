@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tune_lb.domain import over
+from tune_lb.domain import Domain, over
 from tune_lb.optimizers import OptimizerSettings
 from tune_lb.optimizers.layerwise import adam_direction, adam_state, adapted, norms, trust_ratio
 from tune_lb.setting import setting
@@ -25,6 +26,8 @@ class LAMB(OptimizerSettings):
     dimension per member) take Adam's step, with neither decay nor ratio; the ratio is 1 where |w| or |u| is 0; the gradient
     is not clipped first (some ports clip its global norm to 1). Cost: two norms per tensor and step, more than Adam.
     """
+
+    suggested_lr: ClassVar[Domain | None] = over(1e-3, 0.3, log=True)
 
     weight_decay: float = setting(
         0.01, "decay inside the normalised step, of weights only", low=0.0, suggested=over(1e-4, 1.0, log=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from tune_lb.domain import over
+from tune_lb.domain import Domain, over
 from tune_lb.optimizers import OptimizerSettings
 from tune_lb.optimizers.layerwise import adapted, norms, side_by_side, trust_ratio
 from tune_lb.setting import setting
@@ -30,6 +30,8 @@ class LARS(OptimizerSettings):
     Traps: usual rates are 5 to 30, and they reach biases and batch norm undamped; with weight decay 0 the length of a step
     depends on |w| alone, so the last steps are as long as the rate says. Cost: two norms per tensor and step.
     """
+
+    suggested_lr: ClassVar[Domain | None] = over(0.3, 30.0, log=True)
 
     weight_decay: float = setting(
         0.0, "L2 coefficient of weights, not of biases or batch norm", low=0.0, suggested=over(1e-5, 1e-3, log=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from tune_lb.domain import over
+from tune_lb.domain import Domain, over
 from tune_lb.optimizers import OptimizerSettings
 from tune_lb.optimizers.layerwise import adam_direction, adam_state, adapted
 from tune_lb.setting import setting
@@ -31,8 +31,10 @@ class Muon(OptimizerSettings):
 
     Source: Jordan et al., 2024 (Muon); Liu et al., 2025, eq. 4 (0.2 sqrt(max)); torch.optim.Muon, for two dimensions only.
     Departures: computed in the parameters' precision, not bfloat16; the output layer counts as a matrix like the others.
-    Cost: 3 iterations products of the matrix with square ones of its smaller side, per step.
+    Cost: 3 products per iteration, of the matrix with square ones of its smaller side, per step.
     """
+
+    suggested_lr: ClassVar[Domain | None] = over(1e-3, 0.3, log=True)
 
     weight_decay: float = setting(
         0.0,
