@@ -1,5 +1,8 @@
 """The same training as one JAX program: scan over steps, vmap over seeds, jitted whole, the data set on the device.
 
+Convolutions on a CPU are an exception: there XLA (jax 0.10) takes 30 times as long for a convolution's gradient inside a
+loop as outside of one, so that every step is a call of the program.
+
 The program is read off a torch network: modules become the same operations on images with channels last, which XLA prefers.
 Dropout draws masks of JAX's own. Batch norm moves its running statistics, as torch's does.
 """
@@ -121,6 +124,8 @@ class JaxTraining:
         velocity = jax.tree.map(jnp.zeros_like, stacked[0])
         self.members = (*stacked, velocity, jax.random.split(jax.random.key(0), len(networks)))
         module = networks[0]
+        has_convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
+        self.step_by_step = has_convolutions and jax.default_backend() == "cpu"
 
         def loss(params: Tree, buffers: Tree, key: Any, inputs: Any, targets: Any) -> Any:
             forward = Forward(params, buffers, key)
@@ -139,14 +144,17 @@ class JaxTraining:
                 params = jax.tree.map(lambda p, v: p - lr * v, params, velocity)
                 return (params, buffers, velocity, key), value
 
-            return jax.lax.scan(step, member, order)
+            return jax.lax.scan(step, member, order, unroll=len(order) == 1)  # no loop around a single step
 
         self.program = jax.jit(jax.vmap(steps, in_axes=(0, 0, None, None)), donate_argnums=0)
 
     def advance(self, order: np.ndarray) -> np.ndarray:
         """Train member k on the batches order[k], (steps, B) numbers of examples; return the losses, (members, steps)."""
-        self.members, losses = self.program(self.members, order, self.images, self.targets)
-        return np.asarray(losses)
+        losses = []
+        for steps in np.split(order, order.shape[1], 1) if self.step_by_step else [order]:
+            self.members, of_steps = self.program(self.members, steps, self.images, self.targets)
+            losses.append(of_steps)
+        return np.concatenate(losses, 1)
 
     def orders(self, steps: int, rng: np.random.Generator) -> np.ndarray:
         """Return batches for every member from permutations of the train set, one after the other."""
