@@ -109,10 +109,9 @@ def described(kind: type[Settings]) -> dict[str, Any]:
 
 
 def sentence(text: str, label: str) -> str:
-    """Return the sentence that begins with `label: `, at the start of a line or after another, without the label; empty where there is none."""
-    found = re.search(
-        rf"(?:^|(?<=\.\s)){label}: (.*?)(\.(?=\s+[A-Z])|\.?\s*$(?=\n\n|\n[A-Z]\w*: |\Z))", text, re.S | re.M
-    )
+    """Return the sentence that begins with `label: `, without the label, wherever it stands; empty where there is none."""
+    ends = r"\.(?=\s+[A-Z])|\.?\s*$(?=\n\n|\n[A-Z]\w*: |\Z)"
+    found = re.search(rf"(?:^|(?<=\.\s)){label}: (.*?)({ends})", text, re.S | re.M)
     return " ".join(found[1].split()) if found else ""
 
 
