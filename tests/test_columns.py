@@ -10,7 +10,7 @@ from tune_lb.columns import HISTORY, MEMBERS, PREDICTIONS, TARGETS, Column, memb
 
 ARROW = {"float": "double", "int": "int64", "str": "string", "bool": "bool", "bytes": "binary"}
 IDENTITY = ["schema_version", "run", "space_hash", "trial_id", "seed", "stage", "arm", "split_seed"]
-INTEGERS = "schema_version seed split_seed batch_size diverged_at_step examples updates gradient_evaluations threads"
+INTEGERS = "schema_version seed split_seed batch_size diverged_at_step examples updates gradient_evaluations threads microbatch"
 TEXTS = (
     "run space_hash trial_id stage arm data model loss optimizer schedule budget initialization remedies status error stop_reason "
     "git_commit tune_lb_version torch_version device execution finished_at"

@@ -13,11 +13,15 @@ from tests.trainings import EXAMPLES, parts_of, same_up_to_rounding, trial
 from tune_lb import microbatches
 from tune_lb.errors import RequestError
 from tune_lb.gradient import Batch, by_autograd, mean_gradient, on_targets
+from tune_lb.loading import load_space
 from tune_lb.losses import cross_entropy
-from tune_lb.microbatches import largest_that_fits, microbatch_problems, mixes_examples
+from tune_lb.microbatches import asked_problems, largest_that_fits, microbatch_problems, mixes_examples
 from tune_lb.models.dropout import keyed
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import Adam
+from tune_lb.outcome import outcomes
+from tune_lb.phase import Phase
+from tune_lb.phased import begun
 from tune_lb.pieces import over_microbatches
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
@@ -90,6 +94,10 @@ def run(of, microbatch, execution="alone"):
             losses = [row.value for row in rows if row.seed == member.seed]
             seen[member.seed].append(torch.cat([v.double().flatten() for v in values] + [torch.tensor(losses)]))
     return {seed: torch.stack(values) for seed, values in seen.items()}
+
+
+def quickstart():
+    return load_space("quickstart").space
 
 
 def reasons(of, microbatch):
@@ -243,3 +251,31 @@ def test_sizes_are_tried_in_order_until_one_fits():
         largest_that_fits([None, 8, 4], attempt, "a batch")
     with pytest.raises(ZeroDivisionError):
         largest_that_fits([None], lambda size: 1 / 0, "a batch")
+
+
+def test_a_space_refuses_what_would_not_be_the_same_before_anything_starts():
+    space = quickstart().overridden([("microbatch", "large")])
+    assert "space.microbatch = 'large': must be 'auto', None or a whole number of examples" in space.problems()
+    assert any("microbatch = 0" in problem for problem in quickstart().overridden([("microbatch", 0)]).problems())
+    of, data = trial(), trial().data.load(0)
+    assert asked_problems(of, data, "auto", "arm") == asked_problems(of, data, None, "arm") == []
+    assert asked_problems(of, data, 8, "arm") == []
+    assert "statistics of the whole batch" in asked_problems(of, data, 4, "arm 'a'")[0]
+    # one that a phase alone would need is refused too
+    phased = trial(model=Dropping(), phases=(Phase(epochs=1.0, batch_size=6),))
+    assert asked_problems(phased, data, 4, "arm") == [
+        "arm: microbatch = 4 does not divide batch_size = 6; its divisors: 1, 2, 3, 6"
+    ]
+
+
+def test_it_is_no_part_of_a_trial_but_of_the_space_where_asked_and_of_the_row():
+    space = quickstart()
+    assert "microbatch" not in space.description()
+    assert space.overridden([("microbatch", 64)]).description()["microbatch"] == "64"
+    assert space.hash() != space.overridden([("microbatch", 64)]).hash()
+    of = trial(model=Dropping(), phases=(Phase(epochs=1.0),))
+    running = begun(of, [0], parts_of(of), microbatch=2)
+    while not running.done:
+        running.advance()
+    rows = [outcome.row for outcome in outcomes(running, metrics=(), wall_s=0.0)]
+    assert [row["microbatch"] for row in rows] == [2]

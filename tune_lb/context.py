@@ -15,6 +15,7 @@ import pyarrow as pa
 from tune_lb import __version__
 from tune_lb.data.dataset import DataSet
 from tune_lb.metric import Metric
+from tune_lb.microbatches import AUTO
 from tune_lb.results import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.setting import column_type, described
 from tune_lb.space import ArmDesign, Space
@@ -41,6 +42,7 @@ class Context:
     checkpoint_every_s: float = 30.0
     walk: Walk | None = None
     watch: Watch | None = None
+    microbatch: int | str | None = AUTO
 
     def metrics_of(self, stage: str) -> tuple[Metric, ...]:
         """Return what is measured on members of the stage."""
@@ -125,4 +127,5 @@ def make_context(
         provenance=provenance(),
         walk=space.walk,
         watch=space.watch,
+        microbatch=space.microbatch,
     )

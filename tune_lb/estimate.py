@@ -97,7 +97,7 @@ def estimate(
     """Return the cost of a search from the times per update, plus evaluation and metrics timed on a short training."""
     trials = typical_trials(space, designs)
     reference = trials[space.reference or designs[0].name]
-    short = Training(reference.in_phases()[-1], [0], parts)
+    short = Training(reference.in_phases()[-1], [0], parts, microbatch=space.microbatch)
     short.advance(1e-9)
     evaluation_s = _duration_s(short)
     metrics_s = _metrics_s(space, short)

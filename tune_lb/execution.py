@@ -15,6 +15,7 @@ import torch
 
 from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError
+from tune_lb.microbatches import AUTO
 from tune_lb.phased import begun
 from tune_lb.program import program_key
 from tune_lb.sampling import samplers
@@ -40,9 +41,9 @@ class Execution:
     """What could not be used and why, a line each."""
 
 
-def seconds_per_update(trial: Trial, parts: Parts, way: str, members: int) -> float:
+def seconds_per_update(trial: Trial, parts: Parts, way: str, members: int, microbatch: int | str | None = AUTO) -> float:
     """Return the median time of an update of one member, in seconds, after one that warms up (and compiles)."""
-    training = begun(trial, range(members), parts, execution=way)
+    training = begun(trial, range(members), parts, execution=way, microbatch=microbatch)
     times = []
     for _ in range(TIMED_UPDATES):
         if training.done:
@@ -87,11 +88,13 @@ def choose_execution(
         if known is None and space.execution == "auto":
             programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
             work_s = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms) * timed[way]
-            way = _compiled_if_faster(first, parts, members, timed, way, work_s, programs * processes, found.notes)
+            way = _compiled_if_faster(
+                *(first, parts, members, space.microbatch, timed, way, work_s, programs * processes, found.notes)
+            )
         for arm in arms:
             found.ways[arm] = way
             found.seconds[arm] = (
-                timed[way] if arm == arms[0] else _seconds(trials[arm], parts, way, members, timed[way], first)
+                timed[way] if arm == arms[0] else _seconds(space, trials[arm], parts, way, members, timed[way], first)
             )
     return found
 
@@ -102,13 +105,20 @@ def _timed(
     asked = known or (None if space.execution == "auto" else space.execution)
     if asked is not None:
         try:
-            return {asked: seconds_per_update(trial, parts, asked, members)}
+            return {asked: seconds_per_update(trial, parts, asked, members, space.microbatch)}
+        except torch.OutOfMemoryError as error:
+            raise RequestError(f"arm {trial.arm!r}: {error}") from error
         except (RuntimeError, ValueError) as error:
             raise RequestError(f"execution = {asked!r} does not work for arm {trial.arm!r}: {_line(error)}") from error
-    timed = {"alone": seconds_per_update(trial, parts, "alone", members)}
+    try:
+        timed = {"alone": seconds_per_update(trial, parts, "alone", members, space.microbatch)}
+    except torch.OutOfMemoryError as error:
+        raise RequestError(f"arm {trial.arm!r}: {error}") from error
     if members > 1 and not trial.budget.watches_loss:
         try:
-            timed["together"] = seconds_per_update(trial, parts, "together", members)
+            timed["together"] = seconds_per_update(trial, parts, "together", members, space.microbatch)
+        except torch.OutOfMemoryError as error:
+            notes.append(f"members are trained one at a time: together they do not fit ({_line(error)})")
         except RuntimeError as error:
             notes.append(f"members are trained one at a time: torch.func cannot vectorise the model ({_line(error)})")
     return timed
@@ -118,6 +128,7 @@ def _compiled_if_faster(
     trial: Trial,
     parts: Parts,
     members: int,
+    microbatch: int | str | None,
     timed: dict[str, float],
     way: str,
     work_s: float,
@@ -133,7 +144,7 @@ def _compiled_if_faster(
         compiled = f"compiled_{eager}"
         started = time.perf_counter()
         try:
-            seconds = seconds_per_update(trial, parts, compiled, members)
+            seconds = seconds_per_update(trial, parts, compiled, members, microbatch)
         except RuntimeError as error:
             notes.append(f"training is not compiled: {_line(error)}")
             continue
@@ -150,11 +161,11 @@ def can_compile(device: torch.device) -> bool:
     return shutil.which(compiler) is not None and triton
 
 
-def _seconds(trial: Trial, parts: Parts, way: str, members: int, like: float, of: Trial) -> float:
+def _seconds(space: Space, trial: Trial, parts: Parts, way: str, members: int, like: float, of: Trial) -> float:
     """Return the time per update: timed, or where timing would compile, what its gradients make likely."""
     if way.startswith("compiled"):
         return like * trial.evaluations_per_update / of.evaluations_per_update
-    return seconds_per_update(trial, parts, way, members)
+    return seconds_per_update(trial, parts, way, members, space.microbatch)
 
 
 def _num_programs(space: Space, design: ArmDesign) -> int:

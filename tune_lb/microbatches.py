@@ -20,6 +20,7 @@ from tune_lb.program import program_key
 from tune_lb.remedy import Evaluation
 
 if TYPE_CHECKING:
+    from tune_lb.data.dataset import DataSet
     from tune_lb.training import Training
     from tune_lb.trial import Trial
 
@@ -73,6 +74,17 @@ def microbatch_problems(
             "(dropout: wrap the network in tune_lb.models.dropout.keyed); leave microbatch out"
         )
     return found
+
+
+def asked_problems(trial: Trial, data: DataSet, microbatch: int | str | None, where: str) -> list[str]:
+    """Return why parts of the size that is asked for would not give the same gradients, in any phase of the trial."""
+    if microbatch is None or isinstance(microbatch, str):
+        return []
+    with torch.random.fork_rng(devices=[]):
+        module = trial.network(data.input_shape, data.num_classes)
+    given = (microbatch, len(data.train.targets), module, data.input_shape)
+    found = [problem for phase in trial.in_phases() for problem in microbatch_problems(phase, *given)]
+    return [f"{where}: {problem}" for problem in dict.fromkeys(found)]
 
 
 def _lengths(trial: Trial, num_train: int) -> list[tuple[str, int]]:

@@ -148,6 +148,7 @@ def _outcome(
         "gradient_evaluations": round(updates * plan.evaluations_per_update),
         "peak_memory_bytes": peak_memory_bytes(training.device),
         "execution": training.execution,
+        "microbatch": training.microbatch,
         "device": str(training.device),
         "threads": torch.get_num_threads(),
         "torch_version": str(torch.__version__),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tune_lb.data.device import Parts
 from tune_lb.gradient import Params
 from tune_lb.members import Members, TrainedMember
+from tune_lb.microbatches import AUTO
 from tune_lb.training import HistoryRow, Training
 from tune_lb.trial import Trial
 
@@ -30,7 +31,9 @@ class PhasedTraining:
         *,
         execution: str = "alone",
         dtype: torch.dtype = torch.float32,
+        microbatch: int | str | None = AUTO,
     ) -> None:
+        self.asked_microbatch = microbatch
         self.trial, self.seeds, self.execution, self.dtype = trial, tuple(seeds), execution, dtype
         self.phases = trial.in_phases()
         num_train = len(parts.train.targets)
@@ -38,13 +41,17 @@ class PhasedTraining:
         lengths = [phase.plan(num_train).num_updates for phase in self.phases]
         self.first_steps = [sum(lengths[:i]) for i in range(len(lengths))]
         self.diverged_at: dict[int, int] = {}
-        self.number = 0
-        self.now = Training(self.phases[0], seeds, parts, execution=execution, dtype=dtype)
+        self._begin(0, parts)
 
     @property
     def parts(self) -> Parts:
         """Return the data on the device."""
         return self.now.parts
+
+    @property
+    def microbatch(self) -> int | None:
+        """Return the examples that go through the network at a time in this phase; None: the whole batch."""
+        return self.now.microbatch
 
     @property
     def device(self) -> torch.device:
@@ -134,27 +141,27 @@ class PhasedTraining:
         """Go on from a snapshot of a training of the same trial, seeds and execution."""
         ends = snapshot["phases_diverged_at"].tolist()
         self.diverged_at = {seed: end for seed, end in zip(self.seeds, ends, strict=True) if end >= 0}
-        self._begin(int(snapshot["phase"]))
+        self._begin(int(snapshot["phase"]), self.parts)
         self.now.restore({k: v for k, v in snapshot.items() if k not in ("phase", "phases_diverged_at")})
 
     def _enter(self) -> None:
         """Go on to the next phase, where this one is done and members are left."""
         if self.now.done and not self.done:
-            self._begin(self.number + 1, starts=self.now.iterates())
+            self._begin(self.number + 1, self.parts, starts=self.now.iterates())
 
-    def _begin(self, number: int, **options: Any) -> None:
-        parts = self.parts
+    def _begin(self, number: int, parts: Parts, **options: Any) -> None:
         self.number = number
-        self.now = Training(
-            self.phases[number], self.seeds, parts, execution=self.execution, dtype=self.dtype, **options
-        )
+        options |= {"execution": self.execution, "dtype": self.dtype, "microbatch": self.asked_microbatch}
+        self.now = Training(self.phases[number], self.seeds, parts, **options)
 
 
 Running = Training | PhasedTraining
 """A training in progress, of a trial with phases or without."""
 
 
-def begun(trial: Trial, seeds: Sequence[int], parts: Parts, *, execution: str = "alone") -> Running:
+def begun(
+    trial: Trial, seeds: Sequence[int], parts: Parts, *, execution: str = "alone", microbatch: int | str | None = AUTO
+) -> Running:
     """Return a training of the trial's members, about to make its first step."""
     kind = PhasedTraining if len(trial.in_phases()) > 1 else Training
-    return kind(trial, seeds, parts, execution=execution)
+    return kind(trial, seeds, parts, execution=execution, microbatch=microbatch)

@@ -20,6 +20,7 @@ from tune_lb.estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.execution import choose_execution
 from tune_lb.fit import check_against_data
 from tune_lb.leftovers import delete_left_over
+from tune_lb.microbatches import asked_problems
 from tune_lb.resources import Node, Resources, resources_of, this_machine
 from tune_lb.results import SCHEMA_VERSION, Merger, encode_predictions, read_space, write_space, write_targets
 from tune_lb.sources import Source
@@ -92,7 +93,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     designs = space.designs()
     data, problems = _load(space)
     for split_seed, loaded in data.items():
-        problems += _check(designs, loaded) if split_seed == min(data) else []
+        problems += _check(designs, loaded, space.microbatch) if split_seed == min(data) else []
     resources, own = None, _check_resources(request)
     try:
         # a wrong number is one mistake, not two
@@ -216,7 +217,7 @@ def _load(space: Space) -> tuple[dict[int, DataSet], list[str]]:
     return data, problems
 
 
-def _check(designs: Iterable[ArmDesign], data: DataSet) -> list[str]:
+def _check(designs: Iterable[ArmDesign], data: DataSet, microbatch: int | str | None = None) -> list[str]:
     """Check every arm at each end of each of its domains, the others at their first value."""
     concerned: dict[str, list[str]] = {}
     for design in designs:
@@ -225,7 +226,8 @@ def _check(designs: Iterable[ArmDesign], data: DataSet) -> list[str]:
             first | {name: end} for name, domain in design.dimensions.items() for end in domain.ends()[1:]
         ]
         for values in tried:
-            for problem in check_against_data(design.template.resolved(values), data, where=ARM):
+            trial = design.template.resolved(values)
+            for problem in check_against_data(trial, data, where=ARM) or asked_problems(trial, data, microbatch, ARM):
                 concerned.setdefault(problem, []).append(repr(design.name))
     # a mistake that several arms share is one mistake
     return [

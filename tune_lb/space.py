@@ -20,6 +20,7 @@ from tune_lb.errors import RequestError, nearest
 from tune_lb.gradient import LossFn
 from tune_lb.losses import cross_entropy
 from tune_lb.metric import Metric
+from tune_lb.microbatches import AUTO
 from tune_lb.optimizers import SGD, OptimizerSettings
 from tune_lb.phase import Phase
 from tune_lb.program import EXECUTIONS
@@ -94,6 +95,9 @@ class Space(Settings):
     execution: str = setting(
         "auto", "how members are trained; auto: the fastest way, timed", one_of=("auto", *EXECUTIONS)
     )
+    microbatch: int | str | None = setting(
+        AUTO, "examples at a time in the network; auto: as fit into a GPU; none: the whole batch", low=1
+    )
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
@@ -118,6 +122,8 @@ class Space(Settings):
         found = super().problems(where)
         if not isinstance(self.arms, tuple | list) or not all(isinstance(arm, Arm) for arm in self.arms):
             return [*found, f"{where}.arms: a tuple of Arm(...) is needed"]
+        if isinstance(self.microbatch, str) and self.microbatch != AUTO:
+            found.append(f"{where}.microbatch = {self.microbatch!r}: must be {AUTO!r}, None or a whole number of examples")
         names = [arm.name for arm in self.arms]
         if self.baseline is not None and self.baseline == self.reference:
             found.append(f"{where}: baseline and reference are the same arm, {self.baseline!r}")
@@ -214,6 +220,8 @@ class Space(Settings):
             flat["watch"] = json.dumps(identity(self.watch), sort_keys=True)
         if self.execution != "auto":
             flat["execution"] = json.dumps(self.execution)
+        if self.microbatch != AUTO:
+            flat["microbatch"] = json.dumps(self.microbatch)
         for design in self.designs():
             template = identity(design.template)
             for key, value in template.items():

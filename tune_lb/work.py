@@ -29,7 +29,8 @@ class Work:
     def __init__(self, job: Job, parts: Parts, context: Context) -> None:
         self.job, self.context = job, context
         self.stem = trial_stem(job.trial_id, job.stage, job.seeds)
-        self.training = begun(job.trial, job.seeds, parts, execution=context.execution[job.arm])
+        way = context.execution[job.arm]
+        self.training = begun(job.trial, job.seeds, parts, execution=way, microbatch=context.microbatch)
         watched = job.stage == "confirm" and job.seeds[0] == 2000
         self.observer = Observer(self.training, watched=watched, walk=context.walk, watch=context.watch)
         self.history: list[tuple[HistoryRow, float]] = []

@@ -37,7 +37,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
         raise RequestError(problems)
     for name, value in chosen.items():
         out.line(f"{name} = {number(value)}: the middle of its range; fix it by {name}=VALUE")
-    training = begun(trial, [given.seed], on_device(data, "cuda" if torch.cuda.is_available() else "cpu"))
+    parts = on_device(data, "cuda" if torch.cuda.is_available() else "cpu")
+    training = begun(trial, [given.seed], parts, microbatch=space.microbatch)
     lines = Lines(out)
     row = dict(train_arm(training, space.metrics, lines, space.walk, space.watch))
     lines.end()
