@@ -21,6 +21,7 @@ from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ema import EMA
+from tune_lb.remedies.fisher_noise import FisherNoise
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
@@ -46,6 +47,8 @@ NOISE = (
     Arm("initial_variance_noise", InitialVarianceNoise(factor=over(1e-4, 1.0, log=True), piece_size=20)),
     # a piece of 20 and 20 updates: variances are measured four times
     Arm("layer_noise", LayerNoise(scale=over(0.03, 3.0, log=True), small_batch_size=20, every=5)),
+    # the same, but a variance for each weight
+    Arm("fisher_noise", FisherNoise(scale=over(0.03, 3.0, log=True), small_batch_size=20, every=5)),
     Arm("multiplicative_noise", MultiplicativeNoise(small_batch_size=over([20, 50, 100, 200]))),
     # noise of the same trace, but white: what is left of the difference is the covariance's
     Arm("white_control", MultiplicativeNoise(small_batch_size=over([20, 50, 100, 200]), covariance="isotropic")),

@@ -22,6 +22,7 @@ from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ema import EMA
+from tune_lb.remedies.fisher_noise import FisherNoise
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
@@ -46,6 +47,8 @@ NOISE = (
     Arm("initial_variance_noise", InitialVarianceNoise(factor=over(1e-6, 1e-2, log=True), piece_size=50)),
     # a piece of 50 and 20 updates: variances are measured twice
     Arm("layer_noise", LayerNoise(scale=over(0.03, 3.0, log=True), small_batch_size=50, every=10)),
+    # the same, but a variance for each weight
+    Arm("fisher_noise", FisherNoise(scale=over(0.03, 3.0, log=True), small_batch_size=50, every=10)),
     Arm("multiplicative_noise", MultiplicativeNoise(small_batch_size=over([32, 100, 250, 500]))),
     # noise of the same trace, but white: what is left of the difference is the covariance's
     Arm("white_control", MultiplicativeNoise(small_batch_size=over([32, 100, 250, 500]), covariance="isotropic")),

@@ -27,6 +27,7 @@ from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ema import EMA
+from tune_lb.remedies.fisher_noise import FisherNoise
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
@@ -61,6 +62,7 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "gradient_noise": [GradientNoise(alpha=0.01)],
     "initial_variance_noise": [InitialVarianceNoise(factor=0.1)],
     "layer_noise": [LayerNoise(scale=1.0, profile=((0.1,) * 5, (0.2,) * 5)), LayerNoise(scale=1.0, every=2)],
+    "fisher_noise": [FisherNoise(scale=1.0, every=2), FisherNoise(scale=0.5, small_batch_size=4, every=3, decay=0.0)],
     "gradient_norm_penalty": [GradientNormPenalty(coefficient=0.1), GradientNormPenalty(coefficient=0.1, m=4)],
     "adaptive_linearization": [
         AdaptiveLinearization(start=0.5, granularity="unit", every=2, products=3),
