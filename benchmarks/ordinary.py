@@ -46,7 +46,7 @@ def loader(data: DataSet, batch_size: int, steps: int, workers: int, device: str
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=device != "cpu",
-        multiprocessing_context="spawn" if workers else None,  # a process in which JAX runs must not fork
+        multiprocessing_context="forkserver" if workers else None,  # a process in which JAX runs must not fork
     )
 
 

@@ -1,6 +1,6 @@
 """How many images a second are trained on, beside the ordinary way and beside a JAX program?
 
-    python benchmarks/train_step.py [--networks C1 F1] [--ways together jax] [--device cpu] [--threads 1] [--rounds 5]
+    python benchmarks/train_step.py [--networks C1 F1] [--ways together jax] [--device cpu] [--threads 1] [--rounds 3]
 
 One process trains each network in every way, by SGD with momentum on the same data, batch size, device and threads; the ways
 take turns of a few updates. Images of all members count. A ratio is the median over rounds of (images per second / those of
@@ -21,12 +21,14 @@ the fastest of tune_lb's eager ways exceeds it.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -69,13 +71,19 @@ class Case:
     batch_size: int
     members: int
     steps: int
+    ways: tuple[str, ...] = WAYS
+    """Those of a CPU; compiling the others of a deep network takes minutes there."""
 
     def sized(self, given: argparse.Namespace) -> Case:
         """Return the case as it was asked for; a GPU has room for more."""
         gpu = given.device != "cpu"
-        members = given.members or (8 if gpu else self.members)
-        batch_size = given.batch_size or (self.batch_size if self.batch_size < 64 or not gpu else 256)
-        return Case(self.model, self.data, batch_size, members, given.steps or (50 if gpu else self.steps))
+        return dataclasses.replace(
+            self,
+            batch_size=given.batch_size or (256 if gpu and self.data is CIFAR else self.batch_size),
+            members=given.members or (8 if gpu else self.members),
+            steps=given.steps or (50 if gpu else self.steps),
+            ways=given.ways or (WAYS if gpu else self.ways),
+        )
 
     def trial(self) -> Trial:
         """Return the training as tune_lb is asked for it."""
@@ -92,12 +100,14 @@ class Case:
         )
 
 
+SOME = ("ordinary", "step only", "channels last", "alone", "together", "compiled_alone")
+CIFAR = CIFAR10(num_train=10_000)
 CASES = {
     "quickstart": Case(MLP(hidden=(128, 128, 128)), Digits(num_train=1200, num_validation=0), 32, 5, 60),
     "F1": Case(F1(), MNIST(), 256, 5, 6),
-    "C1": Case(C1(), CIFAR10(), 128, 3, 6),
-    "ResNet-32": Case(ResNet32(), CIFAR10(), 64, 2, 3),
-    "C2": Case(C2(), CIFAR10(), 32, 2, 2),
+    "C1": Case(C1(), CIFAR, 128, 3, 4),
+    "ResNet-32": Case(ResNet32(), CIFAR, 64, 2, 2, SOME),
+    "C2": Case(C2(), CIFAR, 16, 2, 2, SOME),
 }
 
 
@@ -144,7 +154,7 @@ def ways_of(case: Case, given: argparse.Namespace) -> dict[str, Timed]:
         return lambda: iter([kept[i % len(kept)] for i in range(steps)])
 
     for way in WAYS:
-        if way not in given.ways:
+        if way not in case.ways:
             continue
         if way == "ordinary":
             batches = ordinary.loader(data, case.batch_size, steps, given.workers, device)
@@ -188,17 +198,19 @@ def _training_turn(training: Training, epochs: float, device: str) -> Callable[[
     return lambda: timed(lambda: training.advance(epochs), device)
 
 
-def run(case: Case, given: argparse.Namespace) -> dict[str, Timed]:
+def run(name: str, case: Case, given: argparse.Namespace) -> dict[str, Timed]:
     """Time every way of one network."""
     found = ways_of(case, given)
-    for way in found.values():
+    for label, way in found.items():
         if given.device != "cpu":
             torch.cuda.reset_peak_memory_stats()
-        way.first_s = way.turn()
+        way.first_s = timed(way.turn, given.device)
+        print(f"{name}: {label}: first turn {way.first_s:.1f} s", file=sys.stderr, flush=True)
         if given.device != "cpu":
             way.peak_bytes = torch.cuda.max_memory_allocated()
-    for name, times in in_turns({name: way.turn for name, way in found.items()}, given.rounds).items():
-        found[name].times = times
+    turns = {label: way.turn for label, way in found.items()}
+    for label, times in in_turns(turns, given.rounds).items():
+        found[label].times = times
     return found
 
 
@@ -247,11 +259,11 @@ def goals(name: str, found: dict[str, Timed], gpu: bool) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="instead of each network's own")
     parser.add_argument("--batch-size", type=int, help="instead of each network's own")
     parser.add_argument("--members", type=int, help="K; instead of each network's own")
     parser.add_argument("--steps", type=int, help="updates in a turn; instead of each network's own")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -271,7 +283,7 @@ def main() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
         for name in given.networks:
             case = CASES[name].sized(given)
-            found = run(case, given)
+            found = run(name, case, given)
             print("\n".join(table(name, case, found)), flush=True)
             reached += goals(name, found, given.device != "cpu")
     print("\n| goal of the design | asked | found |\n|---|---:|---:|", *reached, sep="\n")
