@@ -12,6 +12,7 @@ from tune_lb.data.dataset import DataSet
 from tune_lb.errors import RequestError
 from tune_lb.identity import describe
 from tune_lb.losses import loss_problems
+from tune_lb.precision import precision_problems
 from tune_lb.trial import Trial
 
 MISFIT = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -97,6 +98,7 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
     found += [f"{where}: {problem}" for problem in loss_problems(trial.loss, data.num_classes)]
     if not any(parameter.requires_grad for parameter in module.parameters()):
         found.append(f"{where}: the model has no trainable parameter")
+    found += [f"{where}: {problem}" for problem in precision_problems(trial, module, data.input_shape)]
     for remedy in trial.remedies:
         if not remedy.is_neutral():
             problems = remedy.conflicts(trial, num_train, module) + remedy.input_problems(data.input_shape)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tune_lb.precision import in_precision
+
 Params = dict[str, Tensor]
 Buffers = dict[str, Tensor]
 
@@ -91,15 +93,18 @@ def on_targets(loss: LossFn) -> TrainingLoss:
     return of_batch
 
 
-def mean_gradient(module: nn.Module, loss: TrainingLoss, differentiate: Differentiate) -> GradientFn:
+def mean_gradient(
+    module: nn.Module, loss: TrainingLoss, differentiate: Differentiate, precision: str = "fp32"
+) -> GradientFn:
     """Return the gradient of the batch's mean loss, module in the mode it is in.
 
     loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them
     in place (batch-norm statistics); frozen parameters travel among them, and so does the state of remedies, under names
-    with a stroke (`layer_noise/variances`), which the module does not see. Cost: one forward and one backward pass.
+    with a stroke (`layer_noise/variances`), which the module does not see. precision: of the forward pass, see
+    tune_lb.precision; the loss is computed in the parameters' own. Cost: one forward and one backward pass.
     """
 
-    call = functional(module)
+    call = in_precision(functional(module), precision)
 
     def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         def objective(point: Params) -> tuple[Tensor, Buffers]:

@@ -25,6 +25,7 @@ from tune_lb.gradient import (
     over_members,
 )
 from tune_lb.pieces import over_microbatches
+from tune_lb.precision import normalizing_in_fp32
 from tune_lb.remedy import BatchFn, Remedy, StepFn, UpdateFn
 from tune_lb.trial import Trial, identity
 
@@ -44,7 +45,9 @@ def composed_gradient(
         module, loss = remedy.model(module), remedy.loss(loss)
     # eager and alone autograd is the fastest; stacking and compiling need a function that differentiates functions
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
-    gradient = over_microbatches(mean_gradient(module, loss, differentiate), microbatch)
+    if trial.precision != "fp32" and execution.endswith("together"):
+        module = normalizing_in_fp32(module)
+    gradient = over_microbatches(mean_gradient(module, loss, differentiate, trial.precision), microbatch)
     change: BatchFn = _unchanged
     for remedy in trial.active:
         gradient, change = remedy.gradient(gradient), remedy.batch(change)
@@ -176,7 +179,7 @@ def program_key(trial: Trial, execution: str, *facts: object) -> str:
         fields = {f.name: getattr(remedy, f.name) for f in dataclasses.fields(remedy)}
         shaping = {name: "a number" if isinstance(value, float) else identity(value) for name, value in fields.items()}
         remedies.append([f"{type(remedy).__module__}.{type(remedy).__qualname__}", shaping, list(remedy.variant())])
-    parts = [identity(part) for part in (trial.model, trial.optimizer, trial.loss)]
+    parts = [identity(part) for part in (trial.model, trial.optimizer, trial.loss, trial.precision)]
     return json.dumps([execution, *parts, remedies, *map(str, facts)], sort_keys=True)
 
 

@@ -79,6 +79,9 @@ class Remedy(Settings):
 
     nesting: ClassVar[Evaluation] = Evaluation.RESULT
 
+    differentiates_gradients: ClassVar[bool] = False
+    """Whether it takes small differences of gradients, which need their full precision."""
+
     @classmethod
     def module_name(cls) -> str:
         """Return the name of the file that defines it: the prefix of its columns."""

@@ -23,6 +23,7 @@ from tune_lb.metric import Metric
 from tune_lb.microbatches import AUTO
 from tune_lb.optimizers import SGD, OptimizerSettings
 from tune_lb.phase import Phase
+from tune_lb.precision import PRECISIONS
 from tune_lb.program import EXECUTIONS
 from tune_lb.remedy import Remedy
 from tune_lb.schedules import Cosine, ScheduleShape
@@ -41,6 +42,7 @@ TRIAL_FIELDS = (
     "budget",
     "loss",
     "initialization",
+    "precision",
     "phases",
     "batch_size",
     "lr",
@@ -72,6 +74,7 @@ class Space(Settings):
     budget: Budget = field(default_factory=Epochs)
     loss: LossFn = cross_entropy
     initialization: Initialize | None = None
+    precision: str = setting("fp32", "of training's forward passes; evaluation is in fp32", one_of=PRECISIONS)
     phases: tuple[Phase, ...] = ()
     batch_size: int | None = setting(None, "examples per update, where an arm does not say", low=1)
     lr: float | None = setting(None, "peak learning rate", above=0.0)
@@ -257,5 +260,5 @@ def _with_overrides(
 
 def field_names(template: Trial) -> list[str]:
     """Return the names under which fields of a trial can be overridden: its own scalars, and those of its parts."""
-    own = ["batch_size", "lr", "eta_over_b"]
+    own = ["batch_size", "lr", "eta_over_b", "precision"]
     return own + template.part_fields()

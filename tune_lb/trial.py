@@ -21,6 +21,7 @@ from tune_lb.identity import describe, identity
 from tune_lb.optimizers import OptimizerSettings
 from tune_lb.phase import Phase, salted
 from tune_lb.plan import Plan, constant_boundaries, joined, walked_boundaries
+from tune_lb.precision import PRECISIONS
 from tune_lb.remedy import BatchSize, Evaluation, Position, Remedy, Schedule, nested, overrides
 from tune_lb.schedules import ScheduleShape
 from tune_lb.setting import Settings, setting
@@ -65,6 +66,9 @@ class Trial(Settings):
     remedies: tuple[Remedy, ...] = ()
     initialization: Initialize | None = setting(  # noqa: RUF009  (a function is not changed)
         None, "how the network's start is drawn; none: as the network does it itself", added_later=True
+    )
+    precision: str = setting(
+        "fp32", "of the forward pass in training; evaluation stays fp32", one_of=PRECISIONS, added_later=True
     )
     phases: tuple[Phase, ...] = setting((), "what is trained before, in order", added_later=True)
 
@@ -228,6 +232,7 @@ class Trial(Settings):
             "data": describe(self.data),
             "model": describe(self.model),
             "loss": describe(self.loss),
+            "precision": self.precision,
             "initialization": None if self.initialization is None else describe(self.initialization),
             "optimizer": type(self.optimizer).__name__,
             "schedule": describe(self.schedule),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,8 @@ class AdaptiveLinearization(Remedy):
     between moves are not in the paper; it found lower early lambda_max and a smaller gap at slightly lower accuracy.
     Cost: 2 products more gradients every so many updates. Needs nn.ReLU modules; not with SAM or penalties: v is the loss'.
     """
+
+    differentiates_gradients: ClassVar[bool] = True
 
     delta_plus: float = setting(0.0, "added to a slope", low=0.0, high=1.0, suggested=over(0.01, 0.2, log=True))
     delta_minus: float = setting(0.1, "subtracted from a slope", low=0.0, high=1.0)

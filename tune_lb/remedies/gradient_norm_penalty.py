@@ -34,6 +34,7 @@ class GradientNormPenalty(Remedy):
     """
 
     nesting: ClassVar[Evaluation] = Evaluation.POINT
+    differentiates_gradients: ClassVar[bool] = True
 
     coefficient: float = setting(
         0.0, "c, of the squared norm, nats per squared gradient; 0 is off", low=0.0, suggested=over(1e-3, 1.0, log=True)
