@@ -109,7 +109,16 @@ def _plane(table: pd.DataFrame) -> Figure:
         values = table.pivot(index="beta", columns="alpha", values=f"{part}_loss")
         heights = np.log10(values.to_numpy(np.float64).clip(1e-12))
         shown = place.contourf(values.columns, values.index, heights, levels=18, cmap="viridis")
-        lines = place.contour(values.columns, values.index, heights, levels=8, colors="white", linewidths=0.7)
+        # matplotlib dashes lines of negative values: here losses below 1 nat
+        lines = place.contour(
+            values.columns,
+            values.index,
+            heights,
+            levels=shown.levels[::2],
+            colors="white",
+            linewidths=0.7,
+            linestyles="solid",
+        )
         place.clabel(lines, fmt=lambda level: f"{10**level:.2g}", fontsize=8)
         place.plot(0, 0, "+", color="#D55E00", ms=11, mew=2)
         place.set_title(f"{part} loss, nats (log colours)")

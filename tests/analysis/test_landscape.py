@@ -60,6 +60,9 @@ def test_a_plane_has_the_first_direction_across() -> None:
     assert figure.axes[0].get_xlabel() == "share of the first direction"
     titles = {place.get_title() for place in figure.axes}
     assert {"train loss, nats (log colours)", "test loss, nats (log colours)"} <= titles
+    lines = next(part for part in figure.axes[0].collections if not part.filled)
+    assert (lines.levels < 0).any(), "losses below 1 nat"
+    assert set(lines.linestyles if isinstance(lines.linestyles, list) else [lines.linestyles]) == {"solid"}
 
 
 def test_the_command_writes_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
