@@ -5,12 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tune_lb.gradient import Buffers, Params
 from tune_lb.remedy import State, StepFn
+
+
+class HistoryRow(NamedTuple):
+    """One observed quantity of one member."""
+
+    seed: int
+    step: int
+    epoch: float
+    name: str
+    value: float
 
 
 @dataclass
@@ -90,3 +101,8 @@ class Members:
                 stored.setdefault(int(index), {})[name] = value
         # a copy, or the optimiser would go on in the snapshot's own tensors
         self.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict() | {"state": stored}))
+
+
+def channels_last(value: Tensor) -> Tensor:
+    """Return a kernel with its channels side by side in memory; any other tensor as it is."""
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
