@@ -44,6 +44,19 @@ def two_outputs(input_shape, num_classes):
     return TwoOutputs(input_shape[0], num_classes)
 
 
+def mistaken(input_shape, num_classes):
+    return nn.Linear({"width": 5}["widht"], num_classes)
+
+
+class Forgetful(nn.Linear):
+    def forward(self, x):
+        return self.second(super().forward(x))
+
+
+def forgetful(input_shape, num_classes):
+    return Forgetful(input_shape[0], num_classes)
+
+
 def lazy(input_shape, num_classes):
     return nn.Sequential(nn.Linear(5, 4), nn.LazyLinear(num_classes))
 
@@ -55,6 +68,8 @@ def lazy(input_shape, num_classes):
         (for_ten_classes, (5,), ["for_ten_classes", "shape (2, 10), not (2, 3)"]),
         (two_outputs, (5,), ["two_outputs", "tuple"]),
         (lazy, (5,), ["lazy", "1.weight", "give the layer its input size"]),
+        (mistaken, (5,), ["mistaken", "KeyError: 'widht' (", "test_fit.py:"]),
+        (forgetful, (5,), ["forgetful", "AttributeError", "second", "test_fit.py:"]),
         (no_network, (5,), ["no_network", "Tensor", "nn.Module"]),
         (needs_a_channel, (5,), ["needs_a_channel", "(5,)", "IndexError"]),
         (TorchvisionModel("alexnet"), (3, 8, 8), ["alexnet", "(3, 8, 8)"]),

@@ -87,6 +87,10 @@ def test_trains_alone_and_together(loss):
         assert (alone[0] - trajectory(trial())[0]).abs().max() > 1e-3
 
 
+def detached(outputs, targets):
+    return F.cross_entropy(outputs.detach(), targets, reduction="none")
+
+
 @pytest.mark.parametrize(
     ("loss", "words"),
     [
@@ -97,6 +101,7 @@ def test_trains_alone_and_together(loss):
         (wrong_class, ["loss wrong_class", "torch.bool, which has no gradient"]),
         (in_a_list, ["loss in_a_list", "returns list"]),
         (functools.partial(F.cross_entropy, reduction="mean"), ["returns shape ()"]),
+        (detached, ["loss detached", "no gradient in the outputs"]),
     ],
 )
 def test_what_is_no_loss_of_single_examples_is_refused(loss, words):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class RequestError(Exception):
@@ -21,3 +24,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+def own_line(error: BaseException) -> str:
+    """Return file:line of the innermost line of the user's own code that an error passed, nothing where there is none."""
+    paths = sysconfig.get_paths()
+    foreign = [Path(__file__).parent, *(Path(paths[name]) for name in ("stdlib", "purelib", "platlib"))]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename).is_file() and not any(Path(frame.filename).is_relative_to(place) for place in foreign):
+            return f"{frame.filename}:{frame.lineno}"
+    return ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from tune_lb.data.device import Parts
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, own_line
 from tune_lb.microbatches import AUTO
 from tune_lb.phased import begun
 from tune_lb.program import program_key
@@ -41,7 +41,9 @@ class Execution:
     """What could not be used and why, a line each."""
 
 
-def seconds_per_update(trial: Trial, parts: Parts, way: str, members: int, microbatch: int | str | None = AUTO) -> float:
+def seconds_per_update(
+    trial: Trial, parts: Parts, way: str, members: int, microbatch: int | str | None = AUTO
+) -> float:
     """Return the median time of an update of one member, in seconds, after one that warms up (and compiles)."""
     training = begun(trial, range(members), parts, execution=way, microbatch=microbatch)
     times = []
@@ -120,7 +122,9 @@ def _timed(
         except torch.OutOfMemoryError as error:
             notes.append(f"members are trained one at a time: together they do not fit ({_line(error)})")
         except RuntimeError as error:
-            notes.append(f"members are trained one at a time: torch.func cannot vectorise the model ({_line(error)})")
+            note = "members are trained one at a time: torch.func cannot vectorise the model "
+            note += f"({_unvectorisable(error)})"
+            notes += [] if note in notes else [note]
     return timed
 
 
@@ -173,6 +177,13 @@ def _num_programs(space: Space, design: ArmDesign) -> int:
     sampler = samplers(space, [design], space.split_seeds[0])[design.name]
     asked = range(design.num_samples if design.dimensions and space.sampler != "tpe" else 1)
     return len({program_key(design.template.resolved(sampler.propose(i, [])), "") for i in asked}) if asked else 1
+
+
+def _unvectorisable(error: Exception) -> str:
+    place = own_line(error)
+    if ".item()" in str(error):
+        return f"it reads the value of a tensor{f' at {place}' if place else ''}: by .item(), or an `if` on it"
+    return f"{_line(error)}{f' at {place}' if place else ''}"
 
 
 def _line(error: Exception) -> str:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.data.dataset import DataSet
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, own_line
 from tune_lb.identity import describe
 from tune_lb.losses import loss_problems
 from tune_lb.precision import precision_problems
 from tune_lb.trial import Trial
 
-MISFIT = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
-"""What torch, torchvision and Python raise where shapes do not fit."""
+MISFIT = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError, ArithmeticError)
+"""What torch, torchvision and Python raise where shapes do not fit or a network of the user's own has a mistake."""
 
 
 def fitting_network(
@@ -63,9 +63,9 @@ def _dtype(network: nn.Module) -> torch.dtype:
 
 
 def _first_line(error: Exception) -> str:
-    return (
-        f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else type(error).__name__
-    )
+    text, place = str(error).strip(), own_line(error)
+    said = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    return f"{said} ({place})" if place else said
 
 
 def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str]:

@@ -39,7 +39,8 @@ def identity(value: Any) -> Any:
     if "<" not in name:
         return f"{value.__module__}.{name}"
     raise TypeError(
-        f"{value!r} cannot be told from another: give a function or class of a module, or a frozen dataclass"
+        f"{' '.join(repr(value).split()):.80} cannot be told from another: give a function or class of a module, or a frozen "
+        "dataclass, not an instance of another class"
     )
 
 

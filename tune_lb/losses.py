@@ -65,7 +65,8 @@ class LabelSmoothedCrossEntropy(Settings):
 def loss_problems(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int) -> list[str]:
     """Return what is wrong with a loss, tried on outputs of zeros: it must give one number per example."""
     num_examples = num_classes + 1
-    outputs, targets = torch.zeros(num_examples, num_classes), torch.arange(num_examples) % num_classes
+    outputs = torch.zeros(num_examples, num_classes, requires_grad=True)
+    targets = torch.arange(num_examples) % num_classes
     name = getattr(loss, "__name__", None) or repr(loss)
     shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
     try:
@@ -80,4 +81,6 @@ def loss_problems(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int) ->
         return [f"loss {name}: {wanted}; it returns shape {tuple(found.shape)}{advice}"]
     if not found.is_floating_point():
         return [f"loss {name}: {wanted}; it returns {found.dtype}, which has no gradient"]
+    if not found.requires_grad:
+        return [f"loss {name}: it has no gradient in the outputs: it may not detach them or take their argmax"]
     return []

@@ -94,6 +94,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     data, problems = _load(space)
     for split_seed, loaded in data.items():
         problems += _check(designs, loaded, space.microbatch) if split_seed == min(data) else []
+    problems += _selection_problems(designs, next(iter(data.values()), None))
     resources, own = None, _check_resources(request)
     try:
         # a wrong number is one mistake, not two
@@ -217,7 +218,7 @@ def _load(space: Space) -> tuple[dict[int, DataSet], list[str]]:
     return data, problems
 
 
-def _check(designs: Iterable[ArmDesign], data: DataSet, microbatch: int | str | None = None) -> list[str]:
+def _check(designs: Sequence[ArmDesign], data: DataSet, microbatch: int | str | None = None) -> list[str]:
     """Check every arm at each end of each of its domains, the others at their first value."""
     concerned: dict[str, list[str]] = {}
     for design in designs:
@@ -230,9 +231,23 @@ def _check(designs: Iterable[ArmDesign], data: DataSet, microbatch: int | str | 
             for problem in check_against_data(trial, data, where=ARM) or asked_problems(trial, data, microbatch, ARM):
                 concerned.setdefault(problem, []).append(repr(design.name))
     # a mistake that several arms share is one mistake
+    return [problem.replace(ARM, _named(set(names), names, len(designs)), 1) for problem, names in concerned.items()]
+
+
+def _named(different: set[str], names: list[str], num_arms: int) -> str:
+    if len(different) == num_arms > 1:
+        return "every arm"
+    return f"arm{'s' * (len(different) > 1)} {', '.join(dict.fromkeys(names))}"
+
+
+def _selection_problems(designs: Iterable[ArmDesign], data: DataSet | None) -> list[str]:
+    """Say where something is searched, and the data hold no examples by which it could be selected."""
+    searched = [repr(design.name) for design in designs if design.dimensions and design.num_samples > 1]
+    if data is None or len(data.validation.targets) or not searched:
+        return []
     return [
-        problem.replace(ARM, f"arm{'s' * (len(set(names)) > 1)} {', '.join(dict.fromkeys(names))}", 1)
-        for problem, names in concerned.items()
+        f"{data.name}: the validation part is empty, so nothing can be selected in what is searched ({', '.join(searched)}): "
+        "give the data num_validation, or every field one value"
     ]
 
 

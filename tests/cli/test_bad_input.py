@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
@@ -80,6 +81,45 @@ ASKED = {
 }
 
 
+OWN = SPACE.replace("from tune_lb.data.digits import Digits", "import networks\nfrom tune_lb.data.own import Arrays").replace(
+    "Digits(num_train=400, num_validation=400)", 'Arrays("own.npz", num_validation=30)'
+).replace("=400", "=100").replace("batch_size=20", "batch_size=10")  # fmt: skip
+NETWORKS = """
+import torch
+from torch import nn
+
+def plain(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, classes), nn.BatchNorm1d(classes))
+
+def blank(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36, affine=False), nn.AdaptiveAvgPool1d(classes))
+
+def mean_loss(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets)
+"""
+FIT = "MLP(hidden=(4,))"
+# what is changed in the space, which array of the file at which place gets which value, and what is said
+OWN_DATA = {
+    "shape": ({FIT: "C1()"}, None, [["C1 needs images of at least 29 x 29", "6 x 6"]]),
+    "grey": ({FIT: "ResNet50()"}, None, [["ResNet50 needs RGB", "grey images of shape (6, 6)"]]),
+    "blank": ({FIT: "networks.blank"}, None, [["every arm: the model has no trainable parameter"]]),
+    "scalar": (
+        {FIT: "networks.plain, loss=networks.mean_loss"},
+        None,
+        [["every arm: loss mean_loss: must return the loss of each example", "reduction='none'"]],
+    ),
+    "label": ({}, ("labels", 7, -1), [["own.npz: label -1 of example 7 is out of range 0 .. 3"]]),
+    "beyond": ({}, ("labels", 7, 4), [["own.npz: label 4 of example 7 is out of range 0 .. 3"]]),
+    "nan": ({}, ("images", 9, np.nan), [["own.npz: example 9 has values that are not finite"]]),
+    "unselected": (
+        {"num_validation=30": "num_validation=0"},
+        None,
+        [["own: the validation part is empty", "'small', 'large'", "num_validation"]],
+    ),
+    "no train": ({"num_validation=30": "num_validation=190"}, None, [["leave nothing of 200 examples to train on"]]),
+}
+
+
 def assert_refused(call: Called, words: tuple[str, ...], messages: list[list[str]]) -> None:
     before = sorted(Path().rglob("*"))
     code, _, err = call("search", *words)
@@ -110,6 +150,53 @@ def test_mistakes_in_what_is_asked(
     assert_refused(call, words, messages)
 
 
+@pytest.mark.parametrize(("changes", "damage", "messages"), OWN_DATA.values(), ids=OWN_DATA)
+def test_mistakes_in_data_and_models_of_ones_own(
+    changes: dict[str, str],
+    damage: tuple[str, int, float] | None,
+    messages: list[list[str]],
+    call: Called,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = OWN
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    text = text.replace(
+        "SPACE =",
+        "from tune_lb.models.alexnet import C1\nfrom tune_lb.models.torchvision_model import ResNet50\nSPACE =",
+        1,
+    )
+    arrays = {
+        "images": np.random.default_rng(0).random((200, 6, 6), np.float32),
+        "labels": np.arange(200) % 4,
+        "classes": np.array(list("abcd")),
+    }
+    if damage is not None:
+        name, place, value = damage
+        arrays[name][place] = value
+    Path("mine.py").write_text(text)
+    Path("networks.py").write_text(NETWORKS)
+    np.savez("own.npz", **arrays)
+    monkeypatch.setenv("TUNE_LB_DATA", str(Path().resolve()))
+    fresh_import(monkeypatch)
+    assert_refused(call, ("mine.py",), messages)
+
+
+def test_a_truncated_file_of_ones_own_is_named_and_its_neighbours_are_not_used(
+    call: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own").mkdir()
+    for name in ("train_0", "train_1", "test"):
+        np.savez(f"own/{name}.npz", images=np.zeros((200, 6, 6), np.uint8), labels=np.arange(200) % 4)
+    half = Path("own/train_1.npz")
+    half.write_bytes(half.read_bytes()[:4000])
+    Path("mine.py").write_text(OWN.replace("own.npz", "own").replace("import networks\n", ""))
+    monkeypatch.setenv("TUNE_LB_DATA", str(Path().resolve()))
+    fresh_import(monkeypatch)
+    assert_refused(call, ("mine.py",), [["own/train_1.npz is damaged or truncated, and is not used"]])
+
+
 def test_a_run_of_another_space(call: Called, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(SPACE)
     fresh_import(monkeypatch)
@@ -136,6 +223,7 @@ def test_a_damaged_result_file_is_named_skipped_and_counted(call: Called) -> Non
 
 
 def fresh_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the module of that name that an earlier test imported from its own folder."""
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    """Forget the modules of these names that an earlier test imported from its own folder."""
+    for name in ("mine", "networks"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -109,6 +109,11 @@ def test_one_file_with_or_without_a_test_part(root):
             ["label -1 of example 0 is out of range 0 .. 2"],
         ),
         ({"images": np.zeros((0, 6, 6), np.uint8), "labels": np.zeros(0, int)}, ["empty"]),
+        ({"images": np.zeros((4, 6, 6), np.uint8), "labels": np.eye(4, dtype=int)}, ["(4, 4)", "not a row"]),
+        (
+            {"images": np.array([np.zeros(2), np.zeros(3)], object), "labels": np.arange(2)},
+            ["numpy.savez", "one shape"],
+        ),
     ],
 )
 def test_arrays_that_cannot_be_used_are_refused_with_the_file(root, arrays, words):
@@ -120,9 +125,12 @@ def test_labels_beyond_the_classes_and_nan_are_problems_of_the_data(root):
     features = np.ones((20, 3), np.float32)
     features[[4, 7], 1] = np.nan, np.inf
     np.savez(root / "own.npz", features=features, labels=np.arange(20) % 5, classes=np.array(list("abc")))
-    train = Arrays("own.npz", num_test=2).load(0).problems
-    assert any("out of range 0 .. 2" in line and "own, train part" in line for line in train)
-    assert any("not finite" in line for line in train)
+    # numbered as in the file, before anything is cut from it
+    with pytest.raises(RequestError) as raised:
+        Arrays("own.npz", num_test=2).load(0)
+    label, value = raised.value.problems
+    assert label.startswith(f"{root / 'own.npz'}: label 3 of example 3 is out of range 0 .. 2 (8 such examples)")
+    assert value.startswith(f"{root / 'own.npz'}: example 4 has values that are not finite (NaN or infinite) (2 such")
     save(root / "two" / "train.npz", *photographs(20, 4, 4))
     save(root / "two" / "test.npz", photographs(20, 4, 4)[0], np.arange(20))
     (line,) = Arrays("two").load(0).problems

@@ -66,6 +66,10 @@ def read_labelled(paths: Sequence[Path], layout: str = "auto", prefix: str = "")
             )
         if not np.issubdtype(targets.dtype, np.integer):
             raise RequestError(f"{path}: labels are {targets.dtype}: they must be whole numbers")
+        if targets.size != len(targets):
+            raise RequestError(
+                f"{path}: labels are of shape {targets.shape}: there must be one whole number for each example, not a row"
+            )
         inputs.append(as_images(stored, layout, path) if kind == "images" else stored)
         labels.append(targets.astype(np.int64).reshape(-1))
         num_classes = max(num_classes, len(arrays["classes"]) if "classes" in arrays else 0)
@@ -99,4 +103,9 @@ def as_images(stored: Array, layout: str, path: Path) -> Array:
 
 
 def _damaged(path: Path, error: Exception) -> RequestError:
+    if "pickle" in str(error):
+        return RequestError(
+            f"{path} is no .npz file of plain numbers, and is not used: write it by numpy.savez with arrays of numbers, all "
+            "examples of one shape"
+        )
     return RequestError(f"{path} is damaged or truncated, and is not used: {error}. Get or write it again")

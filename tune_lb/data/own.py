@@ -58,7 +58,7 @@ class OwnData(DataSource):
                 f"num_test = {self.num_test}: {self.place} has a test part of its own; leave num_test out"
             )
         num_test = 0 if own else self.num_test or len(whole.train.targets) // 4
-        return cut(whole, self.num_train, self.num_validation, num_test, split_seed)
+        return cut(whole, self.num_train, self.num_validation, num_test, split_seed, where=str(self.place))
 
 
 @dataclass(frozen=True)

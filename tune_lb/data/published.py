@@ -52,18 +52,20 @@ class PublishedSource(DataSource):
         return ()
 
 
-def cut(whole: Published, num_train: int | None, num_validation: int, num_test: int, split_seed: int) -> DataSet:
+def cut(
+    whole: Published, num_train: int | None, num_validation: int, num_test: int, split_seed: int, where: str = ""
+) -> DataSet:
     """Return train, validation and (if num_test) test part drawn from the published train part, in its class proportions.
 
-    num_train: None for all that the others leave. Raises RequestError where there are too few examples, or labels by which
-    they cannot be cut.
+    num_train: None for all that the others leave. where: what messages call the data. Raises RequestError where there are too
+    few examples, or bad ones: numbered as in the files, which they no longer are once cut.
     """
     targets = whole.train.targets
-    if not len(targets) or targets.min() < 0:
-        # the cut goes by class: what is wrong with the labels comes first
-        shape = tuple(whole.train.inputs.shape[1:])
-        found = part_problems(whole.train, shape, whole.num_classes, may_be_empty=False)
-        raise RequestError([f"{whole.name}, train part: {problem}" for problem in found])
+    shape = tuple(whole.train.inputs.shape[1:])
+    found = part_problems(whole.train, shape, whole.num_classes, may_be_empty=False)
+    if found:
+        part = "" if whole.test is None else ", train part"
+        raise RequestError([f"{where or whole.name}{part}: {problem}" for problem in found])
     rest = len(targets) - num_validation - num_test
     if num_train is None and rest < 1:
         raise RequestError(
