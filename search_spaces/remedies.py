@@ -16,6 +16,7 @@ from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
 from tune_lb.optimizers.muon import Muon
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
+from tune_lb.remedies.adascale import AdaScale
 from tune_lb.remedies.adversarial import Adversarial
 from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.remedies.batch_growth import BatchGrowth
@@ -83,6 +84,8 @@ RATES = (
         lr=over(2e-3, 6e-2, log=True),
         eta_over_b=None,
     ),
+    # the rate of the pieces, scaled by what their noise allows
+    Arm("adascale", AdaScale(small_batch_size=over([20, 50, 100])), lr=over(2e-3, 6e-2, log=True), eta_over_b=None),
     Arm("trapezoid", schedule=Trapezoid()),
     Arm("cyclical", schedule=Cyclical()),
     Arm("regime_adaptation", budget=Updates(400)),

@@ -17,6 +17,7 @@ from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
 from tune_lb.optimizers.muon import Muon
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
+from tune_lb.remedies.adascale import AdaScale
 from tune_lb.remedies.adversarial import Adversarial
 from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.remedies.batch_growth import BatchGrowth
@@ -75,6 +76,8 @@ RATES = (
         lr=over(1.6e-3, 0.048, log=True),
         eta_over_b=None,
     ),
+    # the rate of the pieces, scaled by what their noise allows
+    Arm("adascale", AdaScale(small_batch_size=over([50, 100, 250])), lr=over(1.6e-3, 0.048, log=True), eta_over_b=None),
     Arm("trapezoid", schedule=Trapezoid()),
     # as many updates as the small batch makes would be 625: 31 times the work of an arm
     Arm("regime_adaptation", budget=Updates(100)),

@@ -22,6 +22,7 @@ from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
+from tune_lb.remedies.adascale import AdaScale
 from tune_lb.remedies.adversarial import Adversarial
 from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.remedies.batch_growth import BatchGrowth
@@ -81,6 +82,7 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "subsample_batch_norm": [SubsampleBatchNorm(num_examples=3)],
     "warmup": [Warmup(epochs=1.0)],
     "scaling": [Scaling(base_batch_size=2, power=0.5)],
+    "adascale": [AdaScale(small_batch_size=4, decay=0.5), AdaScale(small_batch_size=2)],
     "augmentation": [Augmentation(flip=True, shift=0.2, image_shape=(1, 5))],
     "adversarial": [Adversarial(eps=0.2)],
     "stability": [Stability(alpha=0.1, sigma=0.2)],

@@ -29,7 +29,7 @@ class FisherNoise(Remedy):
     batch, measured every so many updates:  V <- decay V + (1 - decay) v, the first v taken whole.
     scale = 1 gives every entry of the gradient the variance that a batch of b has; directions across entries are lost.
 
-    Source: Wen et al., 2020, An empirical study of stochastic gradient descent with structured covariance noise, section 3
+    Source: Wen et al., 2020, An empirical study of stochastic gradient descent with structured covariance noise
     (diagonal Fisher). Departures: the variance, not the second moment, which counts the mean gradient as noise; taken over
     pieces of b examples, since with batch normalization one example has no gradient of its own; a running mean.
     Cost: one normal number per parameter and step, one more gradient every so many updates, one more copy of the weights.
