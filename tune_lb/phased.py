@@ -119,7 +119,7 @@ class PhasedTraining:
 
     def initial(self, seed: int) -> Params:
         """Return the trainable parameters that a member began the first phase with."""
-        return Training(self.phases[0], [seed], self.parts, dtype=self.dtype).initial(seed)
+        return Training(self.phases[0], [seed], self.parts, dtype=self.dtype, microbatch=None).initial(seed)
 
     def trained(self) -> Iterator[TrainedMember]:
         """Yield every member with the parameters to be evaluated."""
