@@ -39,7 +39,7 @@ from tune_lb.data.digits import Digits
 from tune_lb.data.mnist import MNIST
 from tune_lb.member_surfaces import MemberSurfaces
 from tune_lb.metric import measure, measure_all, measure_members
-from tune_lb.metrics.keskar import Keskar
+from tune_lb.metrics.keskar import Keskar, label
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.trace import Trace
 from tune_lb.models.mlp import F1, MLP
@@ -123,7 +123,8 @@ def metric_calls(network: Network) -> dict[str, Callable[[int], Found]]:
 
     def own(mode: Any, seed: int) -> Found:
         row = ours(network, Keskar(eps=(EPS,), spaces=("full",), mode=mode), seed)
-        return Found(row["keskar.full_0.001"], row["keskar.full_0.001.evaluations"])
+        key = f"keskar.full_{label(EPS)}"
+        return Found(row[key], row[f"{key}.evaluations"])
 
     return {
         "tune_lb": lambda seed: own("paper", seed),
