@@ -62,17 +62,17 @@ class ArmErrors(NamedTuple):
     @property
     def error_span(self) -> tuple[float, float]:
         """Ends of the error axis: around all that did not diverge and is not far beyond, which would hide the rest."""
-        left_out = self.members["diverged"] | self.members["arm"].isin(self.beyond)
-        fine = self.members.loc[~left_out, "test_error"].to_numpy(np.float64)
-        points = np.concatenate([fine, *self._steady("mean"), [self.baseline, self.reference]])
+        points = np.concatenate([self._fine(), *self._steady("mean"), [self.baseline, self.reference]])
         low, high = _span(points, np.concatenate(self._steady("low", "high")))
         return max(0.0, low), high
 
     @property
     def difference_span(self) -> tuple[float, float]:
-        """Ends of the axis of differences, in the same way."""
+        """Ends of the axis of differences, in the same way; members that scatter more than their means set the scale."""
         points = np.concatenate([*self._steady("difference"), [0.0, self.floor, -self.floor]])
-        return _span(points, np.concatenate(self._steady("difference_low", "difference_high")))
+        fine = self._fine()
+        scatter = float(np.ptp(fine)) if fine.size else 0.0
+        return _span(points, np.concatenate(self._steady("difference_low", "difference_high")), max(scatter, 1e-3))
 
     @property
     def cut(self) -> bool:
@@ -80,6 +80,10 @@ class ArmErrors(NamedTuple):
         shown = self.arms[~self.arms["arm"].isin(self.beyond)]
         pairs = ((self.error_span, ("low", "high")), (self.difference_span, ("difference_low", "difference_high")))
         return any(bool((shown[low] < span[0]).any() or (shown[high] > span[1]).any()) for span, (low, high) in pairs)
+
+    def _fine(self) -> FloatArray:
+        left_out = self.members["diverged"] | self.members["arm"].isin(self.beyond)
+        return self.members.loc[~left_out, "test_error"].to_numpy(np.float64)
 
     def _steady(self, *columns: str) -> list[FloatArray]:
         steady = self.arms[(self.arms["n_diverged"] == 0) & ~self.arms["arm"].isin(self.beyond)]
@@ -91,12 +95,15 @@ class ArmErrors(NamedTuple):
         return [{str(name): value for name, value in row.items()} for row in self.arms.to_dict("records")]
 
 
-def _span(points: FloatArray, ends: FloatArray) -> tuple[float, float]:
-    """Axis limits that hold all points, and the ends of intervals as far as they lie within the points' range of them."""
+def _span(points: FloatArray, ends: FloatArray, least: float = 1e-3) -> tuple[float, float]:
+    """Axis limits that hold all points, and the ends of intervals as far as they lie within the points' range of them.
+
+    least: a range that the points are taken to have where they lie closer.
+    """
     points, ends = points[np.isfinite(points)], ends[np.isfinite(ends)]
     if not points.size:
         return 0.0, 1.0
-    width = max(float(np.ptp(points)), 1e-3)
+    width = max(float(np.ptp(points)), least)
     shown = np.concatenate([points, np.clip(ends, points.min() - width, points.max() + width)])
     return float(shown.min()) - 0.05 * width, float(shown.max()) + 0.05 * width
 
@@ -149,6 +156,10 @@ def _finding(results: Results) -> str:
         parts.append(f"{listed(better)} {'improve' if len(better) > 1 else 'improves'} on {reference}")
     if worse:
         parts.append(f"{listed(worse)} {'are' if len(worse) > 1 else 'is'} worse than {reference}")
+    if not parts and not (table["role"] == "arm").any() and results.design.baseline is not None:
+        row = table.loc[table["arm"] == results.design.baseline].iloc[0]
+        apart = row["difference_low"] * row["difference_high"] > 0
+        return f"{reference} {'differs' if apart else 'cannot be told'} from {results.design.baseline}"
     return "; ".join(parts) or f"No remedy can be told from {reference}"
 
 
