@@ -132,7 +132,9 @@ PROVENANCE: Final = (
         device="device the member was trained on",
         execution="how steps were executed; results differ between ways by rounding",
     ),
-    Column("microbatch", "int", "examples at a time in the network; null for whole batches; results differ by rounding"),
+    Column(
+        "microbatch", "int", "examples at a time in the network; null for whole batches; results differ by rounding"
+    ),
     Column("threads", "int", "threads of one training process; results differ between counts by rounding"),
     Column("finished_at", "str", "when the row was made, ISO 8601, UTC"),
 )

@@ -126,7 +126,9 @@ class Space(Settings):
         if not isinstance(self.arms, tuple | list) or not all(isinstance(arm, Arm) for arm in self.arms):
             return [*found, f"{where}.arms: a tuple of Arm(...) is needed"]
         if isinstance(self.microbatch, str) and self.microbatch != AUTO:
-            found.append(f"{where}.microbatch = {self.microbatch!r}: must be {AUTO!r}, None or a whole number of examples")
+            found.append(
+                f"{where}.microbatch = {self.microbatch!r}: must be {AUTO!r}, None or a whole number of examples"
+            )
         names = [arm.name for arm in self.arms]
         if self.baseline is not None and self.baseline == self.reference:
             found.append(f"{where}: baseline and reference are the same arm, {self.baseline!r}")

@@ -216,7 +216,9 @@ class Training:
             self.program.store(params, group.optimizer)
 
     def _start(self, seeds: list[int]) -> Members:
-        starts = [self._initial(seed) if self.starts is None else self._given(seed, self.starts[seed]) for seed in seeds]
+        starts = [
+            self._initial(seed) if self.starts is None else self._given(seed, self.starts[seed]) for seed in seeds
+        ]
         together: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]] = (
             stack if self.stacked else (lambda trees: trees[0])
         )

@@ -175,7 +175,9 @@ class Trial(Settings):
             remedies = [remedy for remedy in phase.remedies or () if isinstance(remedy, Remedy)]
             found += [f"{where}: phase{i}: {problem}" for problem in _remedy_problems(remedies)]
         if self.phases and getattr(self.budget, "watches_loss", False):
-            found.append(f"{where}.budget = {describe(self.budget)}: after phases give a budget that is counted, as Epochs")
+            found.append(
+                f"{where}.budget = {describe(self.budget)}: after phases give a budget that is counted, as Epochs"
+            )
         return found
 
     def network(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:

@@ -97,7 +97,9 @@ class _Code:
             lines.append(f"NUM_UPDATES = {self.plan.num_updates}  # {spent}")
         lines += [f"# NOT WRITTEN OUT: start from the weights after {phase!r}" for phase in trial.phases]
         if trial.precision != "fp32":
-            lines.append(f"# NOT WRITTEN OUT: precision {trial.precision}: forward passes of training under torch.autocast")
+            lines.append(
+                f"# NOT WRITTEN OUT: precision {trial.precision}: forward passes of training under torch.autocast"
+            )
         for remedy in trial.active:
             if isinstance(remedy, Scaling):
                 lines.append(f"# LEARNING_RATE is scaled to the batch: {remedy!r}")
