@@ -8,7 +8,8 @@ from torch import nn
 
 from tests.laws import assert_leaves_no_trace
 from tests.metrics.cases import cross_entropy, data, dense_hessian, first, network, quadratic, reference_loss, surface
-from tune_lb.surface import LossSurface, chunk_size
+from tune_lb.chunks import chunk_size
+from tune_lb.surface import LossSurface
 
 MODES = ("running", "batch")
 DRAWS = torch.Generator()

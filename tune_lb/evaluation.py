@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tune_lb.chunks import chunk_size
 from tune_lb.data.device import Examples
 from tune_lb.gradient import Buffers, LossFn, Params
 from tune_lb.stateless import measuring
-from tune_lb.surface import chunk_size
 
 
 class Quality(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from tune_lb.chunks import chunk_size
 from tune_lb.derivatives import Graph, flat, free_bytes, gradients
 from tune_lb.gradient import LossFn
 from tune_lb.stateless import (
@@ -24,9 +25,6 @@ from tune_lb.stateless import (
 )
 
 BatchNormMode = Literal["running", "batch", "recalibrated"]
-
-MAX_CHUNK_ELEMENTS = 2**21
-"""Largest number of input elements in a chunk that the surface chooses itself: 2,048 MNIST images, 682 CIFAR images."""
 
 
 class LossSurface:
@@ -300,13 +298,6 @@ class LossSurface:
     def _own(self, value: Tensor, *, copy: bool = True) -> Tensor:
         dtype = self.dtype if value.is_floating_point() else value.dtype
         return value.detach().to(self.device, dtype, copy=copy)
-
-
-def chunk_size(inputs: Tensor) -> int:
-    """Return the size of the fewest equal chunks of inputs (N, ...) of at most MAX_CHUNK_ELEMENTS elements each."""
-    largest = max(1, MAX_CHUNK_ELEMENTS // max(1, inputs[0].numel()))
-    num_chunks = -(-len(inputs) // largest)
-    return -(-len(inputs) // num_chunks)
 
 
 def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:
