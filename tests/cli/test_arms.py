@@ -58,6 +58,18 @@ def test_long_reasons_stand_below_once(
     assert text.count("(1)") == len(rows) + 1
 
 
+def test_sharpness_that_was_not_measured_has_no_column(
+    rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = [{**row, "cells": {**row["cells"], "lambda_max": "-", "Keskar 1e-3": "-"}} for row in rows]
+    whole, less = shown(rows, 220, monkeypatch, capsys), shown(without, 220, monkeypatch, capsys)
+    for word in ("lambda_max", "Keskar  ", "Metric 2.1"):
+        assert word in whole
+        assert word not in less
+    one = [without[0], {**without[1], "cells": {**without[1]["cells"], "lambda_max": "3.1"}}]
+    assert "lambda_max" in shown(one, 220, monkeypatch, capsys)
+
+
 def test_placebo_is_marked(
     rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

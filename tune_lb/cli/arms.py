@@ -47,6 +47,9 @@ gap         test error minus train error, points
 Keskar      Metric 2.1, eps 1e-3, %
 gradients   mini-batch gradients of one training; n, updates, seconds: of confirmed members
 grey        not told from the noise floor"""
+SHARPNESS = ("lambda_max", "Keskar 1e-3")
+"""Columns that are there where something was measured."""
+
 STYLES = {"noise floor": "yellow", "claim": "bold green", "": "dim"}
 LABELLED = ("baseline", "reference", "noise floor")
 LONGEST_REASON = 16
@@ -79,7 +82,9 @@ def show_arms(out: Output, rows: Sequence[Row]) -> None:
         out.line()
     for index, note in enumerate(notes, 1):
         out.paragraph(f"({index}) {note}")
-    out.show(Text(LEGEND, style="dim"))
+    lines = LEGEND.splitlines()
+    shown = lines if _is_known(rows, "Keskar 1e-3") else [line for line in lines if not line.startswith("Keskar")]
+    out.show(Text("\n".join(shown), style="dim"))
     out.line()
 
 
@@ -114,7 +119,7 @@ def _width(out: Output, table: Table) -> int:
 
 def _table(rows: Sequence[Row], headers: Mapping[str, str], layout: Layout, notes: list[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, layout.gap, 0, 0), pad_edge=False, show_edge=False)
-    titles = [title for title in headers if title in rows[0]["cells"]]
+    titles = [title for title in headers if title in rows[0]["cells"] and _is_known(rows, title)]
     for title in titles:
         header = SHORT.get(headers[title], headers[title]) if layout.stacked else headers[title]
         table.add_column(header, justify="left" if title == "arm" else "right", no_wrap=True)
@@ -122,6 +127,11 @@ def _table(rows: Sequence[Row], headers: Mapping[str, str], layout: Layout, note
         cells = [Text(_cell(row, title, layout, notes)) for title in titles]
         table.add_row(*cells, style=STYLES.get(row["mark"]))
     return table
+
+
+def _is_known(rows: Sequence[Row], title: str) -> bool:
+    """Say whether a column has anything to show: sharpness that was not measured is left out."""
+    return title not in SHARPNESS or any(str(row["cells"].get(title, "-")) not in ("", "-") for row in rows)
 
 
 def _cell(row: Row, title: str, layout: Layout, notes: list[str]) -> str:
