@@ -142,9 +142,12 @@ def test_with_plain_batch_norm_refused_unless_nothing_is_parted(remedy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("execution", ["compiled_alone", "compiled_together"])
 @pytest.mark.parametrize(
-    "remedies", [[SAM(rho=0.1, m=4), GhostBatchNorm(ghost_batch_size=2)], [EXAMPLES["adversarial"][0]]]
+    ("remedies", "execution"),
+    [
+        ([SAM(rho=0.1, m=4), GhostBatchNorm(ghost_batch_size=2)], "compiled_alone"),
+        ([EXAMPLES["adversarial"][0]], "compiled_together"),
+    ],
 )
 def test_compiled_too(remedies, execution):
     of = trial(*remedies, model=MLP(hidden=(6,)) if len(remedies) > 1 else Dropping())

@@ -138,7 +138,7 @@ def test_convolutions_too_stacked_and_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("execution", ["compiled_alone", "compiled_together"])
+@pytest.mark.parametrize("execution", ["compiled_together"])
 def test_compiled_too(execution):
     of = trial(SAM(rho=0.1), GhostBatchNorm(ghost_batch_size=4), precision="bf16")
     ends = []
