@@ -63,7 +63,6 @@ def test_one_program_serves_all_values_of_a_remedy(traced, remedy):
 
 
 @pytest.mark.slow
-# with Adam's own eps, slopes that are zero but for rounding (of a bias before batch norm) would move by a visible amount
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -78,10 +77,15 @@ def test_one_program_serves_all_values_of_a_remedy(traced, remedy):
     ids=repr,
 )
 def test_every_optimizer_compiles_to_what_it_is(traced, optimizer):
+    # compiled, torch's Adam has its step as a float32 tensor, and so the corrections for it; slopes that are zero but for rounding
+    # (a bias before batch norm) it would move by a visible amount with its own eps
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if isinstance(optimizer, Adam) else {"rtol": 1e-9, "atol": 1e-12}
     for lr in (0.1, 0.01):
         of = trial(optimizer=optimizer, lr=lr)
         expected = trajectory(of, (0, 1), dtype=torch.float64)
-        assert same_up_to_rounding(expected, trajectory(of, (0, 1), "compiled_together", dtype=torch.float64))
+        found = trajectory(of, (0, 1), "compiled_together", dtype=torch.float64)
+        for seed, values in expected.items():
+            torch.testing.assert_close(found[seed], values, **tolerance)
 
 
 def test_trials_that_differ_in_numbers_share_a_program():
