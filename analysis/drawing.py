@@ -57,7 +57,7 @@ def arm_errors(results: Results, inks: Inks) -> Figure | None:
     note = f"{dots}. Diamonds and bars: mean and 95 % interval over {info.covers}."
     if info.cut:
         note += " Bars that reach an edge go on."
-    if info.beyond:
+    if (info.arms["mean"] > info.error_span[1]).any():
         note += " Arrows: far beyond the axis, at the number beside them."
     if info.members["diverged"].any():
         note += " Crosses at the edge: diverged, counted at chance."
@@ -90,7 +90,7 @@ def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
         axes.scatter(x[lost], y[lost], s=28, marker="x", color=colour, lw=1.4, zorder=3)
     for arm in info.records:
         y_mean, colour = rows[arm["arm"]] - 0.2, inks.colour[arm["arm"]]
-        if arm["arm"] in info.beyond:
+        if arm["mean"] > high:
             axes.plot([edge], [rows[arm["arm"]]], ">", color=colour, ms=7, zorder=5)
             text = f"{arm['mean']:.2f}"
             axes.annotate(
