@@ -84,7 +84,8 @@ def test_the_ordinary_loop_takes_the_steps_of_tune_lb(program, model):
         program("ordinary").updates(module, optimizer, iter([(batch.inputs, batch.targets)]), "cpu")
         training.advance(1e-9)
     tensors = {name: value for name, value in module.state_dict().items() if not name.endswith("dropout_key")}
-    assert largest_difference(training, tensors) < 1e-12
+    # kernels lie with the channels last in memory, which changes the order of sums
+    assert largest_difference(training, tensors) < 1e-9
 
 
 def test_the_ordinary_data_path_gives_the_same_inputs(program):
