@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.data.device import Parts
-from tune_lb.gradient import Params
+from tune_lb.gradient import Buffers, Params
 from tune_lb.members import Members, TrainedMember
 from tune_lb.microbatches import AUTO
 from tune_lb.training import HistoryRow, Training
@@ -64,19 +64,9 @@ class PhasedTraining:
         return self.now.evaluation_module
 
     @property
-    def num_parameters(self) -> int:
-        """Return the trainable numbers of the network."""
-        return self.now.num_parameters
-
-    @property
     def groups(self) -> list[Members]:
         """Return the members of this phase."""
         return self.now.groups
-
-    @property
-    def stacked(self) -> bool:
-        """Say whether the members of this phase lie along a leading dimension."""
-        return self.now.stacked
 
     @property
     def step(self) -> int:
@@ -121,6 +111,10 @@ class PhasedTraining:
         """Return the trainable parameters that a member began the first phase with."""
         return Training(self.phases[0], [seed], self.parts, dtype=self.dtype, microbatch=None).initial(seed)
 
+    def iterates(self) -> dict[int, tuple[Params, Buffers]]:
+        """Return by seed the parameters and buffers as they are; see Training."""
+        return self.now.iterates()
+
     def trained(self) -> Iterator[TrainedMember]:
         """Yield every member with the parameters to be evaluated."""
         for member in self.now.trained():
@@ -147,7 +141,7 @@ class PhasedTraining:
     def _enter(self) -> None:
         """Go on to the next phase, where this one is done and members are left."""
         if self.now.done and not self.done:
-            self._begin(self.number + 1, self.parts, starts=self.now.iterates())
+            self._begin(self.number + 1, self.parts, starts=self.iterates())
 
     def _begin(self, number: int, parts: Parts, **options: Any) -> None:
         self.number = number

@@ -195,16 +195,12 @@ class Walker:
         training = self.training
         names = [name for name, _ in training.evaluation_module.named_parameters()]
         found = {}
-        for group in training.groups:
-            for i, seed in enumerate(group.seeds):
-                if seed in group.diverged_at or seed in group.stopped_at:
-                    continue
-                values = {
-                    name: (value[i] if training.stacked else value).detach().clone()
-                    for name, value in (group.params | group.buffers).items()
-                }
+        ended = {seed for group in training.groups for seed in (*group.diverged_at, *group.stopped_at)}
+        for seed, (trainable, buffers) in training.iterates().items():
+            if seed not in ended:
+                values = trainable | buffers
                 params = {name: values.pop(name) for name in names}
-                at = _Iterate(params, values, list(group.params))
+                at = _Iterate(params, values, list(trainable))
                 if at.point.isfinite().all():
                     found[seed] = at
         return found
