@@ -32,6 +32,7 @@ from tune_lb.remedies.lawa import LAWA
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
+from tune_lb.remedies.post_local_sgd import PostLocalSGD
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.stability import Stability
@@ -73,6 +74,11 @@ BATCHES = (
         "growth_for_decay",
         BatchGrowth(initial=20, factor=over(1.5, 5.0), every=over(2.0, 8.0), decay=True),
         schedule=Constant(),
+    ),
+    # its pieces are ghost groups too: compare it with ghost_norm
+    Arm(
+        "post_local_sgd",
+        PostLocalSGD(local_batch_size=over([20, 50, 100]), local_steps=over([2, 4]), start=over(0.0, 0.8)),
     ),
 )
 RATES = (

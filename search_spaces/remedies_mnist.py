@@ -33,6 +33,7 @@ from tune_lb.remedies.lawa import LAWA
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
+from tune_lb.remedies.post_local_sgd import PostLocalSGD
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.stability import Stability
@@ -66,6 +67,11 @@ BATCHES = (
     Arm("subsample_norm", SubsampleBatchNorm(num_examples=over([20, 50, 100]))),
     Arm("warm_start", WarmStart(epochs=over(0.5, 4.0), batch_size_before=32)),
     Arm("batch_growth", BatchGrowth(initial=32, factor=over(1.5, 5.0), every=over(0.5, 2.0))),
+    # its pieces are ghost groups too: compare it with ghost_norm
+    Arm(
+        "post_local_sgd",
+        PostLocalSGD(local_batch_size=over([50, 100, 250]), local_steps=over([2, 4]), start=over(0.0, 0.8)),
+    ),
 )
 RATES = (
     Arm("warmup", Warmup(epochs=over(1.0, 5.0))),

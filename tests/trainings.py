@@ -38,6 +38,7 @@ from tune_lb.remedies.lawa import LAWA
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
+from tune_lb.remedies.post_local_sgd import PostLocalSGD
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.stability import Stability
@@ -86,6 +87,7 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "augmentation": [Augmentation(flip=True, shift=0.2, image_shape=(1, 5))],
     "adversarial": [Adversarial(eps=0.2)],
     "stability": [Stability(alpha=0.1, sigma=0.2)],
+    "post_local_sgd": [PostLocalSGD(local_batch_size=2, local_steps=2, start=0.3)],
     "conservative": [Conservative(iterations=2, lam=1.0)],
     "ema": [EMA(half_life=0.5), EMA(half_life=0.5, others=(0.1, 2.0))],
     "swa": [SWA(start=0.25, every=0.5)],

@@ -52,7 +52,7 @@ class Plan:
 
     def values(self) -> dict[str, float]:
         """Return the facts that reach the step as tensors in `batch.values`, beside the remedies' numbers."""
-        return {"plan.num_train": float(self.num_train)}
+        return {"plan.num_train": float(self.num_train), "plan.num_updates": float(self.num_updates)}
 
     def position(self, step: int) -> Position:
         """Return where the step stands."""

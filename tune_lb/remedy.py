@@ -161,6 +161,14 @@ class Remedy(Settings):
         """
         return None
 
+    def replicated(self, params: Params, batch_size: int) -> Params:
+        """Return what is trained in place of the parameters (several replicas); optimiser, hooks and states see that."""
+        return params
+
+    def merged(self, params: Params) -> Params:
+        """Return the parameters of what `replicated` made of them and training changed; linear."""
+        return params
+
     def initial_state(self, params: Params) -> State:
         """Return the state before the first step."""
         return {}

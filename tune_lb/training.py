@@ -109,13 +109,12 @@ class Training:
 
     def gradients(self) -> dict[int, Params]:
         """Return by seed the gradient that each next update is given, remedies included; nothing changes. Cost: an update's."""
-        found = {}
+        found: dict[int, Params] = {}
         for group in self.groups:
             if not group.ended:
                 _, batch, states = self._next(group)
                 _, gradients, _ = self.gradient(group.params, group.buffers | states, batch)
-                for i, seed in enumerate(group.seeds):
-                    found[seed] = {k: value[i] if self.stacked else value for k, value in gradients.items()}
+                found |= {seed: self._merged(self._of_one(gradients, i)) for i, seed in enumerate(group.seeds)}
         return found
 
     def initial(self, seed: int) -> Params:
@@ -125,7 +124,7 @@ class Training:
     def iterates(self) -> dict[int, tuple[Params, Buffers]]:
         """Return by seed the parameters and buffers as they are, before anything is made of them for evaluation."""
         return {
-            seed: (self._of_one(group.params, i), self._of_one(group.buffers, i))
+            seed: (self._merged(self._of_one(group.params, i)), self._of_one(group.buffers, i))
             for group in self.groups
             for i, seed in enumerate(group.seeds)
         }
@@ -144,7 +143,7 @@ class Training:
                     others |= alternatives(params, state) if overrides(remedy, "alternatives") else {}
                     params = evaluated(params, state)
             for position, seed in enumerate(group.seeds):
-                values = self._of_one(params | group.buffers, position)
+                values = self._merged(self._of_one(params, position)) | self._of_one(group.buffers, position)
                 names = [name for name, _ in self.evaluation_module.named_parameters()]
                 yield TrainedMember(
                     seed,
@@ -152,8 +151,13 @@ class Training:
                     values,
                     group.diverged_at.get(seed),
                     group.stopped_at.get(seed),
-                    {key: self._of_one(tree, position) for key, tree in others.items()},
+                    {key: self._merged(self._of_one(tree, position)) for key, tree in others.items()},
                 )
+
+    def _merged(self, params: Params) -> Params:
+        for remedy in self.remedies:
+            params = remedy.merged(params)
+        return params
 
     def _of_one(self, tree: dict[str, Tensor], position: int) -> dict[str, Tensor]:
         return {name: (value[position] if self.stacked else value).detach().clone() for name, value in tree.items()}
@@ -219,6 +223,8 @@ class Training:
         starts = [
             self._initial(seed) if self.starts is None else self._given(seed, self.starts[seed]) for seed in seeds
         ]
+        for remedy in self.remedies:
+            starts = [(remedy.replicated(params, self.trial.batch_size), buffers) for params, buffers in starts]
         together: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]] = (
             stack if self.stacked else (lambda trees: trees[0])
         )

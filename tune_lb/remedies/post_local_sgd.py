@@ -1,0 +1,131 @@
+"""Post-local SGD: in the last part of the training the pieces of the batch train replicas that are averaged now and then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.domain import over
+from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average
+from tune_lb.optimizers.lamb import LAMB
+from tune_lb.optimizers.lars import LARS
+from tune_lb.optimizers.muon import Muon
+from tune_lb.pieces import piece_problems
+from tune_lb.remedy import Evaluation, Position, Remedy, StepFn, overrides
+from tune_lb.setting import setting
+
+if TYPE_CHECKING:
+    from tune_lb.trial import Trial
+
+NAME = "post_local_sgd"
+REPLICAS = 1
+"""Where the dimension of the replicas stands: after that of the members."""
+
+
+@dataclass(frozen=True)
+class PostLocalSGD(Remedy):
+    """Let K = B / b replicas train on b examples each, and average their weights every few updates.
+
+    Until the share `start` of the training: w <- w - rate u(mean_k g_k), large-batch training. From then on, for k = 1 .. K:
+    w_k <- w_k - rate u_k(g_k),  and after every `local_steps` updates w_k <- mean_j w_j;  g_k the mean gradient of piece k of
+    the batch at w_k, u_k the optimiser's direction with a state (momentum, moments) of each replica's own, never averaged.
+
+    Source: Lin, Stich, Patel and Jaggi, 2020, algorithm 2, with local momentum. Departures: the turn stands at a share of the
+    training in place of the first fall of the rate. What is evaluated, measured and given to a next phase is the mean of the
+    replicas, at every moment; the K pieces of a batch are strided, batch-norm statistics kept are their mean.
+    Neutral: local_batch_size = None. Cost: one gradient in K pieces; K times the memory of weights and optimiser.
+    Traps: with plain batch norm the network sees pieces of b examples in both parts, as K machines would (ghost batch norm's
+    gain comes along: compare with it); with local_steps = 1 and SGD it is large-batch training with such statistics.
+    """
+
+    local_batch_size: int | None = setting(
+        None, "examples b of a replica; none: no replicas", low=1, suggested=over([32, 64, 128])
+    )
+    local_steps: int = setting(4, "updates between two averages", low=1, suggested=over([2, 4, 8, 16]))
+    start: float = setting(
+        0.5, "share of the training before replicas part", low=0.0, below=1.0, suggested=over(0.0, 0.9)
+    )
+
+    def is_neutral(self) -> bool:
+        """Without a local batch there is one replica."""
+        return self.local_batch_size is None
+
+    def piece_sizes(self) -> dict[str, int]:
+        """The batches of the replicas."""
+        return {} if self.local_batch_size is None else {f"{NAME}.local_batch_size": self.local_batch_size}
+
+    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+        """Refuse a batch of one piece, batches that change, and what acts on the mean gradient or on whole layers."""
+        b = self.local_batch_size
+        if b is None:
+            return []
+        name = f"{NAME}.local_batch_size = {b}"
+        found = []
+        if isinstance(trial.optimizer, LARS | LAMB | Muon):
+            found.append(
+                f"{name}: {type(trial.optimizer).__name__} takes norms of whole layers and does not know replicas; take "
+                "an element-wise optimiser"
+            )
+        for other in trial.active:
+            if other.module_name() == NAME:
+                continue
+            if overrides(other, "step") or overrides(other, "update"):
+                found.append(f"{NAME} and {other.module_name()} both change the update; give one of them")
+            elif other.nesting is Evaluation.RESULT and overrides(other, "gradient"):
+                found.append(
+                    f"{NAME} and {other.module_name()}: replicas have no mean gradient to change; give one of them"
+                )
+            elif overrides(other, "batch_size"):
+                found.append(
+                    f"{NAME} and {other.module_name()}: the number of replicas is fixed, the batch is not; give one"
+                )
+        if trial.batch_size < 2 * b:
+            return [*found, f"{name}: batch_size = {trial.batch_size} is less than twice as large, one replica"]
+        return found + piece_problems(f"{NAME}.local_batch_size", b, trial, module)
+
+    def replicated(self, params: Params, batch_size: int) -> Params:
+        """Return the weights K times, (K, ...)."""
+        num = batch_size // (self.local_batch_size or batch_size)
+        return {name: value.expand(num, *value.shape).clone() for name, value in params.items()}
+
+    def merged(self, params: Params) -> Params:
+        """Return the mean of the replicas."""
+        return {name: value.mean(0) for name, value in params.items()}
+
+    def gradient(self, inner: GradientFn) -> GradientFn:
+        """Return every replica's gradient on its own piece; before the turn the mean of them for each."""
+
+        def of_replicas(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+            num = len(next(iter(params.values())))
+            replicas = [{name: value[k] for name, value in params.items()} for k in range(num)]
+            parts = [inner(replica, buffers, batch.piece(k, num)) for k, replica in enumerate(replicas)]
+            losses, gradients, updated = zip(*parts, strict=True)
+            parted = batch.step >= batch.values[f"{NAME}.start"] * batch.values["plan.num_updates"]
+            means = average(list(gradients))
+            each = {
+                name: torch.where(parted, torch.stack([own[name] for own in gradients]), means[name]) for name in params
+            }
+            return torch.stack(losses).mean(), each, average(list(updated))
+
+        return of_replicas
+
+    def due(self, position: Position) -> bool:
+        """Say whether the replicas are averaged after this step."""
+        before = self.start * position.total_examples / position.batch_size
+        local = position.step - before
+        return local >= 0 and int(local + 1) % self.local_steps == 0
+
+    def step(self, inner: StepFn) -> StepFn:
+        """Return the update of every replica, and their average where it is due."""
+
+        def parted(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
+            loss, updated = inner(params, buffers, batch, rate)
+            if batch.due[NAME]:
+                for value in params.values():
+                    value.copy_(value.mean(REPLICAS, keepdim=True).expand_as(value))
+            return loss, updated
+
+        return parted
