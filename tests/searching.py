@@ -129,6 +129,8 @@ class Searches:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # a shell's background jobs ignore Ctrl-C, and hand that on to all that they start: tests run as such a job, too
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *words: str, **environment: str) -> tuple[int, str, str]:
