@@ -17,7 +17,7 @@ from tune_lb.budgets import Epochs
 from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.data.device import Parts, on_device
 from tune_lb.fit import check_against_data
-from tune_lb.gradient import Batch
+from tune_lb.gradient import Batch, stack
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD
@@ -218,3 +218,16 @@ def batch(
 ) -> Batch:
     numbers = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
     return Batch(inputs, targets, torch.tensor(step), draws or {}, numbers)
+
+
+def stacked_batch(batches: list[Batch]) -> Batch:
+    """Return one batch per member as one, with a leading member dimension; step and values are shared."""
+    inputs, targets = (
+        torch.stack([batch.inputs for batch in batches]),
+        torch.stack([batch.targets for batch in batches]),
+    )
+    draws, examples = (
+        stack([dict(batch.draws) for batch in batches]),
+        stack([dict(batch.examples) for batch in batches]),
+    )
+    return batches[0]._replace(inputs=inputs, targets=targets, draws=draws, examples=examples)

@@ -186,19 +186,6 @@ def stack(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([tree[name] for tree in trees]) for name in trees[0]}
 
 
-def stacked_batch(batches: list[Batch]) -> Batch:
-    """Return one batch per member as one, with a leading member dimension; step and values are shared."""
-    inputs, targets = (
-        torch.stack([batch.inputs for batch in batches]),
-        torch.stack([batch.targets for batch in batches]),
-    )
-    draws, examples = (
-        stack([dict(batch.draws) for batch in batches]),
-        stack([dict(batch.examples) for batch in batches]),
-    )
-    return batches[0]._replace(inputs=inputs, targets=targets, draws=draws, examples=examples)
-
-
 def _first(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value[0] for name, value in tree.items()}
 

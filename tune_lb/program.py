@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -59,11 +60,17 @@ def composed_gradient(
     return over_members(of_changed_batch, vectorize=execution.endswith("together")) if stacked else of_changed_batch
 
 
-def composed_step(gradient: GradientFn, remedies: Sequence[Remedy], optimizer: torch.optim.Optimizer) -> StepFn:
+def composed_step(
+    gradient: GradientFn, remedies: Sequence[Remedy], optimizer: torch.optim.Optimizer, kept: Params | None = None
+) -> StepFn:
     """Return gradient and update as one step on the tensors that the optimiser was built over.
 
-    Compiled, the rate is a 0-dimensional tensor in place of a float; remedies compute with either.
+    Compiled, the rate is a 0-dimensional tensor in place of a float; remedies compute with either. kept: the parameters' .grad,
+    to be filled at every step: where another tensor becomes .grad a compiled graph breaks.
     """
+    # without torch's decorators, which cost a tenth of a small step and break a compiled graph in three: they leave gradient
+    # mode, which tensors that require no gradient do not feel, and mark the step for profilers
+    move = inspect.unwrap(type(optimizer).step)
 
     def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
         loss, gradients, updated = gradient(params, buffers, batch)
@@ -77,8 +84,11 @@ def composed_step(gradient: GradientFn, remedies: Sequence[Remedy], optimizer: t
             else:
                 options["lr"] = rate
         for name, value in params.items():
-            value.grad = gradients[name]
-        optimizer.step()
+            if kept is None:
+                value.grad = gradients[name]
+            else:
+                kept[name].copy_(gradients[name])
+        move(optimizer)
 
     update: UpdateFn = optimizer_step
     for remedy in remedies:
@@ -116,14 +126,16 @@ class CompiledStep:
             options["lr"] = torch.zeros((), dtype=first.dtype, device=first.device)
             if "foreach" in options and "momentum" not in options:
                 options["foreach"] = False  # torch takes a rate that is a tensor with foreach for SGD only
-        step = composed_step(gradient, trial.active, self.optimizer)
+        kept = {name: own.grad for name, own in self.params.items() if own.grad is not None}
+        step = composed_step(gradient, trial.active, self.optimizer, kept)
         _quiet_compiler()
         self.compiled: Callable[..., tuple[Tensor, Buffers]] = torch.compile(step, dynamic=False, backend=backend)
 
     def __call__(self, params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
         """Make one step; the parameters are those of `load`."""
         self.rate.fill_(rate)
-        return self.compiled(self.params, buffers, batch, self.rate)
+        with torch.no_grad():
+            return self.compiled(self.params, buffers, batch, self.rate)
 
     def load(self, params: Params, optimizer: torch.optim.Optimizer) -> None:
         """Take over members' parameters and their optimiser's state."""

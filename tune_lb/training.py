@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tune_lb.batches import BatchStream
 from tune_lb.data.device import Examples, Parts
 from tune_lb.evaluation import quality, recalibrated
-from tune_lb.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, Params, stack, stacked_batch
+from tune_lb.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, Params, stack
 from tune_lb.members import HistoryRow, Members, TrainedMember, channels_last
 from tune_lb.microbatches import AUTO, chosen_microbatch
 from tune_lb.pause import pause
@@ -261,8 +261,8 @@ class Training:
     def _next(self, group: Members) -> tuple[Position, Batch, dict[str, Tensor]]:
         """Return position and batch of the next update, and the states that gradient hooks read, among the buffers."""
         position = self.plan.position(group.step)
-        batches = [self.batches.batch(seed, group.step) for seed in group.seeds]
-        batch = stacked_batch(batches) if self.stacked else batches[0]
+        seeds, step = group.seeds, group.step
+        batch = self.batches.of_members(seeds, step) if self.stacked else self.batches.batch(seeds[0], step)
         batch = batch._replace(due={r.module_name(): r.due(position) for r in self.remedies if overrides(r, "due")})
         owners = [remedy.module_name() for remedy in self.remedies if overrides(remedy, "gradient")]
         return position, batch, {f"{o}/{name}": value for o in owners for name, value in group.states[o].items()}

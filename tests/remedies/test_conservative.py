@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.trainings import batch, flat, history, refusals, training, trial
+from tests.trainings import batch, flat, history, refusals, stacked_batch, training, trial
 from tune_lb.budgets import GradientEvaluations
-from tune_lb.gradient import by_autograd, mean_gradient, over_members, stack, stacked_batch
+from tune_lb.gradient import by_autograd, mean_gradient, over_members, stack
 from tune_lb.optimizers import SGD, Adam
 from tune_lb.program import composed_step
 from tune_lb.remedies.conservative import Conservative

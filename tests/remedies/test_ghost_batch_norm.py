@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainings import batch, flat, training, trial
-from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack, stacked_batch
+from tests.trainings import batch, flat, stacked_batch, training, trial
+from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
