@@ -25,6 +25,7 @@ from analysis.selection import Resamples
 
 ALPHA = 0.05
 MIN_SAMPLING_ERRORS = 2.0
+NO_DROP = "no drop to close"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def drop_reason(design: Design, drop: Contrast | None, sampling_error: float | N
     estimate, low, high, _ = drop.effect
     if not np.isfinite(low):
         return "the drop's interval is not known: fewer than 2 confirm seeds in a split"
-    text = f"no drop to close ({_points(estimate)} [{_points(low)}, {_points(high)}])"
+    text = f"{NO_DROP} ({_points(estimate)} [{_points(low)}, {_points(high)}])"
     if not low > 0:
         return text
     if sampling_error is None:

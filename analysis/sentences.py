@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.comparisons import NO_DROP
 from analysis.decomposition import UNDER_TRAINED_ERROR
 from analysis.design import REFERENCE_ROLES
 from analysis.notation import known, listed, percent, points, significant, with_interval
@@ -14,6 +15,8 @@ from analysis.results import Results
 
 MIN_CONFIRM_SEEDS = 8
 MIN_SPLITS = 3
+MOST_NAMED = 8
+"""Arms of which each is said why it is not claimed."""
 PROVENANCE = ("git_commit", "tune_lb_version", "torch_version", "device", "execution", "threads")
 
 
@@ -57,7 +60,7 @@ def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
         yield f"The large batch costs {interval} points of test error: {errors}, both tuned with the same budget."
     elif reference["large_batch_drop_high"] < 0:
         yield f"The large batch is better, so there is no drop to close: {interval} points of test error, {errors}."
-    elif reason.startswith("no drop"):
+    elif reason.startswith(NO_DROP):
         yield f"There is no drop to close that can be told from zero: {interval} points ({errors})."
     else:
         yield f"The drop is {drop} points ({errors}); no share of it is given: {reason}."
@@ -101,9 +104,9 @@ def _remedies(results: Results, arms: dict[str, Any]) -> Iterator[str]:
         yield _claim(results, name, row)
     if tested and not claimed:
         yield f"No remedy can be told from {design.reference} in this search."
-    rest = [_unclaimed(name, row) for name, row in tested.items() if name not in claimed]
+    rest = {name: row for name, row in tested.items() if name not in claimed}
     if rest:
-        yield f"Not claimed: {'; '.join(rest)}."
+        yield f"Not claimed: {'; '.join(_unclaimed(rest))}."
     unfinished = [name for name, row in arms.items() if row["search_converged"] is False]
     if unfinished:
         yield (
@@ -131,9 +134,24 @@ def _claim(results: Results, name: str, row: dict[str, Any]) -> str:
     return text
 
 
-def _unclaimed(name: str, row: dict[str, Any]) -> str:
-    effect = with_interval(points(row["difference"]), row["difference_low"], row["difference_high"])
-    return f"{name} {effect} points, {row['claim_reason']}"
+def _unclaimed(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Arm by arm why nothing is claimed; of many arms with the same reason the first and the last, the table has them all."""
+
+    def effect(name: str) -> str:
+        row = rows[name]
+        return (
+            f"{name} {with_interval(points(row['difference']), row['difference_low'], row['difference_high'])} points"
+        )
+
+    if len(rows) <= MOST_NAMED:
+        yield from (f"{effect(name)}, {row['claim_reason']}" for name, row in rows.items())
+        return
+    of_reason: dict[str, list[str]] = {}
+    for name in sorted(rows, key=lambda name: float(rows[name]["difference"])):
+        of_reason.setdefault(str(rows[name]["claim_reason"]).partition(" (")[0], []).append(name)
+    for reason, names in of_reason.items():
+        many = f"{len(names)} arms, from {effect(names[0])} to {effect(names[-1])}"
+        yield f"{many if len(names) > 1 else effect(names[0])}, {reason}"
 
 
 def _sharpness(results: Results, arms: dict[str, Any]) -> Iterator[str]:

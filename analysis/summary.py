@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.comparisons import NO_DROP
 from analysis.configurations import CONFIGURATION
 from analysis.design import DERIVED_ROLES
 from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
@@ -63,7 +64,9 @@ def _drop(row: Row) -> str:
 
 def _closed(row: Row) -> str:
     if not known(row["gap_closed"]):
-        return str(row["gap_closed_reason"])
+        reason = str(row["gap_closed_reason"])
+        # the same for every arm, and said above the table
+        return MISSING if reason.startswith(NO_DROP) else reason
     return with_interval(f"{percent(row['gap_closed'], 0)} %", row["gap_closed_low"], row["gap_closed_high"], digits=0)
 
 

@@ -86,6 +86,18 @@ def test_sentences_of_other_findings(changes: dict[str, float], words: str) -> N
     assert words in text(Results(fabricate({**ARMS, **arms}, Procedure(curvature=0.02))))
 
 
+def test_many_arms_without_a_claim_are_one_sentence_with_the_first_and_the_last() -> None:
+    arms = {f"arm_{k}": replace(ARMS["null"], error=0.05 + 2e-4 * k, like=None) for k in range(12)}
+    results = Results(fabricate({**ARMS, **arms}, Procedure(num_trials=4)))
+    (line,) = (line for line in sentences(results) if line.startswith("Not claimed"))
+    unclaimed = results.arms[(results.arms["role"] == "arm") & ~results.arms["claim"].fillna(True).astype(bool)]
+    assert f"{len(unclaimed)} arms, from " in line
+    ranked = unclaimed.sort_values("difference")["arm"].tolist()
+    assert line.index(ranked[0]) < line.index(" to ") < line.index(ranked[-1])
+    assert "not told from the reference" in line
+    assert len(line) < 250
+
+
 def test_limits_are_said() -> None:
     said = text(Results(fabricate(ARMS, Procedure(sampler="tpe", confirm_seeds=5))))
     assert "noise of the search is not known" in said
