@@ -33,9 +33,10 @@ class PostLocalSGD(Remedy):
     w_k <- w_k - rate u_k(g_k),  and after every `local_steps` updates w_k <- mean_j w_j;  g_k the mean gradient of piece k of
     the batch at w_k, u_k the optimiser's direction with a state (momentum, moments) of each replica's own, never averaged.
 
-    Source: Lin, Stich, Patel and Jaggi, 2020, algorithm 2, with local momentum. Departures: the turn stands at a share of the
-    training in place of the first fall of the rate. What is evaluated, measured and given to a next phase is the mean of the
-    replicas, at every moment; the K pieces of a batch are strided, batch-norm statistics kept are their mean.
+    Source: Lin, Stich, Patel and Jaggi, 2020 (arXiv 1808.07217), post-local SGD with local momentum. Departures: the turn
+    stands at a share of the training in place of the first fall of the rate. What is evaluated, measured and given to a next
+    phase is the mean of the replicas, at every moment; the K pieces of a batch are strided, batch-norm statistics kept are
+    their mean.
     Neutral: local_batch_size = None. Cost: one gradient in K pieces; K times the memory of weights and optimiser.
     Traps: with plain batch norm the network sees pieces of b examples in both parts, as K machines would (ghost batch norm's
     gain comes along: compare with it); with local_steps = 1 and SGD it is large-batch training with such statistics.
