@@ -60,6 +60,8 @@ def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
         yield f"The large batch costs {interval} points of test error: {errors}, both tuned with the same budget."
     elif reference["large_batch_drop_high"] < 0:
         yield f"The large batch is better, so there is no drop to close: {interval} points of test error, {errors}."
+    elif reason.startswith(NO_DROP) and reference["large_batch_drop_low"] > 0:
+        yield f"The drop is {interval} points ({errors}), too small beside the test set's size to give shares of it: {reason}."
     elif reason.startswith(NO_DROP):
         yield f"There is no drop to close that can be told from zero: {interval} points ({errors})."
     else:

@@ -65,7 +65,7 @@ def _drop(row: Row) -> str:
 def _closed(row: Row) -> str:
     if not known(row["gap_closed"]):
         reason = str(row["gap_closed_reason"])
-        # the same for every arm, and said above the table
+        # the same for every arm, and said in a sentence
         return MISSING if reason.startswith(NO_DROP) else reason
     return with_interval(f"{percent(row['gap_closed'], 0)} %", row["gap_closed_low"], row["gap_closed_high"], digits=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
 
-CHOSEN = ("sam", "gradient_noise", "layer_noise", "ghost_batch_norm", "ema", "mixup", "batch_growth")
+CHOSEN = ("sam", "gradient_noise", "layer_noise", "ghost_batch_norm", "ema", "mixup", "batch_growth", "post_local_sgd")
 """Of each kind of hook one, with state, now and then, or with batches that change: all would take a quarter of an hour."""
 
 COMPILED = [EXAMPLES[name][-1] for name in CHOSEN]
@@ -49,6 +50,47 @@ def ends(of, seeds, execution):
     running = training(of, seeds, execution)
     history(running)
     return reached(running)
+
+
+def halve(optimizer, *_):
+    for weight in optimizer.param_groups[0]["params"]:
+        weight.grad.mul_(0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooked(SGD):
+    def build(self, tensors, lr, *, members_first=False):
+        built = super().build(tensors, lr, members_first=members_first)
+        built.register_step_pre_hook(halve)
+        return built
+
+
+def halving(step):
+    @functools.wraps(step)
+    def halved(self):
+        halve(self)
+        return step(self)
+
+    return halved
+
+
+class Halving(torch.optim.SGD):
+    """Somebody's optimiser, whose step is wrapped."""
+
+    step = halving(torch.optim.SGD.step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapped(SGD):
+    def build(self, tensors, lr, *, members_first=False):
+        return Halving(tensors, lr, momentum=self.momentum)
+
+
+@pytest.mark.parametrize("kind", [Hooked, Wrapped])
+def test_what_somebody_put_around_a_step_stays(kind):
+    halved, plain = (ends(trial(optimizer=o), (0,), "alone") for o in (kind(momentum=0.9), SGD(momentum=0.9)))
+    assert same_up_to_rounding(halved, ends(trial(optimizer=SGD(momentum=0.9), lr=0.05), (0,), "alone"))
+    assert not same_up_to_rounding(halved, plain)
 
 
 @pytest.mark.slow

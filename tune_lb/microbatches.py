@@ -89,11 +89,11 @@ def asked_problems(trial: Trial, data: DataSet, microbatch: int | str | None, wh
 
 def _lengths(trial: Trial, num_train: int) -> list[tuple[str, int]]:
     """Return the numbers of examples of which gradients are taken, each with its column."""
-    lengths = [("batch_size", size) for size in sorted(trial.plan(num_train).batch_sizes)]
+    whole = not any(remedy.always_in_pieces for remedy in trial.active)
+    lengths = [("batch_size", size) for size in sorted(trial.plan(num_train).batch_sizes) if whole]
     for remedy in trial.active:
-        pieces = list(remedy.piece_sizes().items())
         if remedy.nesting is Evaluation.RESULT:
-            lengths += pieces
+            lengths += remedy.piece_sizes().items()
     for remedy in trial.active:
         pieces = list(remedy.piece_sizes().items())
         if remedy.nesting is Evaluation.POINT and pieces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import inspect
 import json
 import logging
@@ -68,9 +69,7 @@ def composed_step(
     Compiled, the rate is a 0-dimensional tensor in place of a float; remedies compute with either. kept: the parameters' .grad,
     to be filled at every step: where another tensor becomes .grad a compiled graph breaks.
     """
-    # without torch's decorators, which cost a tenth of a small step and break a compiled graph in three: they leave gradient
-    # mode, which tensors that require no gradient do not feel, and mark the step for profilers
-    move = inspect.unwrap(type(optimizer).step)
+    move = _bare_step(optimizer)
 
     def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
         loss, gradients, updated = gradient(params, buffers, batch)
@@ -88,7 +87,8 @@ def composed_step(
                 value.grad = gradients[name]
             else:
                 kept[name].copy_(gradients[name])
-        move(optimizer)
+        with torch.no_grad():
+            move()
 
     update: UpdateFn = optimizer_step
     for remedy in remedies:
@@ -97,6 +97,19 @@ def composed_step(
     for remedy in remedies:
         step = remedy.step(step)
     return step
+
+
+def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """Return the optimiser's step without torch's decorators: they cost a tenth of a small step and break a compiled graph.
+
+    What they do is to leave gradient mode, to mark the step for profilers and to call the optimiser's hooks. A step of
+    somebody else's, and one with hooks, is left as it is.
+    """
+    own = type(optimizer).__module__.startswith(("torch.optim.", "tune_lb.optimizers."))
+    hooks = (getattr(optimizer, f"_optimizer_step_{when}_hooks", None) for when in ("pre", "post"))
+    if not own or any(hooks) or "step" in vars(optimizer):
+        return optimizer.step
+    return functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
 
 
 def _quiet_compiler() -> None:

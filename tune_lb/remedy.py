@@ -79,6 +79,9 @@ class Remedy(Settings):
 
     nesting: ClassVar[Evaluation] = Evaluation.RESULT
 
+    always_in_pieces: ClassVar[bool] = False
+    """Whether no gradient is taken of more examples than its `piece_sizes` say."""
+
     differentiates_gradients: ClassVar[bool] = False
     """Whether it takes small differences of gradients, which need their full precision."""
 
@@ -162,7 +165,11 @@ class Remedy(Settings):
         return None
 
     def replicated(self, params: Params, batch_size: int) -> Params:
-        """Return what is trained in place of the parameters (several replicas); optimiser, hooks and states see that."""
+        """Return what is trained in place of the parameters (several replicas).
+
+        The optimiser, states, `update`, `step`, `after_step` and `evaluated` of all remedies see that, and so does its own
+        gradient hook; gradient hooks inside it see what it hands them.
+        """
         return params
 
     def merged(self, params: Params) -> Params:

@@ -155,7 +155,7 @@ class Training:
                 )
 
     def _merged(self, params: Params) -> Params:
-        for remedy in self.remedies:
+        for remedy in reversed(self.remedies):
             params = remedy.merged(params)
         return params
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tests.trainings import batch, flat, history, refusals, training, trial
+from tune_lb.budgets import Updates
 from tune_lb.gradient import by_autograd, mean_gradient
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers import SGD, Adam
@@ -20,6 +23,7 @@ from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.post_local_sgd import PostLocalSGD
 from tune_lb.remedies.sam import SAM
+from tune_lb.remedy import Evaluation, Remedy
 from tune_lb.schedules import Constant
 
 WAYS = ["alone", "together"]
@@ -157,7 +161,7 @@ def test_it_is_measured_stopped_and_gone_on_with_like_any_other():
     [
         ((PostLocalSGD(local_batch_size=3),), "does not divide batch_size = 8"),
         ((PostLocalSGD(local_batch_size=8),), "less than twice as large"),
-        ((PostLocalSGD(local_batch_size=2), GradientNoise(alpha=0.1)), "no mean gradient to change"),
+        ((PostLocalSGD(local_batch_size=2), GradientNoise(alpha=0.1)), "not defined together"),
         ((PostLocalSGD(local_batch_size=2), Conservative(iterations=2)), "both change the update"),
         ((PostLocalSGD(local_batch_size=2), BatchGrowth(initial=4)), "the number of replicas is fixed"),
         ((PostLocalSGD(local_batch_size=2), SAM(rho=0.1, m=4)), "sam.m = 4 does not divide"),
@@ -169,10 +173,52 @@ def test_what_makes_no_sense_is_refused(remedies, message):
     assert any(message in line for line in refusals(*remedies))
 
 
+@pytest.mark.parametrize("start", [0.1, 0.3, 0.6, 0.7])
+def test_float32_and_the_schedule_agree_on_the_turn(start):
+    """0.3 of 50 updates is 15 as a float64, and more than 15 as a float32."""
+    remedy = PostLocalSGD(local_batch_size=4, local_steps=5, start=start)
+    running = training(trial(remedy, budget=Updates(50), schedule=Constant()), dtype=torch.float32)
+    apart = []
+    while not running.done:
+        running.advance(1e-9)
+        first = next(iter(running.groups[0].params.values()))
+        apart.append(not torch.equal(first[0, 0], first[0, 1]))
+    turn = round(50 * start)
+    assert not any(apart[:turn])
+    assert apart[turn:] == [(step + 1) % 5 != 0 for step in range(50 - turn)]
+
+
+def test_a_turn_after_the_last_update_is_refused():
+    assert refusals(PostLocalSGD(local_batch_size=2, start=0.8)) == []
+    assert any(
+        "leaves no local step in 6 updates" in line for line in refusals(PostLocalSGD(local_batch_size=2, start=0.9))
+    )
+
+
+@dataclass(frozen=True)
+class Slopes(Remedy):
+    """Has a state that its gradient hook reads."""
+
+    nesting: ClassVar[Evaluation] = Evaluation.POINT
+    slope: float = 1.0
+
+    def gradient(self, inner):
+        return inner
+
+    def initial_state(self, params):
+        return {name: torch.zeros_like(value) for name, value in params.items()}
+
+
+def test_a_state_that_gradients_read_is_refused():
+    of = trial(PostLocalSGD(local_batch_size=2), Slopes(slope=2.0))
+    found = of.remedies[0].conflicts(of, 24, of.model((5,), 3))
+    assert any("not defined together" in line for line in found)
+
+
 def test_an_optimiser_of_whole_layers_is_refused():
     of = trial(PostLocalSGD(local_batch_size=2), optimizer=LARS())
     found = of.remedies[0].conflicts(of, 24, of.model((5,), 3))
-    assert any("LARS takes norms of whole layers" in line for line in found)
+    assert any("LARS looks at whole tensors" in line for line in found)
 
 
 def test_it_composes_with_what_acts_on_points_inputs_and_averages():

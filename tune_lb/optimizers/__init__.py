@@ -21,6 +21,9 @@ from tune_lb.setting import Settings, setting
 class OptimizerSettings(Settings):
     """Base of all optimisers."""
 
+    element_wise: ClassVar[bool] = False
+    """Whether every entry of a tensor is moved by itself, whatever stands beside it."""
+
     suggested_lr: ClassVar[Domain | None] = None
     """A sensible range of peak rates to search, for optimisers whose rates are not SGD's or Adam's."""
 
@@ -38,6 +41,8 @@ class OptimizerSettings(Settings):
 @dataclass(frozen=True)
 class SGD(OptimizerSettings):
     """Stochastic gradient descent: v <- momentum v + g + weight_decay w;  w <- w - rate v (torch.optim.SGD)."""
+
+    element_wise: ClassVar[bool] = True
 
     momentum: float = setting(0.9, "share of the last velocity kept; 0 is plain SGD", low=0.0, below=1.0)
     nesterov: bool = setting(False, "look-ahead form of the momentum")
@@ -63,6 +68,8 @@ class SGD(OptimizerSettings):
 @dataclass(frozen=True)
 class Adam(OptimizerSettings):
     """Adam (Kingma and Ba, 2015; torch.optim.Adam)."""
+
+    element_wise: ClassVar[bool] = True
 
     beta1: float = setting(0.9, "decay of the mean gradient", low=0.0, below=1.0)
     beta2: float = setting(0.999, "decay of the mean squared gradient", low=0.0, below=1.0)
@@ -98,6 +105,8 @@ class AdaGrad(OptimizerSettings):
     Source: Duchi, Hazan and Singer, 2011, figure 1, diagonal; torch.optim.Adagrad.
     """
 
+    element_wise: ClassVar[bool] = True
+
     initial_accumulator: float = setting(0.0, "sum of squares at the start; larger is a gentler start", low=0.0)
     eps: float = setting(1e-10, "added to the root of the sum of squares", above=0.0)
 
@@ -120,6 +129,8 @@ class RMSprop(OptimizerSettings):
     Source: Tieleman and Hinton, 2012, lecture 6.5; torch.optim.RMSprop, whose alpha is beta2 here. centered: s less the square
     of the mean gradient (Graves, 2013, eq. 38 to 45; there eps is inside the root).
     """
+
+    element_wise: ClassVar[bool] = True
 
     beta2: float = setting(0.99, "decay of the mean squared gradient", low=0.0, below=1.0)
     eps: float = setting(1e-8, "added to the root of the mean square", above=0.0)

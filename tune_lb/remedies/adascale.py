@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class AdaScale(Remedy):
     Traps: with plain batch norm the step itself sees pieces of b examples, as K machines would (ghost batch norm's gain comes
     along); the first estimates are of one batch.
     """
+
+    always_in_pieces: ClassVar[bool] = True
 
     small_batch_size: int | None = setting(
         None, "examples b for which lr is meant; none: no scaling", low=1, suggested=over([16, 32, 64])

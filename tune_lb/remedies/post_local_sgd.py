@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from tune_lb.domain import over
 from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average
-from tune_lb.optimizers.lamb import LAMB
-from tune_lb.optimizers.lars import LARS
-from tune_lb.optimizers.muon import Muon
 from tune_lb.pieces import piece_problems
 from tune_lb.remedy import Evaluation, Position, Remedy, StepFn, overrides
 from tune_lb.setting import setting
@@ -23,6 +21,9 @@ if TYPE_CHECKING:
 NAME = "post_local_sgd"
 REPLICAS = 1
 """Where the dimension of the replicas stands: after that of the members."""
+
+ROUNDING = 1e-3
+"""Of an update: 0.3 of 50 is no whole number in float32, and is one for the schedule."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,13 @@ class PostLocalSGD(Remedy):
     stands at a share of the training in place of the first fall of the rate. What is evaluated, measured and given to a next
     phase is the mean of the replicas, at every moment; the K pieces of a batch are strided, batch-norm statistics kept are
     their mean.
-    Neutral: local_batch_size = None. Cost: one gradient in K pieces; K times the memory of weights and optimiser.
+    The training is that of the phase, where there are phases; a budget that watches the loss may end before the turn.
+    Neutral: local_batch_size = None. Cost: one gradient in K pieces; K times the memory of weights, gradient and optimiser.
     Traps: with plain batch norm the network sees pieces of b examples in both parts, as K machines would (ghost batch norm's
     gain comes along: compare with it); with local_steps = 1 and SGD it is large-batch training with such statistics.
     """
+
+    always_in_pieces: ClassVar[bool] = True
 
     local_batch_size: int | None = setting(
         None, "examples b of a replica; none: no replicas", low=1, suggested=over([32, 64, 128])
@@ -65,20 +69,30 @@ class PostLocalSGD(Remedy):
             return []
         name = f"{NAME}.local_batch_size = {b}"
         found = []
-        if isinstance(trial.optimizer, LARS | LAMB | Muon):
+        if not trial.optimizer.element_wise:
             found.append(
-                f"{name}: {type(trial.optimizer).__name__} takes norms of whole layers and does not know replicas; take "
-                "an element-wise optimiser"
+                f"{name}: {type(trial.optimizer).__name__} looks at whole tensors, in which the replicas stand side by "
+                "side; take an element-wise optimiser (SGD, Adam, AdamW, AdaGrad, RMSprop)"
+            )
+        plan = trial.plan(num_train)
+        if self._first_local(plan.num_updates) >= plan.num_updates:
+            found.append(
+                f"{NAME}.start = {self.start:g} leaves no local step in {plan.num_updates} updates; take a smaller share"
             )
         for other in trial.active:
             if other.module_name() == NAME:
                 continue
             if overrides(other, "step") or overrides(other, "update"):
                 found.append(f"{NAME} and {other.module_name()} both change the update; give one of them")
-            elif other.nesting is Evaluation.RESULT and overrides(other, "gradient"):
+            elif overrides(other, "gradient") and (
+                other.nesting is Evaluation.RESULT or overrides(other, "initial_state")
+            ):
                 found.append(
-                    f"{NAME} and {other.module_name()}: replicas have no mean gradient to change; give one of them"
+                    f"{NAME} and {other.module_name()} are not defined together: every replica has a gradient of its own; "
+                    "give one of them"
                 )
+            elif overrides(other, "replicated"):
+                found.append(f"{NAME} and {other.module_name()} both train replicas; give one of them")
             elif overrides(other, "batch_size"):
                 found.append(
                     f"{NAME} and {other.module_name()}: the number of replicas is fixed, the batch is not; give one"
@@ -104,7 +118,8 @@ class PostLocalSGD(Remedy):
             replicas = [{name: value[k] for name, value in params.items()} for k in range(num)]
             parts = [inner(replica, buffers, batch.piece(k, num)) for k, replica in enumerate(replicas)]
             losses, gradients, updated = zip(*parts, strict=True)
-            parted = batch.step >= batch.values[f"{NAME}.start"] * batch.values["plan.num_updates"]
+            turn = batch.values[f"{NAME}.start"] * batch.values["plan.num_updates"]
+            parted = batch.step + ROUNDING >= turn
             means = average(list(gradients))
             each = {
                 name: torch.where(parted, torch.stack([own[name] for own in gradients]), means[name]) for name in params
@@ -115,9 +130,11 @@ class PostLocalSGD(Remedy):
 
     def due(self, position: Position) -> bool:
         """Say whether the replicas are averaged after this step."""
-        before = self.start * position.total_examples / position.batch_size
-        local = position.step - before
-        return local >= 0 and int(local + 1) % self.local_steps == 0
+        local = position.step - self._first_local(position.total_examples / position.batch_size)
+        return local >= 0 and (local + 1) % self.local_steps == 0
+
+    def _first_local(self, num_updates: float) -> int:
+        return math.ceil(self.start * num_updates - ROUNDING)
 
     def step(self, inner: StepFn) -> StepFn:
         """Return the update of every replica, and their average where it is due."""
