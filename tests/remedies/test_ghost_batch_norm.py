@@ -12,7 +12,7 @@ from tests.trainings import batch, flat, stacked_batch, training, trial
 from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
-from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
+from tune_lb.remedies.ghost_batch_norm import STATISTICS, GhostBatchNorm, ghost_batch_norm
 from tune_lb.remedies.sam import SAM
 
 SHAPES = {"1d": (12, 3), "1d with a length": (12, 3, 4), "2d": (12, 3, 4, 2)}
@@ -185,3 +185,23 @@ def test_a_cumulative_average_is_refused():
     layer = GhostBatchNorm(ghost_batch_size=2).model(nn.BatchNorm1d(1, momentum=None))
     with pytest.raises(ValueError, match="momentum"):
         layer(torch.zeros(4, 1))
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_images_with_channels_last_stay_so_and_give_the_same(statistics, tracked):
+    x = torch.randn(12, 5, 4, 3, generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        layer = nn.BatchNorm2d(5, track_running_stats=tracked).double()
+        with torch.no_grad():
+            layer.weight.copy_(torch.linspace(0.5, 2.0, 5))
+            layer.bias.copy_(torch.linspace(-1.0, 1.0, 5))
+        inputs = x.to(memory_format=form, copy=True).requires_grad_()
+        y = ghost_batch_norm(layer, inputs, 4, statistics)
+        assert y.is_contiguous(memory_format=form)
+        y.square().sin().sum().backward()
+        running = [value.double() for value in layer.buffers()]
+        found.append([y.detach(), inputs.grad, layer.weight.grad, layer.bias.grad, *running])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)

@@ -34,7 +34,8 @@ class GhostBatchNorm(Remedy):
 
     Source: Hoffer, Hubara and Soudry, 2017, algorithm 1. Departures: strided groups, the same in law for shuffled data; one
     averaged update by default.
-    Cost: that of one batch norm on S times the channels; no loop over groups. The network needs batch normalization.
+    Cost: that of one batch norm on S times the channels, without a loop; with channels last S batch norms. The network needs
+    batch normalization.
     """
 
     ghost_batch_size: int | None = setting(
@@ -90,19 +91,26 @@ def ghost_batch_norm(
     """Return x (B, C, ...) normalised by groups, and update the layer's running statistics in place.
 
     (B, C, ...) is viewed, without a copy, as (g, S C, ...): channel s C + c then holds the examples of group s, so a single
-    call of batch norm with S-fold repeated scale and shift does all groups at once.
+    call of batch norm with S-fold repeated scale and shift does all groups at once. Images with channels last would leave
+    that layout, in which convolutions on a CPU are a third faster: they are taken group by group, which for so much work per
+    call is no slower.
     """
     num_groups = x.shape[0] // ghost_batch_size
     channels = x.shape[1]
-    grouped = x.reshape(ghost_batch_size, num_groups * channels, *x.shape[2:])
-    weight = None if layer.weight is None else layer.weight.repeat(num_groups)
-    bias = None if layer.bias is None else layer.bias.repeat(num_groups)
-    if not layer.track_running_stats or layer.running_mean is None or layer.running_var is None:
-        return F.batch_norm(grouped, None, None, weight, bias, True, 0.0, layer.eps).reshape(x.shape)
-    # scratch statistics at momentum 1 receive exactly each group's mean and unbiased variance
-    means = layer.running_mean.detach().repeat(num_groups)
-    variances = layer.running_var.detach().repeat(num_groups)
-    y = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, layer.eps)
+    means = variances = None
+    if layer.track_running_stats and layer.running_mean is not None and layer.running_var is not None:
+        # scratch statistics at momentum 1 receive exactly each group's mean and unbiased variance
+        means, variances = (run.detach().repeat(num_groups) for run in (layer.running_mean, layer.running_var))
+    # asked of the strides: under torch.func.vmap a memory format cannot be asked for
+    if x.dim() == 4 and channels > 1 and x.stride(1) == 1:
+        y = _group_by_group(layer, x, num_groups, means, variances)
+    else:
+        grouped = x.reshape(ghost_batch_size, num_groups * channels, *x.shape[2:])
+        weight = None if layer.weight is None else layer.weight.repeat(num_groups)
+        bias = None if layer.bias is None else layer.bias.repeat(num_groups)
+        y = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, layer.eps).reshape(x.shape)
+    if layer.running_mean is None or layer.running_var is None or means is None or variances is None:
+        return y
     if layer.num_batches_tracked is not None:
         layer.num_batches_tracked.add_(1)
     momentum = layer.momentum
@@ -119,7 +127,25 @@ def ghost_batch_norm(
                 each = momentum if statistics == "sequential" else momentum / num_groups
                 ages = torch.arange(num_groups - 1, -1, -1, dtype=group.dtype, device=group.device)
                 running.mul_((1.0 - each) ** num_groups).add_(each * (1.0 - each) ** ages @ of_groups)
-    return y.reshape(x.shape)
+    return y
+
+
+def _group_by_group(
+    layer: nn.modules.batchnorm._BatchNorm, x: Tensor, num_groups: int, means: Tensor | None, variances: Tensor | None
+) -> Tensor:
+    """Return images (B, C, H, W) with channels last normalised by groups, in the same layout."""
+    none = [None] * num_groups
+    of_means = none if means is None else means.view(num_groups, -1).unbind()
+    of_variances = none if variances is None else variances.view(num_groups, -1).unbind()
+    groups = x.permute(0, 2, 3, 1).view(-1, num_groups, *x.shape[2:], x.shape[1]).unbind(1)
+    found = [
+        F.batch_norm(
+            group.contiguous().permute(0, 3, 1, 2), mean, variance, layer.weight, layer.bias, True, 1.0, layer.eps
+        )
+        for group, mean, variance in zip(groups, of_means, of_variances, strict=True)
+    ]
+    # the gradient of stacked tensors is strided, which batch norm's own is slow with; that of a product is not
+    return torch.stack([(1.0 * y).permute(0, 2, 3, 1) for y in found], 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 class GhostBatchNorm1d(nn.BatchNorm1d):
