@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from tests.trainings import Blobs, history, training
+from tests.trainings import Blobs, history, named, training
 from tune_lb.columns import members_schema
 from tune_lb.context import field_columns
 from tune_lb.domain import over
@@ -51,7 +51,7 @@ def template(name, **settings):
     return {design.name: design.template for design in space(**settings).designs()}[name]
 
 
-@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in CHOICES.items() for v in values], ids=str)
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in CHOICES.items() for v in values], ids=named)
 def test_each_trains_and_fills_columns_that_the_table_has(field, value):
     searched = space(**{field: over(CHOICES[field])})
     designs = searched.designs()

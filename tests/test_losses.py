@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.trainings import same_bits, same_up_to_rounding, trajectory, trial
+from tests.trainings import named, same_bits, same_up_to_rounding, trajectory, trial
 from tune_lb.fit import check_against_data
 from tune_lb.losses import (
     LabelSmoothedCrossEntropy,
@@ -77,7 +77,7 @@ def test_without_smoothing_it_is_cross_entropy_to_the_last_bit():
     assert same_bits(trajectory(trial()), trajectory(trial(loss=LabelSmoothedCrossEntropy(0.0))))
 
 
-@pytest.mark.parametrize("loss", [cross_entropy, squared_error, LabelSmoothedCrossEntropy(0.2)], ids=str)
+@pytest.mark.parametrize("loss", [cross_entropy, squared_error, LabelSmoothedCrossEntropy(0.2)], ids=named)
 def test_trains_alone_and_together(loss):
     of = trial(loss=loss)
     alone, together = trajectory(of, (0, 1)), trajectory(of, (0, 1), "together")

@@ -194,6 +194,11 @@ def same_up_to_rounding(a: dict[int, Tensor], b: dict[int, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.allclose(a[seed], b[seed], rtol=1e-9, atol=1e-12) for seed in a)
 
 
+def named(value: object) -> str:
+    """Return a value as it stands in a test's name, the same in every process: functions are written with their address."""
+    return getattr(value, "__name__", str(value))
+
+
 def remedy_classes() -> list[type[Remedy]]:
     """Return every remedy defined by a file of tune_lb/remedies."""
     modules = [
