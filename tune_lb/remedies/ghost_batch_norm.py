@@ -93,7 +93,7 @@ def ghost_batch_norm(
     (B, C, ...) is viewed, without a copy, as (g, S C, ...): channel s C + c then holds the examples of group s, so a single
     call of batch norm with S-fold repeated scale and shift does all groups at once. Images with channels last would leave
     that layout, in which convolutions on a CPU are a third faster: they are taken group by group, which for so much work per
-    call is no slower.
+    call costs less than two changes of layout.
     """
     num_groups = x.shape[0] // ghost_batch_size
     channels = x.shape[1]
@@ -102,7 +102,7 @@ def ghost_batch_norm(
         # scratch statistics at momentum 1 receive exactly each group's mean and unbiased variance
         means, variances = (run.detach().repeat(num_groups) for run in (layer.running_mean, layer.running_var))
     # asked of the strides: under torch.func.vmap a memory format cannot be asked for
-    if x.dim() == 4 and channels > 1 and x.stride(1) == 1:
+    if x.dim() == 4 and channels > 1 and x.stride(1) == 1 and x[0, 0].numel() > 1:
         y = _group_by_group(layer, x, num_groups, means, variances)
     else:
         grouped = x.reshape(ghost_batch_size, num_groups * channels, *x.shape[2:])
@@ -137,7 +137,7 @@ def _group_by_group(
     none = [None] * num_groups
     of_means = none if means is None else means.view(num_groups, -1).unbind()
     of_variances = none if variances is None else variances.view(num_groups, -1).unbind()
-    groups = x.permute(0, 2, 3, 1).view(-1, num_groups, *x.shape[2:], x.shape[1]).unbind(1)
+    groups = x.permute(0, 2, 3, 1).reshape(-1, num_groups, *x.shape[2:], x.shape[1]).unbind(1)
     found = [
         F.batch_norm(
             group.contiguous().permute(0, 3, 1, 2), mean, variance, layer.weight, layer.bias, True, 1.0, layer.eps
