@@ -86,7 +86,8 @@ import os
 
 
 def write(weights, node):
-    with open(os.path.join(os.environ["TUNE_LB_TEST_LOG"], f"{os.getpid()}.log"), "a") as file:
+    # a line is one write, which processes that append do not cut into one another's
+    with open(os.path.join(os.environ["TUNE_LB_TEST_LOG"], "trained.log"), "a") as file:
         file.write(f"{weights} {node}\\n")
 '''
 
@@ -179,7 +180,7 @@ class Searches:
             time.sleep(0.05)
 
     def trained(self) -> list[str]:
-        """Return the members trained to the end so far, once for each time that happened."""
+        """Return the members trained to the end so far, in the order in which that happened."""
         return [line.split()[0] for line in self._lines()]
 
     def nodes(self) -> dict[str, str]:
@@ -187,7 +188,8 @@ class Searches:
         return dict(line.split() for line in self._lines())
 
     def _lines(self) -> list[str]:
-        return [line for path in sorted(self.log.glob("*.log")) for line in path.read_text().splitlines()]
+        path = self.log / "trained.log"
+        return path.read_text().splitlines() if path.exists() else []
 
     def stored(self, name: str, storage: str = "runs") -> dict[str, tuple[str, int]]:
         """Return who is stored, by the weights: what the trials' files hold, whatever has been merged."""
