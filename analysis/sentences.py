@@ -93,10 +93,9 @@ def _remedies(results: Results, arms: dict[str, Any]) -> Iterator[str]:
     design = results.design
     placebo = arms.get(str(design.placebo))
     if placebo is not None and known(placebo["difference"]):
-        effect = with_interval(points(placebo["difference"]), placebo["difference_low"], placebo["difference_high"])
         yield (
             f"Noise floor: {design.placebo}, which is {design.reference} with other random draws, "
-            f"differs from it by {effect} points. No smaller difference is claimed."
+            f"differs from it by {_effect(placebo)}. No smaller difference is claimed."
         )
     tested = {
         name: row for name, row in arms.items() if row["role"] not in REFERENCE_ROLES and known(row["difference"])
@@ -119,8 +118,7 @@ def _remedies(results: Results, arms: dict[str, Any]) -> Iterator[str]:
 
 def _claim(results: Results, name: str, row: dict[str, Any]) -> str:
     better = row["difference"] < 0
-    effect = with_interval(points(row["difference"]), row["difference_low"], row["difference_high"])
-    text = f"{name} {'lowers' if better else 'RAISES'} the test error: {effect} points (Holm p = {row['p_holm']:.2g})"
+    text = f"{name} {'lowers' if better else 'RAISES'} the test error: {_effect(row)} (Holm p = {row['p_holm']:.2g})"
     if better and known(row["gap_closed"]):
         share = with_interval(
             f"{percent(row['gap_closed'], 0)} %", row["gap_closed_low"], row["gap_closed_high"], digits=0
@@ -136,14 +134,16 @@ def _claim(results: Results, name: str, row: dict[str, Any]) -> str:
     return text
 
 
+def _effect(row: dict[str, Any]) -> str:
+    """Return the difference from the reference with its interval."""
+    return f"{with_interval(points(row['difference']), row['difference_low'], row['difference_high'])} points"
+
+
 def _unclaimed(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Arm by arm why nothing is claimed; of many arms with the same reason the first and the last, the table has them all."""
 
     def effect(name: str) -> str:
-        row = rows[name]
-        return (
-            f"{name} {with_interval(points(row['difference']), row['difference_low'], row['difference_high'])} points"
-        )
+        return f"{name} {_effect(rows[name])}"
 
     if len(rows) <= MOST_NAMED:
         yield from (f"{effect(name)}, {row['claim_reason']}" for name, row in rows.items())
