@@ -1,0 +1,44 @@
+"""No number moves unless somebody says so: trainings, a search, and the analysis of the committed runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.same_numbers import RUNS, analysed, is_slow, problems, record, searched, trained, trials
+from tune_lb.cli.best import asked_again, selected_trials
+from tune_lb.results import read_space
+from tune_lb.storage import Store
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if is_slow(name) else []) for name in trials()]
+)
+def test_a_training_ends_where_it_ended(name):
+    assert problems(trained(name), record()["found"][f"trial {name}"]) == []
+
+
+def test_a_search_trains_the_same_members():
+    assert problems(searched(), record()["found"]["search"]) == []
+
+
+@pytest.mark.parametrize("run", sorted(folder.name for folder in RUNS.iterdir()))
+def test_the_committed_runs_say_what_they_said(run):
+    found, stated = analysed(run), record()["found"][f"run {run}"]
+    assert problems(found, stated) == []
+    moved = [name for name, bits in stated["columns"].items() if found["columns"].get(name, bits) != bits]
+    assert moved == []
+
+
+@pytest.mark.parametrize("run", sorted(folder.name for folder in RUNS.iterdir()))
+def test_the_committed_runs_are_those_of_their_spaces(run):
+    """Their search can be gone on with: the space has the same hash, and the same trials are selected from the members."""
+    store = Store(str(RUNS / run))
+    known = read_space(store)
+    space = asked_again(known)
+    assert space.hash() == known["hash"]
+    assert space.description() == known["resolved"]
+    chosen = selected_trials(store, space, known)
+    for arm, splits in known["selected"].items():
+        for split, trial_id in splits.items():
+            found = chosen[arm, int(split)].trial_id(known["data"]["fingerprints"][split])
+            assert (arm, split, found) == (arm, split, trial_id)
