@@ -15,7 +15,7 @@ from analysis.report import report_text
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
 from tune_lb.errors import RequestError
-from tune_lb.storage import StorageError, Store
+from tune_lb.results.storage import StorageError, Store
 
 
 def main(arguments: list[str] | None = None) -> int:

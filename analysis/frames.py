@@ -15,16 +15,10 @@ from numpy.typing import NDArray
 from analysis.configurations import ERRORS
 from analysis.design import Design
 from tune_lb.errors import RequestError
-from tune_lb.results import (
-    HISTORY_SCHEMA,
-    decode_predictions,
-    read_history,
-    read_members,
-    read_predictions,
-    read_space,
-    read_targets,
-)
-from tune_lb.storage import Store
+from tune_lb.results.merger import HISTORY_SCHEMA
+from tune_lb.results.run_files import read_history, read_members, read_predictions, read_space, read_targets
+from tune_lb.results.storage import Store
+from tune_lb.results.tables import decode_predictions
 
 UNKNOWN_IF_DIVERGED = ("generalization_gap", "generalization_gap_loss", "train_loss", "validation_loss", "test_loss")
 

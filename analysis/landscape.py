@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis.canvas import COLOURS, DASHES, GREY, STYLE, log_scale, new_figure, png
 from analysis.results import run_store
 from tune_lb.errors import RequestError
-from tune_lb.storage import StorageError
-from tune_lb.tables import decode_table
+from tune_lb.results.storage import StorageError
+from tune_lb.results.tables import decode_table
 
 COLOUR = {"train": COLOURS[0], "test": "#D55E00"}
 TITLES = {

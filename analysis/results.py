@@ -19,7 +19,7 @@ from analysis.design import Design, read_design
 from analysis.frames import Frames, Predictions, at_chance, read_frames
 from analysis.predictions import ArmPredictions, SplitPredictions
 from analysis.selection import Resamples, resample
-from tune_lb.storage import Store
+from tune_lb.results.storage import Store
 
 BOUNDS = ("corner", "one_step")
 

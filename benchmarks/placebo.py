@@ -28,13 +28,18 @@ from analysis.frames import Frames
 from analysis.results import Results
 from search_spaces.quickstart import SPACE
 from tune_lb.data.device import on_device
-from tune_lb.outcome import outcomes
-from tune_lb.preparation import Request, description, prepare
-from tune_lb.sampling import Values, samplers
-from tune_lb.search import Job, Search
-from tune_lb.space import Arm, Space
-from tune_lb.storage import Store
-from tune_lb.training import Training
+from tune_lb.observation.outcome import outcomes
+from tune_lb.results.storage import Store
+from tune_lb.samplers.sampler import Values
+from tune_lb.search.planner import Job, Search
+from tune_lb.search.proposers import proposers
+from tune_lb.space.arm import Arm
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.description import description
+from tune_lb.space.space import Space
+from tune_lb.training.training import Training
+from tune_lb.tuning.preparation import prepare
+from tune_lb.tuning.request import Request
 
 POOL_POINTS, POOL_SEEDS = 96, 13
 REMEDIES = ("noise", "sam", "ghost_norm", "warmup", "all")
@@ -57,11 +62,11 @@ def placebo_space(repeat: int) -> Space:
 
 def train_pool(space: Space) -> pd.DataFrame:
     """Return the rows of the pool: every quasi-random rate with every seed, in every split."""
-    design = space.designs()[0]
+    design = checked_designs(space)[0]
     rows = []
     for split_seed in space.split_seeds:
         parts = on_device(space.data.load(split_seed), "cpu")
-        sampler = samplers(space, [design], split_seed)[design.name]
+        sampler = proposers(space, [design], split_seed)[design.name]
         for point in range(POOL_POINTS):
             trial = dataclasses.replace(design.template.resolved(sampler.propose(point, [])), split_seed=split_seed)
             training = Training(trial, range(POOL_SEEDS), parts)
@@ -91,8 +96,8 @@ def simulate(repeat: int, pool: Mapping[tuple[int, int, int], dict[str, Any]], t
     search = Search(space, splits)
     rates = {point: row["eta_over_b"] for (_, point, _), row in pool.items()}
     by_rate = {rate: point for point, rate in rates.items()}
-    for cell in search.cells.values():
-        cell.sampler = FromPool(rng.choice(POOL_POINTS, cell.design.num_samples, replace=False).tolist(), rates)
+    for pair in search.pairs.values():
+        pair.sampler = FromPool(rng.choice(POOL_POINTS, pair.design.num_samples, replace=False).tolist(), rates)
     seeds: dict[str, dict[int, int]] = {}
     rows = []
     while not search.finished:
@@ -107,7 +112,7 @@ def simulate(repeat: int, pool: Mapping[tuple[int, int, int], dict[str, Any]], t
         search.observe(job.trial_id, {seed: row["validation_error"] for seed, row in found.items()})
     selected = {
         arm: {str(s): chosen.trial_id for s in space.split_seeds if (chosen := search.selected(arm, s)) is not None}
-        for arm in {arm for arm, _ in search.cells}
+        for arm in {arm for arm, _ in search.pairs}
     }
     return Results(Frames(template | {"selected": selected}, pd.DataFrame(rows), pd.DataFrame(), {}))
 
@@ -118,7 +123,7 @@ def _all_seeds(space: Space) -> list[int]:
 
 
 def _split(template: dict[str, Any], split_seed: int) -> Any:
-    from tune_lb.search import Split
+    from tune_lb.search.arm_in_split import Split
 
     return Split(template["data"]["fingerprints"][str(split_seed)], template["data"]["num_validation"])
 

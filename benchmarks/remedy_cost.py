@@ -30,11 +30,10 @@ from tune_lb.budgets import Updates
 from tune_lb.cli.remedies import remedy_classes
 from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.data.device import on_device
-from tune_lb.fit import check_against_data
 from tune_lb.losses import cross_entropy
 from tune_lb.models.alexnet import C1
 from tune_lb.models.mlp import MLP
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
@@ -43,11 +42,13 @@ from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
-from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Constant
-from tune_lb.setting import setting
-from tune_lb.training import EXECUTIONS, Training
-from tune_lb.trial import Trial
+from tune_lb.settings.setting import setting
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.remedy import Remedy, overrides
+from tune_lb.training.training import Training
+from tune_lb.training.trial import Trial
+from tune_lb.training.ways import EXECUTIONS
 
 NETWORKS = {"F1": (MLP(hidden=(512,) * 5), (784,)), "C1": (C1(), (3, 32, 32))}
 NUM_GROUPS = 32
@@ -135,12 +136,12 @@ def chosen(batch_size: int) -> dict[str, Remedy]:
 def active(batch_size: int) -> dict[str, Remedy]:
     """Return an active instance of every remedy that leaves the batch as large as it is."""
     found = chosen(batch_size)
-    there = {remedy.module_name() for remedy in found.values()}
+    there = {remedy.name for remedy in found.values()}
     for kind in remedy_classes():
         middle = {name: domain.at(0.5) for name, domain in kind.suggested().items()}
         remedy = dataclasses.replace(kind(), **middle)
-        if kind.module_name() not in there and not overrides(remedy, "batch_size"):
-            found[kind.module_name()] = remedy
+        if kind.name not in there and not overrides(remedy, "batch_size"):
+            found[kind.name] = remedy
     return dict(sorted(found.items()))
 
 
@@ -217,7 +218,7 @@ def main() -> None:
     torch.set_num_threads(1)
     B = given.batch_size
     print(f"torch {torch.__version__}, {given.device}, 1 thread, {given.execution}, {given.rounds} rounds, B = {B}")
-    remedies = {n: r for n, r in active(B).items() if given.only is None or r.module_name() in given.only}
+    remedies = {n: r for n, r in active(B).items() if given.only is None or r.name in given.only}
     found = {network: timed_steps(network, B, remedies, given) for network in given.network}
     print(f"\n{'remedy':44}" + "".join(f"{network:>16}" for network in found) + "   goal")
     for name in ("plain", *remedies):

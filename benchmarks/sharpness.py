@@ -37,13 +37,13 @@ from torch import Tensor, nn
 from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
 from tune_lb.data.mnist import MNIST
-from tune_lb.member_surfaces import MemberSurfaces
-from tune_lb.metric import measure, measure_all, measure_members
 from tune_lb.metrics.keskar import Keskar, label
 from tune_lb.metrics.lambda_max import LambdaMax
+from tune_lb.metrics.measuring import measure, measure_all, measure_members
 from tune_lb.metrics.trace import Trace
 from tune_lb.models.mlp import F1, MLP
 from tune_lb.models.small_cnn import SmallCNN
+from tune_lb.surface.member_surfaces import MemberSurfaces
 
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], int]] = {"F1": (F1(), 2048), "CNN": (SmallCNN(), 128)}
 SMALL = (MLP(hidden=(4,)), 1024)

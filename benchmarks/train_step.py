@@ -45,17 +45,17 @@ from tune_lb.data.dataset import DataSource
 from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
 from tune_lb.data.mnist import MNIST
-from tune_lb.execution import can_compile
 from tune_lb.losses import cross_entropy
 from tune_lb.models.alexnet import C1
 from tune_lb.models.mlp import F1, MLP
 from tune_lb.models.resnet import ResNet32
 from tune_lb.models.vgg import C2
-from tune_lb.optimizers import SGD
-from tune_lb.program import EXECUTIONS
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.schedules import Constant
-from tune_lb.training import Training
-from tune_lb.trial import Model, Trial
+from tune_lb.training.training import Training
+from tune_lb.training.trial import Model, Trial
+from tune_lb.training.ways import EXECUTIONS
+from tune_lb.tuning.execution_choice import can_compile
 
 LR, MOMENTUM = 1e-3, 0.9
 WAYS = ("ordinary", "step only", "channels last", *EXECUTIONS, "jax", "jax together")

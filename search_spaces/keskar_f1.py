@@ -6,9 +6,10 @@ from tune_lb.metrics.keskar import Keskar
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.models.initialization import Initialization
 from tune_lb.models.mlp import F1
-from tune_lb.optimizers import Adam
+from tune_lb.optimizers.elementwise import Adam
 from tune_lb.schedules import Constant
-from tune_lb.space import Arm, Space
+from tune_lb.space.arm import Arm
+from tune_lb.space.space import Space
 
 SPACE = Space(
     question="Keskar et al. (2017), tables 2 to 4, network F1: MNIST, batch 256 against 6,000, nothing tuned, as in the paper",

@@ -6,13 +6,15 @@ from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
 from tune_lb.metrics.keskar import Keskar
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.models.mlp import MLP
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Cosine
-from tune_lb.space import Arm, Space, over
+from tune_lb.settings.domain import over
+from tune_lb.space.arm import Arm
+from tune_lb.space.space import Space
 
 NOISE = GradientNoise(alpha=over(1e-9, 1e-4, log=True), gamma=over(0.0, 1.0))
 SHARPNESS_AWARE = SAM(rho=over(0.02, 1.0, log=True))

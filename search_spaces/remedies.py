@@ -11,7 +11,7 @@ from tune_lb.budgets import Epochs, Updates
 from tune_lb.data.digits import Digits
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.models.mlp import MLP
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
 from tune_lb.optimizers.muon import Muon
@@ -41,7 +41,9 @@ from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Cosine, Cyclical, Trapezoid
-from tune_lb.space import Arm, Space, over
+from tune_lb.settings.domain import over
+from tune_lb.space.arm import Arm
+from tune_lb.space.space import Space
 
 NOISE = (
     Arm("noise", GradientNoise(alpha=over(1e-9, 1e-3, log=True), gamma=over(0.0, 1.0))),

@@ -12,7 +12,7 @@ from tune_lb.budgets import Epochs, Updates
 from tune_lb.data.mnist import MNIST
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.models.mlp import F1
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
 from tune_lb.optimizers.muon import Muon
@@ -42,7 +42,9 @@ from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Cosine, Trapezoid
-from tune_lb.space import Arm, Space, over
+from tune_lb.settings.domain import over
+from tune_lb.space.arm import Arm
+from tune_lb.space.space import Space
 
 NOISE = (
     Arm("noise", GradientNoise(alpha=over(1e-9, 1e-5, log=True), gamma=0.55)),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tune_lb.results import Column, members_schema, trial_stem, write_trial
-from tune_lb.storage import Store
+from tune_lb.results.columns import Column, members_schema
+from tune_lb.results.run_files import trial_stem, write_trial
+from tune_lb.results.storage import Store
 
 EXTRA = (
     Column("sam.rho", "float", "radius of the ascent step; 0 for none"),

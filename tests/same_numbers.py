@@ -26,10 +26,8 @@ import analysis
 from analysis.summary import summary
 from tests.trainings import EXAMPLES, Blobs, flat, many_that_compose, training, trial
 from tune_lb.budgets import Epochs, GradientEvaluations, UntilPlateau, Updates
-from tune_lb.cell import Split
 from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.data.device import on_device
-from tune_lb.domain import over
 from tune_lb.losses import LabelSmoothedCrossEntropy, squared_error
 from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
 from tune_lb.metrics.average_sharpness import AverageSharpness
@@ -39,21 +37,25 @@ from tune_lb.metrics.trace import Trace
 from tune_lb.models.initialization import Initialization
 from tune_lb.models.mlp import MLP
 from tune_lb.models.small_cnn import SmallCNN
-from tune_lb.optimizers import SGD, AdaGrad, Adam, AdamW, RMSprop
+from tune_lb.observation.outcome import outcomes
+from tune_lb.optimizers.elementwise import SGD, AdaGrad, Adam, AdamW, RMSprop
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
 from tune_lb.optimizers.muon import Muon
-from tune_lb.outcome import outcomes
-from tune_lb.phase import Phase
-from tune_lb.phased import begun
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Cyclical, Linear, Step, Trapezoid
-from tune_lb.search import Search
-from tune_lb.space import Arm, Space
-from tune_lb.trial import Trial
+from tune_lb.search.arm_in_split import Split
+from tune_lb.search.planner import Search
+from tune_lb.settings.domain import over
+from tune_lb.space.arm import Arm
+from tune_lb.space.description import space_hash
+from tune_lb.space.space import Space
+from tune_lb.training.phase import Phase
+from tune_lb.training.phased_training import begun
+from tune_lb.training.trial import Trial
 
 RECORD = Path(__file__).with_suffix(".json")
 RUNS = Path(__file__).parents[1] / "docs" / "results"
@@ -191,10 +193,10 @@ def searched() -> Number:
         for row in rows:
             who = f"{job.trial_id} {row['seed']} {job.stage} {job.arm} {job.split_seed}"
             members[who] = [rounded(row[key]) for key in ("lr", "validation_error", "test_error", "lambda_max")]
-    chosen = {f"{arm} {split}": state.selected(arm, split) for arm, split in state.cells}
+    chosen = {f"{arm} {split}": state.selected(arm, split) for arm, split in state.pairs}
     return {
         "values": members,
-        "hash": space.hash(),
+        "hash": space_hash(space),
         "selected": {key: found.trial_id for key, found in chosen.items() if found is not None},
     }
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.trainings import flat, history, same_bits, training, trial
 from tune_lb.budgets import Epochs, GradientEvaluations, UntilPlateau, Updates
-from tune_lb.outcome import outcomes
+from tune_lb.observation.outcome import outcomes
 from tune_lb.remedies.sam import SAM
 
 
@@ -56,7 +56,7 @@ def test_where_a_plateau_ends_does_not_depend_on_the_calls_or_on_an_interruption
     while not pieces.done:
         pieces.advance(1e-9)
         following = training(of, (0, 1))
-        following.restore(pieces.snapshot())
+        following.restore(pieces.checkpoint())
         pieces = following
     ends = [{m.seed: m.stopped_at_step for m in t.trained()} for t in (whole, pieces)]
     assert ends[0] == ends[1]

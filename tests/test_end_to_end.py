@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.searching import Searches
-from tune_lb.columns import MEMBERS
+from tune_lb.results.columns import MEMBERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 

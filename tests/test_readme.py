@@ -7,9 +7,10 @@ import numpy as np
 
 from tests.trainings import training, trial
 from tune_lb.data.device import on_device
-from tune_lb.fit import check_against_data
-from tune_lb.loading import load_space
-from tune_lb.training import Training
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.loading import load_space
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.training import Training
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -18,7 +19,7 @@ from smoothing import Smoothing
 
 from tune_lb.data.digits import Digits
 from tune_lb.models.mlp import MLP
-from tune_lb.space import Arm, Space, over
+from tune_lb.space.space import Arm, Space, over
 
 SPACE = Space(
     question="Does label smoothing help?",
@@ -38,7 +39,7 @@ def test_the_remedy_in_the_readme_is_one_file_and_one_entry(tmp_path):
     arm = re.search(r"`(Arm\(\"smoothing\".*?)`", README)
     (tmp_path / "does_it_help.py").write_text(SPACE.replace("ARM", arm.group(1)))
     space = load_space(str(tmp_path / "does_it_help.py")).space
-    design = next(design for design in space.designs() if design.name == "smoothing")
+    design = next(design for design in checked_designs(space) if design.name == "smoothing")
     assert design.dimensions.keys() == {"smoothing.epsilon"}
 
     off, on = (design.template.resolved({"smoothing.epsilon": epsilon}).remedies for epsilon in (0.0, 0.2))
@@ -59,7 +60,7 @@ def test_the_space_in_the_readme_loads_and_its_network_trains(tmp_path, monkeypa
     )
     space = load_space(str(tmp_path / "does_sam_help.py")).space
     data = space.data.load(0)
-    of = next(design for design in space.designs() if design.name == "small_batch").template.resolved(
+    of = next(design for design in checked_designs(space) if design.name == "small_batch").template.resolved(
         {"eta_over_b": 1e-3}
     )
     assert check_against_data(of, data) == []

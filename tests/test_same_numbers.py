@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.same_numbers import RUNS, analysed, is_slow, problems, record, searched, trained, trials
-from tune_lb.cli.best import asked_again, selected_trials
-from tune_lb.results import read_space
-from tune_lb.storage import Store
+from tune_lb.cli.runs import space_of_run
+from tune_lb.results.run_files import read_space
+from tune_lb.results.storage import Store
+from tune_lb.space.description import description, space_hash
+from tune_lb.tuning.replay import replayed_run, selected_trials
 
 
 @pytest.mark.parametrize(
@@ -34,11 +36,11 @@ def test_the_committed_runs_are_those_of_their_spaces(run):
     """Their search can be gone on with: the space has the same hash, and the same trials are selected from the members."""
     store = Store(str(RUNS / run))
     known = read_space(store)
-    space = asked_again(known)
-    assert space.hash() == known["hash"]
-    assert space.description() == known["resolved"]
-    chosen = selected_trials(store, space, known)
+    space = space_of_run(known)
+    assert space_hash(space) == known["hash"]
+    assert description(space) == known["resolved"]
+    chosen = selected_trials(replayed_run(store, space, known))
     for arm, splits in known["selected"].items():
         for split, trial_id in splits.items():
-            found = chosen[arm, int(split)].trial_id(known["data"]["fingerprints"][split])
+            found, _ = chosen[arm, int(split)]
             assert (arm, split, found) == (arm, split, trial_id)

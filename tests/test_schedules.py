@@ -10,10 +10,9 @@ import torch
 
 from tests.trainings import history, training, trial
 from tune_lb.budgets import Epochs, Updates
-from tune_lb.domain import over
 from tune_lb.remedies.warmup import Warmup
-from tune_lb.remedy import Position
-from tune_lb.schedules import Constant, Cosine, Cyclical, Linear, ScheduleShape, Step, Trapezoid
+from tune_lb.schedules import Constant, Cosine, Cyclical, Linear, Position, ScheduleShape, Step, Trapezoid
+from tune_lb.settings.domain import over
 
 EVERY = [
     Constant(),
@@ -182,6 +181,6 @@ def test_suggested_domains_are_valid(shape):
     assert searched.problems() == []
     assert searched.dimensions() == type(shape).suggested()
     for name, domain in searched.dimensions().items():
-        for end in domain.ends():
+        for end in domain.to_check():
             factor = shape.resolved({name: end}).factor(Position(0, 6, 0, 6, 600, 60))
             assert 0 <= factor <= 1

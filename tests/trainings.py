@@ -16,11 +16,9 @@ import tune_lb.remedies
 from tune_lb.budgets import Epochs
 from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.data.device import Parts, on_device
-from tune_lb.fit import check_against_data
-from tune_lb.gradient import Batch, stack
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
 from tune_lb.remedies.adascale import AdaScale
 from tune_lb.remedies.adversarial import Adversarial
@@ -46,11 +44,14 @@ from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
-from tune_lb.remedy import Remedy, overrides
 from tune_lb.schedules import Cosine
-from tune_lb.setting import setting
-from tune_lb.training import HistoryRow, Training
-from tune_lb.trial import Trial
+from tune_lb.settings.setting import setting
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.gradient import Batch, stack
+from tune_lb.training.members import HistoryRow
+from tune_lb.training.remedy import Remedy, overrides
+from tune_lb.training.training import Training
+from tune_lb.training.trial import Trial
 
 EXAMPLES: dict[str, list[Remedy]] = {
     "sam": [

@@ -1,6 +1,40 @@
 """A fair hyperparameter search for large-batch training.
 
-Importing this package imports nothing heavy: `python -m tune_lb --help` answers before torch or Ray are loaded.
+Everything that a search space needs is here, and in tune_lb.remedies, .metrics, .models, .data, .optimizers, .samplers,
+.schedules, .budgets and .losses. Importing this package imports nothing heavy: names are loaded when they are used.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tune_lb.lazy import face
+
+if TYPE_CHECKING:
+    from tune_lb.budgets import Epochs as Epochs
+    from tune_lb.metrics.measuring import measure as measure
+    from tune_lb.settings.domain import over as over
+    from tune_lb.settings.setting import setting as setting
+    from tune_lb.space.arm import Arm as Arm
+    from tune_lb.space.observation import Walk as Walk
+    from tune_lb.space.observation import Watch as Watch
+    from tune_lb.space.space import Space as Space
+    from tune_lb.training.phase import Phase as Phase
+    from tune_lb.training.remedy import Remedy as Remedy
+
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "tune_lb.budgets": "Epochs",
+        "tune_lb.metrics.measuring": "measure",
+        "tune_lb.settings.domain": "over",
+        "tune_lb.settings.setting": "setting",
+        "tune_lb.space.arm": "Arm",
+        "tune_lb.space.observation": "Walk Watch",
+        "tune_lb.space.space": "Space",
+        "tune_lb.training.phase": "Phase",
+        "tune_lb.training.remedy": "Remedy",
+    },
+)

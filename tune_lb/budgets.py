@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tune_lb.domain import over
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import Settings, setting
 
 
 @dataclass(frozen=True)

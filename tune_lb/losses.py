@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tune_lb.domain import over
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import Settings, setting
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -84,3 +84,7 @@ def loss_problems(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int) ->
     if not found.requires_grad:
         return [f"loss {name}: it has no gradient in the outputs: it may not detach them or take their argmax"]
     return []
+
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+"""(outputs (B, K), targets (B,)) -> loss of each example (B,), in nats for cross entropy. The mean is taken outside."""

@@ -7,11 +7,12 @@ Positions are counted in examples, so a schedule means the same at every batch s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from tune_lb.domain import Choice, Interval, over
-from tune_lb.remedy import Position
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.domain import Choice, Interval, over
+from tune_lb.settings.setting import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Step(ScheduleShape):
     def problems(self, where: str = "") -> list[str]:
         """Also refuse milestones that are no ascending positive numbers, or shares beyond the end."""
         found = super().problems(where)
-        for given in self.milestones.ends() if isinstance(self.milestones, Choice) else (self.milestones,):
+        for given in self.milestones.to_check() if isinstance(self.milestones, Choice) else (self.milestones,):
             if not isinstance(given, tuple | list):
                 continue
             place = f"{where or 'Step'}.milestones = {given}"
@@ -115,7 +116,7 @@ class Trapezoid(ScheduleShape):
     def problems(self, where: str = "") -> list[str]:
         """Also refuse a rise and a fall that together are longer than the training."""
         found = super().problems(where)
-        longest = [max(v.ends()) if isinstance(v, Interval | Choice) else v for v in (self.rise, self.fall)]
+        longest = [max(v.to_check()) if isinstance(v, Interval | Choice) else v for v in (self.rise, self.fall)]
         if not found and sum(longest) > 1 + 1e-9:
             found.append(f"{where or 'Trapezoid'}: rise + fall may be {sum(longest):g}, longer than the training (1)")
         return found
@@ -152,3 +153,21 @@ class Cyclical(ScheduleShape):
         number = math.floor(cycles + 1e-9)
         height = max(0.0, 1.0 - abs(2.0 * (cycles - number) - 1.0))
         return self.lowest + (1.0 - self.lowest) * self.shrink**number * height
+
+
+class Position(NamedTuple):
+    """Where in training a step stands; schedules are pure functions of it."""
+
+    step: int
+    batch_size: int
+    examples: int
+    """Examples seen before this step."""
+    examples_after: int
+    """Examples seen when this step is done."""
+    total_examples: int
+    epoch_examples: int
+    """Size of the train set."""
+
+
+Schedule = Callable[[Position], float]
+"""Position -> learning rate."""

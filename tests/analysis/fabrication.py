@@ -14,19 +14,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Frames
-from tune_lb.results import (
-    HISTORY_SCHEMA,
-    Column,
-    encode_predictions,
-    members_schema,
-    merge,
-    trial_stem,
-    write_space,
-    write_targets,
-    write_trial,
-)
-from tune_lb.storage import Store
-from tune_lb.tables import to_table
+from tune_lb.results.columns import Column, members_schema
+from tune_lb.results.merger import HISTORY_SCHEMA
+from tune_lb.results.run_files import merge, trial_stem, write_space, write_targets, write_trial
+from tune_lb.results.storage import Store
+from tune_lb.results.tables import encode_predictions, to_table
 
 BOUNDS = {"low": 1e-4, "high": 1e-1, "log": True, "integer": False}
 COLUMNS = [

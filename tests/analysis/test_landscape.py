@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.landscape import _curves, _plane, draw, main
-from tune_lb.columns import Column, table_schema
-from tune_lb.storage import Store
-from tune_lb.tables import encode_table, to_table
+from tune_lb.results.columns import Column, table_schema
+from tune_lb.results.storage import Store
+from tune_lb.results.tables import encode_table, to_table
 
 
 def table(kinds: tuple[str, ...], *, beta: bool = False, two: bool = False) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from analysis.notation import listed, percent, points, significant, with_interva
 from analysis.sentences import sentences
 from analysis.summary import summary
 from tests.analysis.fabrication import ARMS, Arm, Procedure, fabricate, space, store_run
-from tune_lb.storage import Store
+from tune_lb.results.storage import Store
 
 
 def text(results: Results) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.remedy import Remedy
-from tune_lb.setting import setting
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.remedy import Remedy
 
 
 @dataclass(frozen=True)

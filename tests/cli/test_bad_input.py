@@ -10,16 +10,17 @@ import pytest
 
 from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
 from tests.cli.conftest import Called
-from tune_lb.loading import load_space
-from tune_lb.results import write_space
-from tune_lb.storage import Store
+from tune_lb.results.run_files import write_space
+from tune_lb.results.storage import Store
+from tune_lb.space.description import description
+from tune_lb.space.loading import load_space
 
 SPACE = """
 from tune_lb.data.digits import Digits
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.sam import SAM
-from tune_lb.space import Arm, Space, over
+from tune_lb.space.space import Arm, Space, over
 
 SPACE = Space(
     question="?", data=Digits(num_train=400, num_validation=400), model=MLP(hidden=(4,)),
@@ -200,7 +201,7 @@ def test_a_truncated_file_of_ones_own_is_named_and_its_neighbours_are_not_used(
 def test_a_run_of_another_space(call: Called, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(SPACE)
     fresh_import(monkeypatch)
-    resolved = load_space("mine.py").space.description()
+    resolved = description(load_space("mine.py").space)
     write_space(Store("runs").child("mine"), {"name": "mine", "resolved": resolved, "execution": {}})
     before = sorted(Path().rglob("*"))
     code, _, err = call("search", "mine.py", "sam.rho=0.2", "--dry-run")

@@ -13,24 +13,26 @@ import torch.nn.functional as F
 
 from tests.cli.conftest import Called
 from tune_lb.cli import measure as module
-from tune_lb.context import make_context
 from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
-from tune_lb.loading import load_space
-from tune_lb.metric import measure
 from tune_lb.metrics.lambda_max import LambdaMax
+from tune_lb.metrics.measuring import measure
 from tune_lb.models.mlp import MLP
-from tune_lb.results import merge, write_space
-from tune_lb.search import Job
-from tune_lb.storage import Store
-from tune_lb.work import Work
+from tune_lb.results.run_files import merge, write_space
+from tune_lb.results.storage import Store
+from tune_lb.search.planner import Job
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.description import description
+from tune_lb.space.loading import load_space
+from tune_lb.tuning.job import RunningJob
+from tune_lb.tuning.run_context import make_context
 
 SPACE = """
 from tune_lb.budgets import Epochs
 from tune_lb.data.digits import Digits
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.models.mlp import MLP
-from tune_lb.space import Arm, Space, over
+from tune_lb.space.space import Arm, Space, over
 
 SPACE = Space(
     question="?", data=Digits(num_train=120, num_validation=100), budget=Epochs(3), metrics=METRICS,
@@ -48,19 +50,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     space, store = load_space(str(folder / "asked.py")).space, Store(folder / "runs" / "asked")
     data = space.data.load(0)
     context = make_context(
-        "asked", store, space, space.designs(), {0: data}, dict.fromkeys(("small", "large"), "alone")
+        "asked", store, space, checked_designs(space), {0: data}, dict.fromkeys(("small", "large"), "alone")
     )
     for i, name in enumerate(("small", "large")):
-        design = next(design for design in space.designs() if design.name == name)
-        values = {key: domain.ends()[i] for key, domain in design.dimensions.items()}
+        design = next(design for design in checked_designs(space) if design.name == name)
+        values = {key: domain.to_check()[i] for key, domain in design.dimensions.items()}
         trial = design.template.resolved(values)
         job = Job(trial, trial.trial_id(data.fingerprint()), name, 0, "confirm", (2001, 2002), values)
-        work = Work(job, on_device(data, "cpu"), context)
+        work = RunningJob(job, on_device(data, "cpu"), context)
         while not work.advance(0.0):
             pass
         work.finish()
     asked = {"space": "asked.py", "path": str(folder / "asked.py"), "overrides": [], "options": {"name": "asked"}}
-    write_space(store, {"asked": asked, "resolved": space.description(), "arms": [], "split_seeds": [0]})
+    write_space(store, {"asked": asked, "resolved": description(space), "arms": [], "split_seeds": [0]})
     merge(store)
     return folder
 

@@ -8,13 +8,13 @@ import pytest
 
 from tune_lb.cli.output import Output
 from tune_lb.cli.progress import Progress
-from tune_lb.search import ArmProgress
-from tune_lb.tuning import Snapshot
+from tune_lb.search.planner import ArmProgress
+from tune_lb.tuning.progress import SearchProgress
 
 
-def snapshot(elapsed_s: float, done: int, stage: str = "search") -> Snapshot:
+def snapshot(elapsed_s: float, done: int, stage: str = "search") -> SearchProgress:
     arm = ArmProgress("sam", "arm", stage, done, 20, 0.05)
-    return Snapshot(elapsed_s, 100.0 - elapsed_s, done, 20, 2, 1, [arm])
+    return SearchProgress(elapsed_s, 100.0 - elapsed_s, done, 20, 2, 1, [arm])
 
 
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:

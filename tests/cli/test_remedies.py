@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Called
 from tests.trainings import remedy_classes
 from tune_lb.cli.remedies import described, other_classes, sentence
-from tune_lb.optimizers import OptimizerSettings
+from tune_lb.optimizers.settings import OptimizerSettings
 
 
 def test_every_remedy_is_listed(call: Called) -> None:
@@ -18,7 +18,7 @@ def test_every_remedy_is_listed(call: Called) -> None:
     listed = {entry["name"]: entry for entry in json.loads(out)["remedies"]}
     assert code == 0
     others = {"LARS", "LAMB", "Muon", "Trapezoid", "Cyclical", "Updates"}
-    assert listed.keys() == {kind.module_name() for kind in remedy_classes()} | others
+    assert listed.keys() == {kind.name for kind in remedy_classes()} | others
     assert listed["LARS"]["place"] == "optimizer"
     assert listed["LARS"]["dimensions"]["lr"] == {"low": 0.3, "high": 30.0, "log": True, "integer": False}
     assert listed["sam"]["dimensions"]["sam.rho"] == {"low": 0.02, "high": 1.0, "log": True, "integer": False}

@@ -9,12 +9,12 @@ import torch
 from tests.trainings import trial
 from tune_lb.budgets import Epochs
 from tune_lb.data.device import on_device
-from tune_lb.data.own import TIMIT
-from tune_lb.fit import check_against_data
+from tune_lb.data.user_files import TIMIT
 from tune_lb.models.mlp import F2
-from tune_lb.optimizers import Adam
+from tune_lb.optimizers.elementwise import Adam
 from tune_lb.schedules import Constant
-from tune_lb.training import Training
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.training import Training
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from tune_lb.data.caltech import Caltech101
 from tune_lb.data.catalogue import ENTRIES
 from tune_lb.data.cifar import CIFAR10, CIFAR100
 from tune_lb.data.mnist import MNIST, FashionMNIST
-from tune_lb.data.own import TIMIT, Arrays, ImageFolder
 from tune_lb.data.tiny_imagenet import TinyImageNet
+from tune_lb.data.user_files import TIMIT, Arrays, ImageFolder
 from tune_lb.errors import RequestError
 
 

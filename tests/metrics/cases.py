@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tune_lb.surface import LossSurface
+from tune_lb.surface.loss_surface import LossSurface
 
 
 class Quadratic(nn.Module):

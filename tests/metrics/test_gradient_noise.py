@@ -12,7 +12,7 @@ from tests.metrics.cases import cross_entropy, data, dense_hessian, network, qua
 from tune_lb.errors import RequestError
 from tune_lb.metrics.gradient_covariance import GradientCovariance
 from tune_lb.metrics.gradient_noise_scale import GradientNoiseScale, _TwoSizes
-from tune_lb.metrics.sample_gradients import covariance_product, each_gradient, slopes, weighted_gradient
+from tune_lb.surface.example_gradients import covariance_product, each_gradient, slopes, weighted_gradient
 
 NAME = "gradient_noise_scale"
 

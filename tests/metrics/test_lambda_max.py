@@ -6,7 +6,7 @@ import torch
 from tests.metrics.cases import data, dense_hessian, network, quadratic, reference_loss, surface
 from tune_lb.errors import RequestError
 from tune_lb.metrics.lambda_max import LambdaMax
-from tune_lb.metrics.lanczos import largest_eigenpair
+from tune_lb.surface.lanczos import largest_eigenpair
 
 
 def spectrum(values, seed=0):

@@ -16,13 +16,13 @@ from tune_lb.errors import RequestError
 from tune_lb.metrics.batch_lambda_max import BatchLambdaMax
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.lambda_min import LambdaMin
-from tune_lb.metrics.lanczos import largest_eigenpairs
 from tune_lb.metrics.layer_lambda_max import LayerLambdaMax, blocks
 from tune_lb.metrics.participation_ratio import ParticipationRatio
 from tune_lb.metrics.spectral_norm import SpectralNorm
 from tune_lb.metrics.spectrum import Spectrum
 from tune_lb.metrics.top_eigenvalues import TopEigenvalues
 from tune_lb.metrics.trace import Trace
+from tune_lb.surface.lanczos import largest_eigenpairs
 
 SPECTRA = {
     "dominant negative": [-3.0, 2.0, *BULK],
@@ -187,7 +187,7 @@ def test_density_has_the_moments_of_each_start():
     H = spectrum([-3.0, 2.0, *BULK])
     row = Spectrum(steps=5, starts=1).measure(quadratic(H), 0)
     nodes, weights = (np.array(json.loads(row[f"spectrum.{what}"])) for what in ("nodes", "weights"))
-    from tune_lb.metrics.extreme import random_vector
+    from tune_lb.metrics.eigenvalue_columns import random_vector
 
     v = random_vector(quadratic(H), 0, "spectrum")
     v = v / v.norm()

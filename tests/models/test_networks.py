@@ -11,14 +11,14 @@ from torch import nn
 from torch.func import functional_call
 
 from tune_lb.errors import RequestError
-from tune_lb.gradient import norm
 from tune_lb.models.alexnet import C1, C3
 from tune_lb.models.mlp import F1, FourLayerMLP
 from tune_lb.models.resnet import PreactivationBlock, ResNet, ResNet32, ResNet56, ZeroPadding
 from tune_lb.models.small_cnn import SmallCNN
 from tune_lb.models.torchvision_model import ResNet50, TorchvisionModel
 from tune_lb.models.vgg import C2, C4, VGG11
-from tune_lb.trial import describe, identity
+from tune_lb.settings.identity import describe, identity
+from tune_lb.training.gradient import norm
 
 RGB = (3, 32, 32)
 ALL = [

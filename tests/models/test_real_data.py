@@ -15,16 +15,16 @@ from tune_lb.data.cifar import CIFAR10, CIFAR100
 from tune_lb.data.dataset import Part
 from tune_lb.data.device import on_device
 from tune_lb.data.mnist import MNIST
-from tune_lb.fit import check_against_data
 from tune_lb.models.alexnet import C1, C3
 from tune_lb.models.mlp import F1, FourLayerMLP
 from tune_lb.models.resnet import ResNet32, ResNet56
 from tune_lb.models.small_cnn import SmallCNN
 from tune_lb.models.torchvision_model import ResNet50, TorchvisionModel
 from tune_lb.models.vgg import C2, C4, VGG11
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.schedules import Constant
-from tune_lb.training import Training
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.training import Training
 
 SOURCES = {"MNIST": MNIST, "CIFAR10": CIFAR10, "CIFAR100": CIFAR100, "Caltech101": Caltech101}
 # network, data set, examples, batch size, learning rate

@@ -11,12 +11,12 @@ from torch import nn
 
 from tests.trainings import batch, flat, training, trial
 from tune_lb.errors import RequestError
-from tune_lb.gradient import by_autograd, mean_gradient, on_targets
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization, Rectifier
 from tune_lb.remedies.sam import SAM
-from tune_lb.surface import LossSurface
+from tune_lb.surface.loss_surface import LossSurface
+from tune_lb.training.gradient import by_autograd, mean_gradient, on_targets
 
 NAME, SLOPE = "adaptive_linearization", "linearization_slope"
 

@@ -7,12 +7,12 @@ import torch
 
 from tests.remedies.test_measured_noise import Linear, example_gradients
 from tests.trainings import batch, flat, refusals, training, trial
-from tune_lb.gradient import by_autograd, mean_gradient
-from tune_lb.optimizers import Adam
+from tune_lb.optimizers.elementwise import Adam
 from tune_lb.remedies.adascale import AdaScale
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
+from tune_lb.training.gradient import by_autograd, mean_gradient
 
 
 def scaled(remedy, x, state=(0.0, 0.0), step=0):
@@ -64,7 +64,7 @@ def test_it_costs_no_more_gradients_and_its_state_is_in_the_checkpoint():
     assert of.plan(80).gradient_evaluations == 20
     running = training(of)
     running.advance(1e-9)
-    state = {key: value for key, value in running.snapshot().items() if "/states/adascale/" in key}
+    state = {key: value for key, value in running.checkpoint().items() if "/states/adascale/" in key}
     assert len(state) == 2
     assert all(value >= 0 for value in state.values())
     assert any(value > 0 for value in state.values())

@@ -11,11 +11,11 @@ from torch import nn
 
 from tests.trainings import Blobs, batch, flat, history, refusals, training, trial
 from tune_lb.data.digits import Digits
-from tune_lb.fit import check_against_data
-from tune_lb.optimizers import SGD
-from tune_lb.program import program_key
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.schedules import Constant
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.compiled_step import program_key
 
 WAYS = ["alone", "together"]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from tests.trainings import flat, history, refusals, training, trial
 from tune_lb.budgets import Epochs
-from tune_lb.outcome import outcomes
+from tune_lb.observation.outcome import outcomes
 from tune_lb.remedies.ema import EMA
 from tune_lb.remedies.lawa import LAWA
 from tune_lb.remedies.swa import SWA
@@ -150,7 +150,7 @@ def test_averages_survive_a_restart(way):
         whole, first, second = (training(of, (0, 1), way) for _ in range(3))
         history(whole)
         first.advance(3.0)
-        second.restore(first.snapshot())
+        second.restore(first.checkpoint())
         history(second)
         for a, b in zip(whole.trained(), second.trained(), strict=True):
             assert torch.equal(flat(a.params), flat(b.params))

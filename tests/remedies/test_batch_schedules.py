@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.trainings import flat, history, refusals, training, trial
 from tune_lb.budgets import Epochs, GradientEvaluations, Updates
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.sam import SAM

@@ -9,14 +9,14 @@ from torch import nn
 
 from tests.trainings import batch, flat, history, refusals, stacked_batch, training, trial
 from tune_lb.budgets import GradientEvaluations
-from tune_lb.gradient import by_autograd, mean_gradient, over_members, stack
-from tune_lb.optimizers import SGD, Adam
-from tune_lb.program import composed_step
+from tune_lb.optimizers.elementwise import SGD, Adam
 from tune_lb.remedies.conservative import Conservative
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant
-from tune_lb.space import over
+from tune_lb.settings.domain import over
+from tune_lb.training.gradient import by_autograd, mean_gradient, over_members, stack
+from tune_lb.training.step import composed_step
 
 WAYS = ["alone", "together"]
 

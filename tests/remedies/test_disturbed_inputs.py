@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.trainings import batch, flat, refusals, training, trial
-from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets
 from tune_lb.losses import cross_entropy
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.adversarial import Adversarial
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.stability import Stability
 from tune_lb.schedules import Constant
+from tune_lb.training.gradient import by_autograd, by_functorch, mean_gradient, on_targets
 
 WAYS = ["alone", "together"]
 

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from tests.trainings import batch, flat, same_bits, same_up_to_rounding, training, trajectory, trial
-from tune_lb.gradient import by_autograd, mean_gradient, on_targets
 from tune_lb.losses import cross_entropy
 from tune_lb.models.dropout import keyed
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.setting import Settings, setting
+from tune_lb.training.gradient import by_autograd, mean_gradient, on_targets
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import torch
 from tests.remedies.test_gradient_noise import first_step
 from tests.remedies.test_measured_noise import Linear, example_gradients
 from tests.trainings import batch, flat, refusals, training, trial
-from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, over_members
 from tune_lb.remedies.fisher_noise import FisherNoise
 from tune_lb.remedies.initial_variance_noise import InitialVarianceNoise
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.streams import generator
+from tune_lb.training.gradient import by_autograd, by_functorch, mean_gradient, over_members
 
 
 def sigmas(remedy, due, variances, step):
@@ -88,7 +88,7 @@ def test_it_is_added_to_what_is_inside_it():
 def test_the_running_mean_is_in_the_checkpoint():
     running = training(trial(FisherNoise(scale=1.0, every=2)))
     running.advance(1e-9)
-    state = {key: value for key, value in running.snapshot().items() if "/states/fisher_noise/" in key}
+    state = {key: value for key, value in running.checkpoint().items() if "/states/fisher_noise/" in key}
     assert sum(value.numel() for value in state.values()) == running.num_parameters
     assert all((value >= 0).all() for value in state.values())
     assert any((value > 0).any() for value in state.values())

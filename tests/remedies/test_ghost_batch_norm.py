@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from tests.trainings import batch, flat, stacked_batch, training, trial
-from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import STATISTICS, GhostBatchNorm, ghost_batch_norm
 from tune_lb.remedies.sam import SAM
+from tune_lb.training.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack
 
 SHAPES = {"1d": (12, 3), "1d with a length": (12, 3, 4), "2d": (12, 3, 4, 2)}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.trainings import batch, flat, training, trial
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant

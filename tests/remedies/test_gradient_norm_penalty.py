@@ -8,11 +8,11 @@ from torch import nn
 
 from tests.remedies.test_sam import Quadratic, params, quadratic
 from tests.trainings import batch, flat, training, trial
-from tune_lb.gradient import by_autograd, mean_gradient, on_targets
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
 from tune_lb.remedies.sam import SAM
+from tune_lb.training.gradient import by_autograd, mean_gradient, on_targets
 
 C = 0.3
 

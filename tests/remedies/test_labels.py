@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from scipy.stats import beta, kstest
 
 from tests.trainings import batch, flat, history, refusals, training, trajectory, trial
-from tune_lb.gradient import by_autograd, mean_gradient, on_targets
 from tune_lb.losses import cross_entropy
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.label_smoothing import LabelSmoothing
 from tune_lb.remedies.mixup import Mixup
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant
 from tune_lb.streams import generator
+from tune_lb.training.gradient import by_autograd, mean_gradient, on_targets
 
 WAYS = ["alone", "together"]
 

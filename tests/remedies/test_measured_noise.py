@@ -8,14 +8,14 @@ from torch import nn
 
 from tests.remedies.test_gradient_noise import first_step
 from tests.trainings import batch, flat, parts_of, training, trial
-from tune_lb.gradient import by_autograd, mean_gradient
 from tune_lb.models.mlp import MLP
+from tune_lb.observation.variance_profile import variance_profile
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.initial_variance_noise import InitialVarianceNoise
 from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.streams import generator
-from tune_lb.variance_profile import variance_profile
+from tune_lb.training.gradient import by_autograd, mean_gradient
 
 
 class Linear(nn.Module):
@@ -36,7 +36,7 @@ def example_gradients(num=12):
 
 def gradients(remedy, due, state, step=0, **values):
     """Return what the remedy makes of 12 examples' mean gradient with the draws 1, 2, ... 5, and its state after."""
-    name = remedy.module_name()
+    name = remedy.name
     module = Linear()
     gradient = remedy.gradient(mean_gradient(module, lambda outputs, _: outputs, by_autograd))
     x, draws = example_gradients(), torch.arange(1.0, 6.0).double()
@@ -68,7 +68,7 @@ def test_it_is_measured_once():
     seen = []
     while not running.done:
         running.advance(1e-9)
-        seen.append(running.snapshot()["0/states/initial_variance_noise/variance"].item())
+        seen.append(running.checkpoint()["0/states/initial_variance_noise/variance"].item())
     assert seen[0] > 0
     assert len(set(seen)) == 1
 
@@ -108,7 +108,7 @@ def test_noise_of_both_kinds_is_added_to_what_is_inside_it():
     for remedy in (InitialVarianceNoise(factor=0.3), LayerNoise(scale=0.3)):
         for others in ([], [SAM(rho=0.2, m=2)]):
             (inside, start), (outside, _) = first_step(*others), first_step(*others, remedy)
-            drawn = remedy.draws(generator("", 0, remedy.module_name(), 0), 8, len(start), start)
+            drawn = remedy.draws(generator("", 0, remedy.name, 0), 8, len(start), start)
             ratio = (outside - inside) / drawn
             # one sigma for each of the five tensors (30, 6, 6, 18 and 3 numbers), or one for all
             sigmas = {round(value, 7) for value in ratio.tolist()}

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from tests.trainings import batch, flat, training, trial
-from tune_lb.gradient import by_autograd, mean_gradient, on_targets
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant
 from tune_lb.streams import generator
+from tune_lb.training.gradient import by_autograd, mean_gradient, on_targets
 
 NAME, B, b, N = "multiplicative_noise", 12, 3, 5
 

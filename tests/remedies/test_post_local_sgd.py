@@ -12,9 +12,8 @@ import torch.nn.functional as F
 
 from tests.trainings import batch, flat, history, refusals, training, trial
 from tune_lb.budgets import Updates
-from tune_lb.gradient import by_autograd, mean_gradient
 from tune_lb.models.mlp import MLP
-from tune_lb.optimizers import SGD, Adam
+from tune_lb.optimizers.elementwise import SGD, Adam
 from tune_lb.optimizers.lars import LARS
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.conservative import Conservative
@@ -23,8 +22,9 @@ from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.post_local_sgd import PostLocalSGD
 from tune_lb.remedies.sam import SAM
-from tune_lb.remedy import Evaluation, Remedy
 from tune_lb.schedules import Constant
+from tune_lb.training.gradient import by_autograd, mean_gradient
+from tune_lb.training.remedy import Nesting, Remedy
 
 WAYS = ["alone", "together"]
 
@@ -148,7 +148,7 @@ def test_it_is_measured_stopped_and_gone_on_with_like_any_other():
     whole, first, rest = training(of), training(of), training(of)
     history(whole)
     first.advance(1.0)
-    rest.restore(copy.deepcopy(first.snapshot()))
+    rest.restore(copy.deepcopy(first.checkpoint()))
     history(rest)
     for a, b in zip(whole.trained(), rest.trained(), strict=True):
         assert torch.equal(flat(a.params), flat(b.params))
@@ -199,7 +199,7 @@ def test_a_turn_after_the_last_update_is_refused():
 class Slopes(Remedy):
     """Has a state that its gradient hook reads."""
 
-    nesting: ClassVar[Evaluation] = Evaluation.POINT
+    nesting: ClassVar[Nesting] = Nesting.POINT
     slope: float = 1.0
 
     def gradient(self, inner):

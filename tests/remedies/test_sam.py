@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.trainings import batch, flat, stacked_batch, training, trial
-from tune_lb.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack
 from tune_lb.losses import cross_entropy
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant
+from tune_lb.training.gradient import by_autograd, by_functorch, mean_gradient, on_targets, over_members, stack
 
 RHO = 0.37
 

@@ -8,10 +8,10 @@ import torch
 from tests.remedies.test_sam import Quadratic, params, quadratic
 from tests.trainings import batch, flat, trajectory, trial
 from tune_lb.budgets import Epochs
-from tune_lb.gradient import by_autograd, mean_gradient
-from tune_lb.optimizers import SGD
+from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant
+from tune_lb.training.gradient import by_autograd, mean_gradient
 
 RHO, ETA = 0.37, 0.05
 

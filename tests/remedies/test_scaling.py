@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tests.trainings import Blobs, history, same_bits, training, trajectory, trial
-from tune_lb.cell import Cell, Split
-from tune_lb.domain import over
-from tune_lb.fit import check_against_data
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.warmup import Warmup
-from tune_lb.sampling import samplers
 from tune_lb.schedules import Constant
-from tune_lb.search import Search
-from tune_lb.space import Arm, Space
+from tune_lb.search.arm_in_split import ArmInSplit, Split
+from tune_lb.search.planner import Search
+from tune_lb.search.proposers import proposers
+from tune_lb.settings.domain import over
+from tune_lb.space.arm import Arm
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.space import Space
+from tune_lb.training.checks import check_against_data
 
 
 @pytest.mark.parametrize(("power", "factor"), [(1.0, 4.0), (0.5, 2.0), (0.0, 1.0)])
@@ -95,8 +97,8 @@ def test_derived_arms_have_the_rate_that_was_selected_and_are_not_scaled_again()
 
 def test_a_combined_arm_takes_the_rate_before_scaling():
     whole = space()
-    designs = {design.name: design for design in whole.designs()}
-    cell = Cell(designs["both"], 0, Split("data", 24), samplers(whole, list(designs.values()), 0)["both"])
+    designs = {design.name: design for design in checked_designs(whole)}
+    pair = ArmInSplit(designs["both"], 0, Split("data", 24), proposers(whole, list(designs.values()), 0)["both"])
     source = designs["large"].template.resolved({"lr": 0.02, "scaling.power": 0.5})
-    combined = cell.candidate(0, cell.taken_from(source)).trial
+    combined = pair.candidate(0, pair.taken_from(source)).trial
     assert combined.learning_rate == source.learning_rate == pytest.approx(0.04)

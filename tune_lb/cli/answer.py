@@ -13,7 +13,7 @@ from rich.table import Table
 
 import tune_lb
 from tune_lb.cli.arms import show_arms, show_best
-from tune_lb.cli.output import Output
+from tune_lb.cli.output import Output, command, on_run
 from tune_lb.errors import RequestError
 
 Answer = dict[str, Any]
@@ -21,22 +21,22 @@ Answer = dict[str, Any]
 
 def analyse(name: str, storage: str, *, figures: bool = True) -> Answer:
     """Run the analysis of a run in a process of its own and return its summary. Raises RequestError with what it says."""
-    # -P and PYTHONPATH: the analysis beside this package, whatever lies in the working directory
-    paths = [str(Path(tune_lb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    words = [sys.executable, "-P", "-m", "analysis", name, "--storage", storage, "--json"]
-    done = subprocess.run(
-        words if figures else [*words, "--no-figures"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-    )
+    done = run_analysis("analysis", name, "--storage", storage, "--json", *(() if figures else ("--no-figures",)))
     if done.returncode == 2:
         raise RequestError(done.stderr.strip().splitlines() or f"run {name} cannot be analysed")
     if done.returncode:
         raise AnalysisError(f"the analysis of run {name} failed:\n{done.stderr.strip()}")
     answer: Answer = json.loads(done.stdout)
     return answer
+
+
+def run_analysis(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of the analysis in a process of its own, and return what it printed."""
+    # -P and PYTHONPATH: the analysis beside this package, whatever lies in the working directory
+    paths = [str(Path(tune_lb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-P", "-m", module, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 class AnalysisError(Exception):
@@ -62,3 +62,12 @@ def show_left_out(out: Output, problems: list[str]) -> None:
     if problems:
         out.line(f"{len(problems)} file(s) left out: what they held is missing above, and the search trains it again")
         out.line()
+
+
+def recommended(answer: Answer, name: str, storage: str) -> str:
+    """Return the command that prints the recipe of the arm to use: of the claimed improvements the largest."""
+    claimed = [row for row in answer["rows"] if row["claim"] and row["difference"] < 0 and row["arm"] in answer["best"]]
+    if claimed:
+        arm = min(claimed, key=lambda row: float(row["difference"]))["arm"]
+        return f"{on_run('best', name, storage, arm)} > recipe.py"
+    return on_run("best", name, storage) if answer["best"] else command("spaces")

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tune_lb.cli.output import command
-from tune_lb.domain import over
 from tune_lb.errors import RequestError
-from tune_lb.loading import Loaded, load_space
+from tune_lb.settings.domain import over
+from tune_lb.space.loading import Loaded, load_space
 
 if TYPE_CHECKING:
-    from tune_lb.space import Space
+    from tune_lb.space.space import Space
 
 FIELD_OPTIONS = ("num_samples", "seeds", "sampler")
 """Options that are fields of the space under another name."""
 
 OPTIONS = ("name", *FIELD_OPTIONS, "storage", "address", "gpus_per_trial", "cpus_per_trial", "max_concurrent")
-RUN_NAME = re.compile(r"\w[\w.-]*")
 
 
 def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
@@ -72,14 +71,6 @@ def search_command(asked: Mapping[str, Any]) -> str:
         if value is not None and not (key == "storage" and value == "runs"):
             words += [f"--{key.replace('_', '-')}", str(value)]
     return command("search", *words)
-
-
-def check_run_name(name: str) -> None:
-    """Refuse a name that is no plain folder name."""
-    if not RUN_NAME.fullmatch(name):
-        raise RequestError(
-            f"run {name!r}: a name is letters, digits, _, - and dots, and does not begin with a dot or -"
-        )
 
 
 def _value(text: str) -> Any:

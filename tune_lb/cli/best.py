@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from tune_lb.cell import Split
 from tune_lb.cli.answer import analyse
-from tune_lb.cli.asked import FIELD_OPTIONS, asked_space, check_run_name, search_command
+from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, number, on_run
-from tune_lb.cli.recipe import recipe
-from tune_lb.cli.status import find_run
+from tune_lb.cli.runs import check_run_name, find_run, space_of_run
 from tune_lb.errors import RequestError, nearest
-from tune_lb.ledger import Ledger
-from tune_lb.proposals import recorded_proposals
-from tune_lb.results import read_members, read_space
-from tune_lb.search import Search
-from tune_lb.space import Space
-from tune_lb.storage import Store
-from tune_lb.trial import Trial
+from tune_lb.recipe.recipe import recipe
+from tune_lb.results.run_files import read_space
+from tune_lb.tuning.replay import replayed_run, selected_trials
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -36,14 +29,14 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if given.arm is not None and given.arm not in answer["best"]:
         again = search_command(known["asked"])
         raise RequestError(f"run {given.name}, arm {given.arm!r}: nothing is selected yet; go on with {again}")
-    space = asked_again(known)
-    trials = selected_trials(store, space, known)
+    space = space_of_run(known)
+    trials = selected_trials(replayed_run(store, space, known))
     rows = {row["arm"]: row for row in answer["rows"]}
     recipes = {}
     for arm in arms:
         split = int(answer["best"][arm]["split_seed"])
         facts = facts_of(given.name, space.question, rows[arm], answer["best"][arm])
-        recipes[arm] = recipe(trials[arm, split], space.data.load(split), facts)
+        recipes[arm] = recipe(trials[arm, split][1], space.data.load(split), facts)
     for arm, code in recipes.items():
         if given.arm is None:
             out.line(f"# {'-' * 20} {arm} {'-' * 20}", style="bold")
@@ -53,45 +46,17 @@ def run(given: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def asked_again(known: Mapping[str, Any]) -> Space:
-    """Return the space of a run, loaded anew from where it was. Raises RequestError where it is gone or another."""
-    asked = known["asked"]
-    path = str(asked.get("path", ""))
-    argument = path if Path(path).is_file() else str(asked.get("space"))
-    options = {key: asked.get("options", {}).get(key) for key in FIELD_OPTIONS}
-    _, space = asked_space(argument, asked.get("overrides", []), options)
-    if space.hash() != known["hash"]:
-        raise RequestError(
-            f"search space {argument} has changed since run {known['name']!r}: put back what was searched then"
-        )
-    return space
-
-
-def selected_trials(store: Store, space: Space, known: Mapping[str, Any]) -> dict[tuple[str, int], Trial]:
-    """Return the selected configuration of every (arm, split seed) that has one, from the results."""
-    data = known["data"]
-    splits = {int(seed): Split(print_, data["num_validation"]) for seed, print_ in data["fingerprints"].items()}
-    proposed = recorded_proposals(Ledger(store.child("ledger")), space.designs())
-    state = Search(space, splits, proposed=proposed)
-    members, _ = read_members(store)
-    for row in members.select(["trial_id", "seed", "status", "validation_error"]).to_pylist():
-        if row["status"] in ("completed", "diverged", "stopped"):
-            state.observe(row["trial_id"], {row["seed"]: row["validation_error"] or 0.0})
-    found = {(arm, split): state.selected(arm, split) for arm, split in state.cells}
-    return {key: candidate.trial for key, candidate in found.items() if candidate is not None}
-
-
 def facts_of(name: str, question: str, row: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
     """Return what is known of an arm: what it reached, how it compares, what it costs."""
-    cells = row["cells"]
-    error = f"test error {cells['test error %']} % over {row['n']} trainings"
+    pairs = row["pairs"]
+    error = f"test error {pairs['test error %']} % over {row['n']} trainings"
     if row["test_error_low"] is not None:
         error += f", 95 % interval [{100 * row['test_error_low']:.2f}, {100 * row['test_error_high']:.2f}]"
     lines = [f"{row['arm']}: best configuration of run {name}", "", question, "", error]
     if row["difference"] is not None:
         claim = row["claim_reason"] or "told from it, and above the noise floor"
-        lines.append(f"against the large batch with no remedy: {cells['difference, points']} points; {claim}")
-    cost = f"{cells['updates']} updates, {cells['gradient evaluations']} gradients of a batch, {cells['seconds']} s"
+        lines.append(f"against the large batch with no remedy: {pairs['difference, points']} points; {claim}")
+    cost = f"{pairs['updates']} updates, {pairs['gradient evaluations']} gradients of a batch, {pairs['seconds']} s"
     lines.append(f"cost of a training: {cost}")
     return lines + _other_splits(best)
 

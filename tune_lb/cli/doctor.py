@@ -17,8 +17,8 @@ from typing import NamedTuple
 from tune_lb.cli.output import Output, command, duration, size
 from tune_lb.data.dataset import data_root
 from tune_lb.errors import RequestError
-from tune_lb.loading import load_space, space_names
-from tune_lb.storage import Store
+from tune_lb.results.storage import Store
+from tune_lb.space.loading import load_space, space_names
 
 LEAST_DISK_BYTES = 2e9
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
@@ -86,7 +86,7 @@ def _packages() -> Finding:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from tune_lb.resources import usable_cpus
+    from tune_lb.tuning.resources import usable_cpus
 
     yield Finding("cpu", f"{usable_cpus()} usable cores; torch takes {torch.get_num_threads()} threads, a trial 1")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

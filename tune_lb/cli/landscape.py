@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import tune_lb
-from tune_lb.archive import Archive, Archived
-from tune_lb.cli.answer import AnalysisError
-from tune_lb.cli.asked import check_run_name
-from tune_lb.cli.best import asked_again
+from tune_lb.cli.answer import AnalysisError, run_analysis
 from tune_lb.cli.output import Output, duration, number, on_run
-from tune_lb.cli.status import find_run
+from tune_lb.cli.runs import check_run_name, find_run, space_of_run
 from tune_lb.errors import RequestError, nearest
-from tune_lb.landscape import LANDSCAPE, PATH_SPAN, SLICE_SPAN, Point, grid, measured, mismatch, paths, slices
-from tune_lb.results import read_members, read_space
-from tune_lb.tables import encode_table, to_table
+from tune_lb.observation.landscape import (
+    LANDSCAPE,
+    PATH_SPAN,
+    SLICE_SPAN,
+    Point,
+    grid,
+    measured,
+    mismatch,
+    paths,
+    slices,
+)
+from tune_lb.observation.stored_members import StoredMember, StoredMembers
+from tune_lb.results.run_files import read_members, read_space
+from tune_lb.results.tables import encode_table, to_table
 
 Row = Mapping[str, Any]
 ENDS = ("train_loss", "train_error", "test_loss", "test_error")
@@ -34,8 +37,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     check_run_name(given.name)
     _check(given)
     store = find_run(given.name, given.storage)
-    space = asked_again(read_space(store))
-    archive = Archive(store, space, "cuda" if torch.cuda.is_available() else "cpu")
+    space = space_of_run(read_space(store))
+    archive = StoredMembers(store, space, "cuda" if torch.cuda.is_available() else "cpu")
     rows = chosen(archive.stored(read_members(store)[0].to_pylist()), [m for m in (given.a, given.b) if m], given.name)
     threads = torch.get_num_threads()
     # float32 sums differ between thread counts: with the member's own the ends are those of its row
@@ -127,7 +130,7 @@ def _check(given: argparse.Namespace) -> None:
         raise RequestError(problems)
 
 
-def _points(given: argparse.Namespace, members: Sequence[Archived]) -> tuple[Iterable[Point], int]:
+def _points(given: argparse.Namespace, members: Sequence[StoredMember]) -> tuple[Iterable[Point], int]:
     if len(members) == 2:
         wrong = mismatch(members[0], members[1])
         if wrong:
@@ -140,7 +143,7 @@ def _points(given: argparse.Namespace, members: Sequence[Archived]) -> tuple[Ite
 
 
 def _measured(
-    given: argparse.Namespace, out: Output, member: Archived, points: Iterable[Point], num_points: int
+    given: argparse.Namespace, out: Output, member: StoredMember, points: Iterable[Point], num_points: int
 ) -> list[dict[str, Any]]:
     started, found = time.monotonic(), []
     for point in points:
@@ -179,10 +182,7 @@ def _show(out: Output, found: Sequence[Row]) -> None:
 
 
 def _drawn(given: argparse.Namespace, name: str) -> str:
-    paths_ = [str(Path(tune_lb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    words = [sys.executable, "-P", "-m", "analysis.landscape", given.name, name, "--storage", given.storage]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths_))}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
+    done = run_analysis("analysis.landscape", given.name, name, "--storage", given.storage)
     if done.returncode:
         raise AnalysisError(f"the figure could not be drawn:\n{done.stderr.strip()}")
     return done.stdout.strip()

@@ -8,18 +8,20 @@ from rich import box
 from rich.table import Table
 
 from tune_lb.cli.output import Output, duration, number, size
-from tune_lb.sampling import samplers
-from tune_lb.space import ArmDesign, Space
+from tune_lb.search.proposers import proposers
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
 
 if TYPE_CHECKING:
-    from tune_lb.estimate import Estimate
+    from tune_lb.tuning.cost_estimate import Estimate
 
 NUM_SHOWN = 3
 
 
 def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool = False) -> None:
     """Print three lines: arms, members, time."""
-    designs = space.designs()
+    designs = checked_designs(space)
     marked = [f"{d.name} ({d.role})" if d.role in ("baseline", "reference") else d.name for d in designs]
     members = sum(arm.members for arm in estimate.arms)
     splits = len(space.split_seeds)
@@ -41,7 +43,7 @@ def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool
 def show_costs(out: Output, space: Space, estimate: Estimate) -> None:
     """Print what each arm trains and costs, then the first configurations of each."""
     table = _table("arm", "role", "batch", "configurations", "members", "updates", "ms/update", "work")
-    designs = {design.name: design for design in space.designs()}
+    designs = {design.name: design for design in checked_designs(space)}
     for cost in estimate.arms:
         design = designs[cost.arm]
         table.add_row(
@@ -69,8 +71,8 @@ def show_costs(out: Output, space: Space, estimate: Estimate) -> None:
 
 def first_configurations(space: Space) -> dict[str, list[str]]:
     """Return the first configurations that each arm tries, as text."""
-    designs = space.designs()
-    proposers = samplers(space, designs, space.split_seeds[0])
+    designs = checked_designs(space)
+    of_arms = proposers(space, designs, space.split_seeds[0])
     found: dict[str, list[str]] = {}
     for design in designs:
         if design.derived_from is not None:
@@ -80,7 +82,7 @@ def first_configurations(space: Space) -> dict[str, list[str]]:
             found[design.name] = ["nothing is searched"]
         else:
             shown = range(min(NUM_SHOWN, design.num_samples))
-            found[design.name] = [_configuration(design, index, proposers[design.name].propose) for index in shown]
+            found[design.name] = [_configuration(design, index, of_arms[design.name].propose) for index in shown]
     return found
 
 

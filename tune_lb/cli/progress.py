@@ -15,7 +15,7 @@ from rich.text import Text
 from tune_lb.cli.output import Output, duration
 
 if TYPE_CHECKING:
-    from tune_lb.tuning import Snapshot
+    from tune_lb.tuning.progress import SearchProgress
 
 LINE_EVERY_S = 10.0
 
@@ -44,7 +44,7 @@ class Progress:
         # Tune pickles whatever its callbacks hold, never to use it; a console cannot be pickled
         return {}
 
-    def __call__(self, snapshot: Snapshot) -> None:
+    def __call__(self, snapshot: SearchProgress) -> None:
         """Show how far the search is."""
         if self.live is not None:
             self.live.update(Group(_table(snapshot), Text(_counts(snapshot))), refresh=True)
@@ -54,13 +54,13 @@ class Progress:
             self.last_line_s = snapshot.elapsed_s
             self.out.line("; ".join([_counts(snapshot), *finished]))
 
-    def _finished(self, snapshot: Snapshot) -> list[str]:
+    def _finished(self, snapshot: SearchProgress) -> list[str]:
         """Return the stages that ended since the last snapshot; those found done at the start did not end now."""
         before, self.stages = self.stages, {arm.name: arm.stage for arm in snapshot.arms}
         return [f"{arm}: {stage} done" for arm, stage in before.items() if self.stages.get(arm, stage) != stage]
 
 
-def _counts(snapshot: Snapshot) -> str:
+def _counts(snapshot: SearchProgress) -> str:
     done = snapshot.members_done >= snapshot.members_total
     left = "" if snapshot.left_s is None or done else f", about {duration(max(1.0, snapshot.left_s))} left"
     failed = f", {snapshot.failed:,} failed" if snapshot.failed else ""
@@ -68,7 +68,7 @@ def _counts(snapshot: Snapshot) -> str:
     return f"{duration(snapshot.elapsed_s):>12}  {members}, {snapshot.running} running{failed}{left}"
 
 
-def _table(snapshot: Snapshot) -> Table:
+def _table(snapshot: SearchProgress) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for header in ("arm", "stage", "", "members", "best validation error"):
         table.add_column(

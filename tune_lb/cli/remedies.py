@@ -16,10 +16,10 @@ import tune_lb.optimizers
 import tune_lb.remedies
 from tune_lb.budgets import Budget, Updates
 from tune_lb.cli.output import Output, command
-from tune_lb.optimizers import OptimizerSettings
-from tune_lb.remedy import Remedy
+from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.schedules import Cyclical, ScheduleShape, Trapezoid
-from tune_lb.setting import Settings
+from tune_lb.settings.setting import Settings
+from tune_lb.training.remedy import Remedy
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -87,7 +87,7 @@ def described(kind: type[Settings]) -> dict[str, Any]:
     text = inspect.getdoc(kind) or ""
     ranges = kind.suggested()
     if issubclass(kind, Remedy):
-        name, place, evaluations = kind.module_name(), "arm", kind().gradient_evaluations()
+        name, place, evaluations = kind.name, "arm", kind().gradient_evaluations()
         dimensions = {f"{name}.{field}": domain for field, domain in ranges.items()}
     else:
         name, evaluations = kind.__name__, 1.0

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tune_lb.cli.answer import analyse, show_answer
-from tune_lb.cli.asked import check_run_name
+from tune_lb.cli.answer import analyse, recommended, show_answer
 from tune_lb.cli.output import Output
-from tune_lb.cli.search import recommended
-from tune_lb.cli.status import find_run
+from tune_lb.cli.runs import check_run_name, find_run
 
 
 def run(given: argparse.Namespace, out: Output) -> int:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tune_lb.cli.answer import Answer, analyse, show_answer
-from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, check_run_name, search_command
-from tune_lb.cli.output import Output, command, on_run
+from tune_lb.cli.answer import Answer, analyse, recommended, show_answer
+from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, search_command
+from tune_lb.cli.output import Output
 from tune_lb.cli.plan import costs, show_costs, show_plan
 from tune_lb.cli.progress import Progress
-from tune_lb.interruption import sigterm_interrupts
-from tune_lb.space import Space
-from tune_lb.storage import Store
+from tune_lb.cli.runs import check_run_name
+from tune_lb.results.storage import Store
+from tune_lb.space.space import Space
+from tune_lb.tuning.signals import sigterm_interrupts
 
 DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
 
@@ -92,12 +93,3 @@ def _interrupted(out: Output, result: Answer, again: str) -> int:
     out.line(f"interrupted: {members} stored in {result['location']}; the same command goes on from there")
     out.close(result, again)
     return INTERRUPTED
-
-
-def recommended(answer: Answer, name: str, storage: str) -> str:
-    """Return the command that prints the recipe of the arm to use: of the claimed improvements the largest."""
-    claimed = [row for row in answer["rows"] if row["claim"] and row["difference"] < 0 and row["arm"] in answer["best"]]
-    if claimed:
-        arm = min(claimed, key=lambda row: float(row["difference"]))["arm"]
-        return f"{on_run('best', name, storage, arm)} > recipe.py"
-    return on_run("best", name, storage) if answer["best"] else command("spaces")

@@ -10,9 +10,12 @@ from rich.table import Table
 
 from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, listed, number
-from tune_lb.setting import Settings
-from tune_lb.space import ArmDesign, Space
-from tune_lb.trial import describe
+from tune_lb.settings.identity import describe
+from tune_lb.settings.setting import Settings
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.description import space_hash
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
 
 NOTES = {
     "copied": "takes the learning rate that {} selects",
@@ -25,7 +28,7 @@ NOTES = {
 def run(given: argparse.Namespace, out: Output) -> int:
     """Print the space as it would be run."""
     loaded, space = asked_space(given.space, given.overrides)
-    designs = space.designs()
+    designs = checked_designs(space)
     out.paragraph(space.question, style="bold")
     facts = _facts(space, designs[0])
     for name, text in facts.items():
@@ -40,7 +43,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
         table.add_row(design.name, design.role, number(design.template.batch_size), tries, "\n".join(_searched(design)))
     out.show(table)
     out.line()
-    result: dict[str, Any] = {"space": given.space, "path": str(loaded.path), "hash": space.hash()}
+    result: dict[str, Any] = {"space": given.space, "path": str(loaded.path), "hash": space_hash(space)}
     result |= {"question": space.question, **facts, "arms": [_plain(design) for design in designs]}
     out.close(result, command("search", given.space, *given.overrides, "--dry-run"))
     return 0

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tune_lb.cli.output import Output, command
 from tune_lb.errors import RequestError
-from tune_lb.loading import load_space, question_of, space_names
+from tune_lb.space.loading import load_space, question_of, space_names
 
 
 def run(given: argparse.Namespace, out: Output) -> int:

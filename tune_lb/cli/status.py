@@ -8,19 +8,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow.fs as fs
 from rich import box
 from rich.table import Table
 
 from tune_lb.cli.answer import show_left_out
-from tune_lb.cli.asked import check_run_name, search_command
+from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, duration, on_run
-from tune_lb.errors import RequestError, nearest
-from tune_lb.ledger import Ledger
-from tune_lb.results import STAGES, read_members, read_space
-from tune_lb.storage import Store
-
-FINISHED = ("completed", "stopped", "diverged")
+from tune_lb.cli.runs import check_run_name, find_run
+from tune_lb.results.columns import FINISHED, STAGES
+from tune_lb.results.ledger import Ledger
+from tune_lb.results.run_files import read_members, read_space
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -54,22 +51,6 @@ def run(given: argparse.Namespace, out: Output) -> int:
     following = on_run("report", given.name, given.storage) if finished else search_command(known.get("asked", {}))
     out.close(result | {"members": len(rows), "problems": problems + ledger.problems}, following)
     return 0
-
-
-def find_run(name: str, storage: str) -> Store:
-    """Return the folder of a run. Raises RequestError, with the names of those there are, where it has none."""
-    runs = Store(storage)
-    store = runs.child(name)
-    if not store.exists("space.json"):
-        raise RequestError(f"there is no run {name!r} in {runs.location}{nearest(name, run_names(runs))}")
-    return store
-
-
-def run_names(runs: Store) -> list[str]:
-    """Return the names of the runs in a storage."""
-    found = runs.filesystem.get_file_info(fs.FileSelector(runs.root, allow_not_found=True))
-    folders = [info.base_name for info in found if info.type == fs.FileType.Directory]
-    return sorted(name for name in folders if runs.exists(f"{name}/space.json"))
 
 
 def _arm(arm: Mapping[str, Any], known: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:

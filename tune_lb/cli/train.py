@@ -11,12 +11,13 @@ from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, number
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError, nearest
-from tune_lb.fit import check_against_data
-from tune_lb.outcome import train_arm
-from tune_lb.phased import begun
-from tune_lb.space import ArmDesign
-from tune_lb.training import HistoryRow
-from tune_lb.trial import Trial
+from tune_lb.observation.observer import train_arm
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.designs import ArmDesign
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.members import HistoryRow
+from tune_lb.training.phased_training import begun
+from tune_lb.training.trial import Trial
 
 SHOWN = (
     *("status", "train_loss", "train_error", "validation_error", "test_loss", "test_error", "generalization_gap"),
@@ -27,7 +28,7 @@ SHOWN = (
 def run(given: argparse.Namespace, out: Output) -> int:
     """Train the member, one line per epoch, and print its row."""
     _, space = asked_space(given.space, given.overrides)
-    designs = {design.name: design for design in space.designs()}
+    designs = {design.name: design for design in checked_designs(space)}
     if given.arm not in designs:
         raise RequestError(f"space {given.space} has no arm {given.arm!r}{nearest(given.arm, designs)}")
     trial, chosen = middle(designs[given.arm])

@@ -12,7 +12,7 @@ from tune_lb.data.image_files import labelled_files, read_part
 from tune_lb.data.npz import read_labelled
 from tune_lb.data.published import Published, PublishedSource
 from tune_lb.errors import RequestError
-from tune_lb.setting import setting
+from tune_lb.settings.setting import setting
 
 NUM_IMAGES, NUM_CLASSES = 8677, 101
 BACKGROUND = "BACKGROUND_Google"

@@ -13,7 +13,7 @@ from tune_lb.data.dataset import Part
 from tune_lb.data.npz import read_labelled
 from tune_lb.data.published import Published, PublishedSource
 from tune_lb.errors import RequestError
-from tune_lb.setting import setting
+from tune_lb.settings.setting import setting
 
 
 @dataclass(frozen=True)

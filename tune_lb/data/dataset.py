@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tune_lb.errors import RequestError
-from tune_lb.setting import Settings
+from tune_lb.settings.setting import Settings
 
 Array = npt.NDArray[Any]
 

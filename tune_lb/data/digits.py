@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_lb.data.dataset import DataSet, DataSource, Part, stratified
-from tune_lb.setting import setting
+from tune_lb.settings.setting import setting
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tune_lb.data.catalogue import entry, how_to_get, locate
 from tune_lb.data.dataset import Part
 from tune_lb.data.published import Published, PublishedSource
 from tune_lb.errors import RequestError
-from tune_lb.setting import setting
+from tune_lb.settings.setting import setting
 
 NUM_EXAMPLES = {"train": 60_000, "t10k": 10_000}
 

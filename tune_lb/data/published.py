@@ -11,7 +11,7 @@ import numpy as np
 
 from tune_lb.data.dataset import DataSet, DataSource, Part, data_root, part_problems, stratified
 from tune_lb.errors import RequestError
-from tune_lb.setting import setting
+from tune_lb.settings.setting import setting
 
 
 class Published(NamedTuple):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, generator, protocol, protocol_columns, unmeasured
-from tune_lb.metrics.ascent import Ascent
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, generator, protocol, protocol_columns, unmeasured
+from tune_lb.surface.ball_ascent import Ascent
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, generator, protocol, protocol_columns, unmeasured
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, generator, protocol, protocol_columns, unmeasured
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, protocol, protocol_columns, unmeasured
-from tune_lb.metrics.extreme import check, random_vector
-from tune_lb.metrics.lanczos import largest_eigenpair
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.eigenvalue_columns import check, random_vector
+from tune_lb.metrics.metric import Value, protocol, protocol_columns, unmeasured
+from tune_lb.surface.lanczos import largest_eigenpair
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

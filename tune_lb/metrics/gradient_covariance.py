@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, generator, protocol, protocol_columns, unmeasured
-from tune_lb.metrics.lanczos import largest_eigenpair
-from tune_lb.metrics.sample_gradients import covariance_product
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, generator, protocol, protocol_columns, unmeasured
+from tune_lb.surface.example_gradients import covariance_product
+from tune_lb.surface.lanczos import largest_eigenpair
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, generator, protocol, protocol_columns
-from tune_lb.metrics.sample_gradients import each_gradient, weighted_gradient
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, generator, protocol, protocol_columns
+from tune_lb.surface.example_gradients import each_gradient, weighted_gradient
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, generator, protocol, protocol_columns, unmeasured
-from tune_lb.metrics.lanczos import largest_eigenpair
-from tune_lb.metrics.lbfgsb import lbfgsb
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, generator, protocol, protocol_columns, unmeasured
+from tune_lb.surface.lanczos import largest_eigenpair
+from tune_lb.surface.lbfgsb import lbfgsb
+from tune_lb.surface.loss_surface import LossSurface
 
 Space = Literal["full", "subspace"]
 Start = Literal["x", "corner", "interior", "eigenvector", "-eigenvector"]

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tune_lb.metric import Value, generator, protocol, protocol_columns, unmeasured
-from tune_lb.metrics.extreme import check
-from tune_lb.metrics.lanczos import largest_eigenpair
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.eigenvalue_columns import check
+from tune_lb.metrics.metric import Value, generator, protocol, protocol_columns, unmeasured
+from tune_lb.surface.lanczos import largest_eigenpair
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tune_lb.metric import Value, protocol, protocol_columns, unmeasured
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, protocol, protocol_columns, unmeasured
+from tune_lb.surface.loss_surface import LossSurface
 
 MEASURED = {
     "": ("10 % quantile of the normalised margins", "in [-1.42, 1.42]"),

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tune_lb.metric import Value, protocol, protocol_columns
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, protocol, protocol_columns
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

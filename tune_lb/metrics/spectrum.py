@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, protocol, protocol_columns, unmeasured
-from tune_lb.metrics.extreme import random_vector
-from tune_lb.metrics.lanczos import Lanczos
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.eigenvalue_columns import random_vector
+from tune_lb.metrics.metric import Value, protocol, protocol_columns, unmeasured
+from tune_lb.surface.lanczos import Lanczos
+from tune_lb.surface.loss_surface import LossSurface
 
 NEAR_ZERO = 1e-3
 """Eigenvalues below this share of the largest in magnitude count as zero in `negative` and `positive`."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tune_lb.errors import RequestError
-from tune_lb.metric import Value, unmeasured
-from tune_lb.metrics.extreme import check, iteration_columns, iteration_row, random_vector
-from tune_lb.metrics.lanczos import largest_eigenpairs
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.eigenvalue_columns import check, iteration_columns, iteration_row, random_vector
+from tune_lb.metrics.metric import Value, unmeasured
+from tune_lb.surface.lanczos import largest_eigenpairs
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tune_lb.metric import Value, unmeasured
-from tune_lb.metrics.hutchinson import check, sample_columns, sample_row, surface_traces
-from tune_lb.surface import LossSurface
+from tune_lb.metrics.metric import Value, unmeasured
+from tune_lb.metrics.trace_columns import check, sample_columns, sample_row, surface_traces
+from tune_lb.surface.loss_surface import LossSurface
 
 
 @dataclass(frozen=True)

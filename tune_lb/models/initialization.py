@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tune_lb.domain import over
 from tune_lb.errors import RequestError
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import Settings, setting
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 """Layers with a weight matrix or a kernel: nn.Linear, and every nn.Conv and nn.ConvTranspose."""

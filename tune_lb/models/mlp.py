@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tune_lb.domain import Choice
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.domain import Choice
+from tune_lb.settings.setting import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MLP(Settings):
     def problems(self, where: str = "") -> list[str]:
         """Also refuse layers without units."""
         found = super().problems(where)
-        for hidden in self.hidden.ends() if isinstance(self.hidden, Choice) else (self.hidden,):
+        for hidden in self.hidden.to_check() if isinstance(self.hidden, Choice) else (self.hidden,):
             if isinstance(hidden, tuple | list) and not all(isinstance(width, int) and width > 0 for width in hidden):
                 found.append(f"{where or 'MLP'}.hidden = {hidden}: every layer needs at least one unit")
         return found

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tune_lb.domain import Choice, Interval
 from tune_lb.models.images import image_input
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.domain import Choice, Interval
+from tune_lb.settings.setting import Settings, setting
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from tune_lb.models.dropout import keyed
 from tune_lb.models.images import image_input
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.setting import Settings, setting
 
 
 @dataclass(frozen=True)

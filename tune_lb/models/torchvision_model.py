@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tune_lb.domain import Choice
 from tune_lb.errors import RequestError, nearest
 from tune_lb.models.dropout import keyed
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.domain import Choice
+from tune_lb.settings.setting import Settings, setting
 
 STEMS = ("imagenet", "small_image")
 
@@ -28,7 +28,7 @@ class TorchvisionModel(Settings):
     def problems(self, where: str = "") -> list[str]:
         """Also refuse a name that torchvision does not have."""
         found = super().problems(where)
-        names = self.name.ends() if isinstance(self.name, Choice) else (self.name,)
+        names = self.name.to_check() if isinstance(self.name, Choice) else (self.name,)
         place = f"{where or 'TorchvisionModel'}.name"
         return found + [f"{place} = {name!r}: {_unknown(name)}" for name in names if _unknown(name)]
 

@@ -10,7 +10,7 @@ from torch import nn
 from tune_lb.models.alexnet import VARIANTS
 from tune_lb.models.dropout import keyed
 from tune_lb.models.images import image_input
-from tune_lb.setting import Settings, setting
+from tune_lb.settings.setting import Settings, setting
 
 KESKAR_STACKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 VGG11_STACKS = ((64,), (128,), (256, 256), (512, 512), (512, 512))

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tune_lb.domain import Domain, over
-from tune_lb.optimizers import OptimizerSettings
 from tune_lb.optimizers.layerwise import adam_direction, adam_state, adapted, norms, trust_ratio
-from tune_lb.setting import setting
+from tune_lb.optimizers.settings import OptimizerSettings
+from tune_lb.settings.domain import Domain, over
+from tune_lb.settings.setting import setting
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tune_lb.domain import Domain, over
-from tune_lb.optimizers import OptimizerSettings
 from tune_lb.optimizers.layerwise import adam_direction, adam_state, adapted
-from tune_lb.setting import setting
+from tune_lb.optimizers.settings import OptimizerSettings
+from tune_lb.settings.domain import Domain, over
+from tune_lb.settings.setting import setting
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tune_lb.domain import over
 from tune_lb.errors import RequestError
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.krylov import dominant_eigenvector
-from tune_lb.remedy import Evaluation, Position, Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.remedy import Nesting, Remedy, TrialFacts
 
 SLOPE = "linearization_slope"
 
@@ -41,6 +38,8 @@ class AdaptiveLinearization(Remedy):
     Cost: 2 products more gradients every so many updates. Needs nn.ReLU modules; not with SAM or penalties: v is the loss'.
     """
 
+    name: ClassVar[str] = "adaptive_linearization"
+
     differentiates_gradients: ClassVar[bool] = True
 
     delta_plus: float = setting(0.0, "added to a slope", low=0.0, high=1.0, suggested=over(0.01, 0.2, log=True))
@@ -61,15 +60,15 @@ class AdaptiveLinearization(Remedy):
         """One per update, and two per product in every move."""
         return 1.0 + 2.0 * self.products / self.every
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a network without rectifier modules, and gradients that are not those of a loss."""
         found = []
         if not any(isinstance(part, nn.ReLU) for part in module.modules()):
             found.append("adaptive_linearization: the model has no nn.ReLU module (functional ones cannot be found)")
         found += [
-            f"adaptive_linearization needs the Hessian of the loss; the gradient of {remedy.module_name()} has another"
+            f"adaptive_linearization needs the Hessian of the loss; the gradient of {remedy.name} has another"
             for remedy in trial.active
-            if remedy.nesting is Evaluation.POINT
+            if remedy.nesting is Nesting.POINT
         ]
         return found
 
@@ -142,3 +141,62 @@ def _units(module: nn.Module, input_shape: Sequence[int]) -> dict[nn.Module, int
     if any(len(widths) > 1 for widths in seen.values()):
         raise RequestError("adaptive_linearization.granularity = 'unit': one nn.ReLU serves layers of several widths")
     return {part: widths.pop() for part, widths in seen.items()}
+
+
+def dominant_eigenvector(
+    gradient: Callable[[Params], Params], point: Params, products: int, *, orientation: str = "gradient"
+) -> Params:
+    """Return the unit eigenvector of the most positive Hessian eigenvalue that the gradient has a part in.
+
+    Lanczos from the gradient with full reorthogonalization, so many products; H u = (g(w + h u) - g(w - h u)) / 2h with
+    h = eps^(1/3) (1 + |w|). The sign: orientation "gradient" makes <gradient, v> >= 0, "largest" the largest entry positive.
+    No control flow depends on values, so members may be stacked. Cost: 1 + 2 products gradients. The accuracy is that
+    of the difference (exact for a quadratic, 1e-3 in float32): enough for signs of entries, `metrics.lanczos` measures.
+    """
+    sizes = [value.numel() for value in point.values()]
+
+    def flat(tree: Params) -> Tensor:
+        return torch.cat([tree[name].reshape(-1) for name in point])
+
+    def tree(vector: Tensor) -> Params:
+        parts = torch.split(vector, sizes)
+        return {name: part.view_as(value) for (name, value), part in zip(point.items(), parts, strict=True)}
+
+    origin = flat(point)
+    rounding = torch.finfo(origin.dtype).eps ** (2 / 3)
+    h = rounding**0.5 * (1.0 + origin.norm())
+
+    def product(vector: Tensor) -> Tensor:
+        ahead, behind = (flat(gradient(tree(origin + move))) for move in (h * vector, -h * vector))
+        change: Tensor = (ahead - behind) / (2.0 * h)
+        return change
+
+    start = flat(gradient(point))
+    tiny = torch.finfo(origin.dtype).tiny ** 0.5
+    basis = [start / start.norm().clamp_min(tiny)]
+    diagonal: list[Tensor] = []
+    below: list[Tensor] = []
+    exhausted = bound = torch.zeros_like(h)
+    for k in range(min(products, len(start))):
+        vector = product(basis[k])
+        size = vector.norm()
+        span = torch.stack(basis)
+        alpha = basis[k] @ vector
+        for _ in range(2):
+            vector = vector - span.T @ (span @ vector)
+        # where the Krylov space is exhausted what is left is rounding: its entry must not win
+        diagonal.append(torch.where(exhausted > 0, -bound, alpha))
+        beta = vector.norm()
+        bound = bound + size
+        exhausted = torch.where(beta <= rounding * size, torch.ones_like(exhausted), exhausted)
+        below.append(torch.where(exhausted > 0, torch.zeros_like(beta), beta))
+        basis.append(vector / beta.clamp_min(tiny))
+    matrix = torch.diag_embed(torch.stack(diagonal))
+    if len(below) > 1:
+        side = torch.diag_embed(torch.stack(below[:-1]), offset=-1)
+        matrix = matrix + side + side.T
+    weights = torch.linalg.eigh(matrix).eigenvectors[:, -1]
+    found = weights @ torch.stack(basis[: len(diagonal)])
+    largest = (found.abs() == found.abs().max()).to(found.dtype) @ found
+    reference = found @ start if orientation == "gradient" else largest
+    return tree(torch.where(reference < 0, -found, found))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average
-from tune_lb.optimizers import SGD
-from tune_lb.pieces import piece_problems
-from tune_lb.remedy import Remedy, State
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.optimizers.elementwise import SGD
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params, average
+from tune_lb.training.pieces import piece_problems
+from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 NAME = "adascale"
 VARIANCE, SQUARE = f"{NAME}/variance", f"{NAME}/square"
-MEASURING = ("fisher_noise", "initial_variance_noise", "layer_noise")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,15 @@ class AdaScale(Remedy):
     along); the first estimates are of one batch.
     """
 
+    name: ClassVar[str] = NAME
+
     always_in_pieces: ClassVar[bool] = True
+    excludes: ClassVar[Mapping[str, str]] = {
+        "scaling": "both scale the rate with the batch",
+        **dict.fromkeys(
+            ("fisher_noise", "initial_variance_noise", "layer_noise"), "both cut the batch into pieces to measure"
+        ),
+    }
 
     small_batch_size: int | None = setting(
         None, "examples b for which lr is meant; none: no scaling", low=1, suggested=over([16, 32, 64])
@@ -57,8 +62,8 @@ class AdaScale(Remedy):
         """The pieces whose gradients are compared."""
         return {} if self.small_batch_size is None else {f"{NAME}.small_batch_size": self.small_batch_size}
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
-        """Refuse a rate that is scaled already, optimisers that undo a scale, and a batch without two pieces."""
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
+        """Refuse a rate that is linear in the batch already, optimisers that undo a scale, and a batch without two pieces."""
         b = self.small_batch_size
         if b is None:
             return []
@@ -71,14 +76,6 @@ class AdaScale(Remedy):
         if not isinstance(trial.optimizer, SGD):
             kind = type(trial.optimizer).__name__
             found.append(f"{name}: {kind} makes nothing of the gradient's scale; the gain is defined for SGD")
-        others = [remedy.module_name() for remedy in trial.active]
-        if "scaling" in others:
-            found.append("adascale and scaling both scale the rate with the batch; give one of them")
-        found += [
-            f"adascale and {other} both cut the batch into pieces to measure; give one"
-            for other in others
-            if other in MEASURING
-        ]
         if trial.batch_size < 2 * b:
             return [*found, f"{name}: batch_size = {trial.batch_size} is less than twice as large, no variance to see"]
         return found + piece_problems(f"{NAME}.small_batch_size", b, trial, module)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import OF_EXAMPLES, Batch, Buffers, GradientFn, Params
-from tune_lb.remedy import Evaluation, Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import OF_EXAMPLES, Batch, Buffers, GradientFn, Params
+from tune_lb.training.remedy import Nesting, Remedy
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,10 @@ class Adversarial(Remedy):
     Trap: with batch normalization the slope of an example runs through the statistics of its batch as well.
     """
 
-    nesting: ClassVar[Evaluation] = Evaluation.POINT
+    name: ClassVar[str] = "adversarial"
+
+    nesting: ClassVar[Nesting] = Nesting.POINT
+    excludes: ClassVar[Mapping[str, str]] = {"stability": "both give the network a second input for each example"}
 
     eps: float = setting(
         0.0,
@@ -49,12 +50,6 @@ class Adversarial(Remedy):
     def gradient_evaluations(self) -> float:
         """Two mean gradients per update."""
         return 2.0
-
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
-        """Refuse pairs of inputs, where the attack on one would be no attack on the other."""
-        if "stability" in (remedy.module_name() for remedy in trial.active):
-            return ["adversarial and stability both give the network a second input for each example; give one of them"]
-        return []
 
     def model(self, module: nn.Module) -> nn.Module:
         """Let the network add a shift to its inputs, so that the slope in the inputs comes with that in the weights."""

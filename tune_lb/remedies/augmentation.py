@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tune_lb.data.augmentation import crop, cutout, horizontal_flip, rotate_and_shift
-from tune_lb.domain import over
-from tune_lb.gradient import Batch
-from tune_lb.remedy import BatchFn, Remedy
-from tune_lb.setting import setting
+from tune_lb.data.image_transforms import crop, cutout, horizontal_flip, rotate_and_shift
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch
+from tune_lb.training.remedy import BatchFn, Remedy
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Augmentation(Remedy):
     Cost: one pass over the inputs per kind, on the device; no more gradients.
     Trap: digits have no mirror images; running_train_loss is that of the changed images, train_loss that of the clean ones.
     """
+
+    name: ClassVar[str] = "augmentation"
 
     flip: bool = setting(False, "mirror half of the images", suggested=over([False, True]))
     padding: int = setting(0, "pixels of padding before the crop; 0 is none", low=0, suggested=over([0, 1, 2, 4]))

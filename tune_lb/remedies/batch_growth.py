@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from torch import nn
 
-from tune_lb.domain import over
-from tune_lb.remedy import BatchSize, Position, Remedy, Schedule
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.plan import Plan
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position, Schedule
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.plan import BatchSize, Plan
+from tune_lb.training.remedy import Remedy, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,8 @@ class BatchGrowth(Remedy):
     Cost: more updates than the large batch for as many examples; no more gradients per example.
     """
 
+    name: ClassVar[str] = "batch_growth"
+
     initial: int | None = setting(
         None, "examples in the first batch; none: the trial's own throughout", low=1, suggested=over([16, 32, 64])
     )
@@ -48,7 +47,7 @@ class BatchGrowth(Remedy):
         """Without a first batch nothing grows."""
         return self.initial is None
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a first batch that is not smaller than the trial's, and what cannot be done with a batch on the way."""
         if self.initial is None:
             return []
@@ -97,16 +96,15 @@ def rate_of_batch(inner: Schedule, plan: Plan, power: float) -> Schedule:
     return scaled
 
 
-def other_batches(remedy: Remedy, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+def other_batches(remedy: Remedy, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
     """Return what the other remedies refuse with a batch that this one brings about (a ghost size that does not divide it)."""
     sizes = sorted(trial.plan(num_train).batch_sizes - {trial.batch_size})
-    others = tuple(other for other in trial.remedies if other.module_name() != remedy.module_name())
     found = []
     for size in sizes:
-        of_size = dataclasses.replace(trial, batch_size=size, remedies=others)
+        of_size = trial.without(remedy.name, size)
         for other in of_size.active:
             found += [
-                f"{remedy.module_name()} trains with batches of {size}: {line}"
+                f"{remedy.name} trains with batches of {size}: {line}"
                 for line in other.conflicts(of_size, num_train, module)
             ]
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.remedy import Remedy, StepFn
-from tune_lb.setting import setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.remedy import Remedy, StepFn
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Conservative(Remedy):
     Trap: with lam much below 1 / rate the pull does next to nothing, and the effect is that of more steps per example:
     compare with training as many times longer.
     """
+
+    name: ClassVar[str] = "conservative"
 
     iterations: int = setting(1, "optimiser steps on each batch; 1 is none more", low=1, suggested=over([2, 3, 5]))
     lam: float = setting(

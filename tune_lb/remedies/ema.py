@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Params
-from tune_lb.remedy import Remedy, State
-from tune_lb.setting import setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Params
+from tune_lb.training.remedy import Remedy, State
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class EMA(Remedy):
     Cost: one pass over the weights per update and average; evaluation once more for each further average.
     Trap: with a rate that falls to 0 the last weights are an average already; the window is to be short (1 % of the training).
     """
+
+    name: ClassVar[str] = "ema"
 
     half_life: float = setting(
         0.0,

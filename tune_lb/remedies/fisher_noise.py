@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.pieces import gradient_variances, piece_problems, white_noise
-from tune_lb.remedy import Position, Remedy, State
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.pieces import gradient_variances, piece_problems, white_noise
+from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 PREFIX = "fisher_noise/"
-OTHERS = ("initial_variance_noise", "layer_noise")
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,11 @@ class FisherNoise(Remedy):
     Traps: of B/b pieces a variance has a relative error of sqrt(2 / (B/b - 1)); plain batch norm sees pieces of b examples while
     it is measured, and the batch in the step.
     """
+
+    name: ClassVar[str] = "fisher_noise"
+    excludes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("initial_variance_noise", "layer_noise"), "both add the noise that the batch lacks"
+    )
 
     scale: float = setting(
         0.0, "of the variance; 1 is that of the small batch, 0 is none", low=0.0, suggested=over(0.01, 3.0, log=True)
@@ -58,12 +61,9 @@ class FisherNoise(Remedy):
         """The pieces on which variances are measured."""
         return {"fisher_noise.small_batch_size": self.small_batch_size}
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
-        """Refuse a small batch that does not fit into the batch, and other noise that imitates its variance."""
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
+        """Refuse a small batch that does not fit into the batch."""
         name, b = "fisher_noise.small_batch_size", self.small_batch_size
-        others = [remedy.module_name() for remedy in trial.active if remedy.module_name() in OTHERS]
-        if others:
-            return [f"fisher_noise and {others[0]} both add the noise that the batch lacks; give one of them"]
         if trial.batch_size < 2 * b:
             return [f"{name} = {b}: batch_size = {trial.batch_size} is less than twice as large, no variance to add"]
         return piece_problems(name, b, trial, module)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.pieces import divisors
-from tune_lb.remedy import Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.pieces import divisors
+from tune_lb.training.remedy import Remedy, TrialFacts
 
 STATISTICS = ("average", "sequential", "scaled")
 
@@ -38,6 +35,8 @@ class GhostBatchNorm(Remedy):
     batch normalization.
     """
 
+    name: ClassVar[str] = "ghost_batch_norm"
+
     ghost_batch_size: int | None = setting(
         None, "examples in a group; none: the whole batch", low=1, suggested=over([16, 32, 64, 128])
     )
@@ -48,7 +47,7 @@ class GhostBatchNorm(Remedy):
         """Without groups there is nothing to merge."""
         return self.ghost_batch_size is None
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a size that does not divide the batch (or SAM's m), and a network without batch norm of a known kind."""
         size = self.ghost_batch_size
         if size is None:
@@ -73,6 +72,26 @@ class GhostBatchNorm(Remedy):
         ]
         if size == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
             found.append("ghost_batch_norm.ghost_batch_size = 1: one example has no variance; take 2 or more")
+        return found
+
+    def separates_batch_norm(self) -> bool:
+        """Groups are normalised by themselves."""
+        return True
+
+    def microbatch_problems(self, microbatch: int, batch_size: int) -> list[str]:
+        """Refuse parts that would cut groups, and statistics that go from group to group."""
+        what, size, found = f"microbatch = {microbatch}", self.ghost_batch_size or batch_size, []
+        if microbatch % size:
+            whole = ", ".join(str(b) for b in range(size, batch_size + 1, size) if batch_size % b == 0)
+            found.append(
+                f"{what} is no multiple of ghost_batch_norm.ghost_batch_size = {size}: groups would be cut; multiples "
+                f"that divide batch_size: {whole}"
+            )
+        if self.statistics != "average":
+            found.append(
+                f"{what}: ghost_batch_norm.statistics = {self.statistics!r} updates group after group of the whole batch; "
+                "take 'average'"
+            )
         return found
 
     def model(self, module: nn.Module) -> nn.Module:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.remedy import Remedy
-from tune_lb.setting import setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.remedy import Remedy
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class GradientNoise(Remedy):
     Cost: one normal number per parameter and step (1.2 to 1.3 times a step of a small batch, nothing next to a large one).
     Trap: |noise| is about sigma_t sqrt(n); with n = 1e6 an alpha of 1e-3 is a vector of length 32, beyond most gradients.
     """
+
+    name: ClassVar[str] = "gradient_noise"
 
     alpha: float = setting(
         0.0,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params, norm
-from tune_lb.pieces import over_pieces, piece_problems
-from tune_lb.remedy import Evaluation, Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params, norm
+from tune_lb.training.pieces import over_pieces, piece_problems
+from tune_lb.training.remedy import Nesting, Remedy, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,9 @@ class GradientNormPenalty(Remedy):
     Cost: two gradients per step, whatever m. Trap: rectifiers have kinks within h; float32 loses H g where h is much smaller.
     """
 
-    nesting: ClassVar[Evaluation] = Evaluation.POINT
+    name: ClassVar[str] = "gradient_norm_penalty"
+
+    nesting: ClassVar[Nesting] = Nesting.POINT
     differentiates_gradients: ClassVar[bool] = True
 
     coefficient: float = setting(
@@ -56,7 +55,7 @@ class GradientNormPenalty(Remedy):
         """The pieces whose gradient norms are penalised."""
         return {} if self.m is None else {"gradient_norm_penalty.m": self.m}
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse an m that does not divide the batch, and batch statistics over a single example."""
         return [] if self.m is None else piece_problems("gradient_norm_penalty.m", self.m, trial, module)
 

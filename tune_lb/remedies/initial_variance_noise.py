@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.pieces import gradient_variances, piece_problems, white_noise
-from tune_lb.remedy import Position, Remedy, State
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.pieces import gradient_variances, piece_problems, white_noise
+from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 VARIANCE = "initial_variance_noise/variance"
 
@@ -34,6 +32,8 @@ class InitialVarianceNoise(Remedy):
     Trap: |noise| is about sigma sqrt(n); the paper found it bad for both training and validation, at both factors.
     """
 
+    name: ClassVar[str] = "initial_variance_noise"
+
     factor: float = setting(
         0.0,
         "variance of the noise over the largest gradient variance at the start; 0 is none",
@@ -50,7 +50,7 @@ class InitialVarianceNoise(Remedy):
         """The pieces of the first batch."""
         return {"initial_variance_noise.piece_size": self.piece_size}
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse pieces that do not divide the batch, and a batch of one piece, which has no variance."""
         name, size = "initial_variance_noise.piece_size", self.piece_size
         if trial.batch_size < 2 * size:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, TrainingLoss
 from tune_lb.losses import cross_entropy
-from tune_lb.remedy import Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, TrainingLoss
+from tune_lb.training.remedy import Remedy, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,8 @@ class LabelSmoothing(Remedy):
     Trap: sharpness on the plain loss grows with the outputs, which smoothing bounds; it falls for that reason alone.
     """
 
+    name: ClassVar[str] = "label_smoothing"
+
     smoothing: float = setting(
         0.0,
         "share of a label's weight spread over all classes; 0 is none",
@@ -40,7 +39,7 @@ class LabelSmoothing(Remedy):
         suggested=over(0.01, 0.3),
     )
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a loss that is not cross entropy."""
         if trial.loss is cross_entropy:
             return []

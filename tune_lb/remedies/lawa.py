@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Params
 from tune_lb.remedies.swa import marks
-from tune_lb.remedy import Position, Remedy, State
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Params
+from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class LAWA(Remedy):
     Neutral: num_snapshots = 1 and no others.
     Cost: k copies of the weights in memory and in checkpoints, a pass over them per snapshot; evaluation once per further k.
     """
+
+    name: ClassVar[str] = "lawa"
 
     num_snapshots: int = setting(
         1, "snapshots that are averaged; 1 is no average", low=1, suggested=over(2, 20, log=True, integer=True)
@@ -50,7 +50,7 @@ class LAWA(Remedy):
         """A single snapshot is no average."""
         return self.num_snapshots == 1 and not self.others
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse more snapshots than the training has."""
         plan = trial.plan(num_train)
         taken = sum(self.due(plan.position(step)) for step in range(plan.num_updates))

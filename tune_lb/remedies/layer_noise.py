@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.pieces import gradient_variances, piece_problems, white_noise
-from tune_lb.remedy import Position, Remedy, State
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.pieces import gradient_variances, piece_problems, white_noise
+from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 VARIANCES = "layer_noise/variances"
 
@@ -28,12 +27,15 @@ class LayerNoise(Remedy):
     scale = 1 gives the layer's gradient the trace of covariance that a batch of b has.
 
     V_l is measured on the run's own weights, over the B/b pieces of a batch every so many updates; or it is the profile of
-    a small-batch run, one row of V_l per epoch (the last row goes on), as `tune_lb.variance_profile` returns it.
+    a small-batch run, one row of V_l per epoch (the last row goes on), as `tune_lb.observation.variance_profile` returns it.
 
-    Source: Hynes, maxi-batch SGD, section 2.4 (row 000-10): variances measured on the model of batch 50. Departures: the
+    Source: Hynes, maxi-batch SGD, section 2.4: variances measured on the model of batch 50. Departures: the
     factor 1 - b/B, what a batch of B lacks; noise on all parameters, not on convolutions alone. The paper found no gain.
     Cost: one normal number per parameter and step; without a profile also one more gradient every so many updates.
     """
+
+    name: ClassVar[str] = "layer_noise"
+    excludes: ClassVar[Mapping[str, str]] = {"initial_variance_noise": "both measure the noise that they add"}
 
     scale: float = setting(
         0.0, "of the variance; 1 is that of the small batch, 0 is none", low=0.0, suggested=over(0.01, 3.0, log=True)
@@ -58,11 +60,9 @@ class LayerNoise(Remedy):
         """The pieces on which variances are measured."""
         return {} if self.profile else {"layer_noise.small_batch_size": self.small_batch_size}
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a small batch that does not fit into the batch, and a profile of another network or of growing batches."""
         name, b = "layer_noise.small_batch_size", self.small_batch_size
-        if any(remedy.module_name() == "initial_variance_noise" for remedy in trial.active):
-            return ["layer_noise and initial_variance_noise both measure the noise that they add; give one of them"]
         if trial.batch_size < 2 * b:
             return [f"{name} = {b}: batch_size = {trial.batch_size} is less than twice as large, no variance to add"]
         if not self.profile:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, TrainingLoss
-from tune_lb.remedy import BatchFn, Remedy
-from tune_lb.setting import setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, TrainingLoss
+from tune_lb.training.remedy import BatchFn, Remedy
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Mixup(Remedy):
     Cost: a second loss of the same outputs; no more gradients.
     Trap: c is drawn once per batch, so its noise in the gradient does not fall with the batch.
     """
+
+    name: ClassVar[str] = "mixup"
 
     alpha: float = setting(
         0.0,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params, TrainingLoss, norm
-from tune_lb.pieces import white_noise
-from tune_lb.remedy import BatchFn, Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params, TrainingLoss, norm
+from tune_lb.training.pieces import white_noise
+from tune_lb.training.remedy import BatchFn, Remedy, TrialFacts
 
 NAME = "multiplicative_noise"
 
@@ -38,6 +35,8 @@ class MultiplicativeNoise(Remedy):
     Cost: none but B random numbers; two gradients per step for the isotropic control.
     """
 
+    name: ClassVar[str] = NAME
+
     small_batch_size: int | None = setting(
         None,
         "examples b of the batch whose noise is imitated; none: no noise",
@@ -55,7 +54,7 @@ class MultiplicativeNoise(Remedy):
         """The isotropic control needs the plain gradient too."""
         return 2.0 if self.covariance == "isotropic" else 1.0
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a batch to imitate that is not smaller than the batch."""
         b = self.small_batch_size
         if b is not None and b >= trial.batch_size:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Buffers, GradientFn, Params, average
-from tune_lb.pieces import piece_problems
-from tune_lb.remedy import Evaluation, Position, Remedy, StepFn, overrides
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params, average
+from tune_lb.training.pieces import piece_problems
+from tune_lb.training.remedy import Nesting, Remedy, StepFn, TrialFacts, overrides
 
 NAME = "post_local_sgd"
 REPLICAS = 1
@@ -44,6 +42,8 @@ class PostLocalSGD(Remedy):
     gain comes along: compare with it); with local_steps = 1 and SGD it is large-batch training with such statistics.
     """
 
+    name: ClassVar[str] = NAME
+
     always_in_pieces: ClassVar[bool] = True
 
     local_batch_size: int | None = setting(
@@ -62,7 +62,7 @@ class PostLocalSGD(Remedy):
         """The batches of the replicas."""
         return {} if self.local_batch_size is None else {f"{NAME}.local_batch_size": self.local_batch_size}
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a batch of one piece, batches that change, and what acts on the mean gradient or on whole layers."""
         b = self.local_batch_size
         if b is None:
@@ -80,23 +80,21 @@ class PostLocalSGD(Remedy):
                 f"{NAME}.start = {self.start:g} leaves no local step in {plan.num_updates} updates; take a smaller share"
             )
         for other in trial.active:
-            if other.module_name() == NAME:
+            if other.name == NAME:
                 continue
             if overrides(other, "step") or overrides(other, "update"):
-                found.append(f"{NAME} and {other.module_name()} both change the update; give one of them")
+                found.append(f"{NAME} and {other.name} both change the update; give one of them")
             elif overrides(other, "gradient") and (
-                other.nesting is Evaluation.RESULT or overrides(other, "initial_state")
+                other.nesting is Nesting.RESULT or overrides(other, "initial_state")
             ):
                 found.append(
-                    f"{NAME} and {other.module_name()} are not defined together: every replica has a gradient of its own; "
+                    f"{NAME} and {other.name} are not defined together: every replica has a gradient of its own; "
                     "give one of them"
                 )
             elif overrides(other, "replicated"):
-                found.append(f"{NAME} and {other.module_name()} both train replicas; give one of them")
+                found.append(f"{NAME} and {other.name} both train replicas; give one of them")
             elif overrides(other, "batch_size"):
-                found.append(
-                    f"{NAME} and {other.module_name()}: the number of replicas is fixed, the batch is not; give one"
-                )
+                found.append(f"{NAME} and {other.name}: the number of replicas is fixed, the batch is not; give one")
         if trial.batch_size < 2 * b:
             return [*found, f"{name}: batch_size = {trial.batch_size} is less than twice as large, one replica"]
         return found + piece_problems(f"{NAME}.local_batch_size", b, trial, module)

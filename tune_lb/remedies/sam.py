@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import DROPOUT_KEY, Batch, Buffers, GradientFn, Params, norm
-from tune_lb.pieces import over_pieces, piece_problems
-from tune_lb.remedy import Evaluation, Position, Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import DROPOUT_KEY, Batch, Buffers, GradientFn, Params, norm
+from tune_lb.training.pieces import over_pieces, piece_problems
+from tune_lb.training.remedy import Nesting, Remedy, TrialFacts
 
 OTHER_MASKS = 0x2545F4914F6CDD1D
 """Turns a dropout key into another."""
@@ -42,7 +40,9 @@ class SAM(Remedy):
     Cost: two gradients per step (about 2x), whatever m; 1 + 1/k with every = k.
     """
 
-    nesting: ClassVar[Evaluation] = Evaluation.POINT
+    name: ClassVar[str] = "sam"
+
+    nesting: ClassVar[Nesting] = Nesting.POINT
 
     rho: float = setting(
         0.0,
@@ -65,6 +65,10 @@ class SAM(Remedy):
         """Two mean gradients per perturbed update, one per plain one."""
         return 1.0 + 1.0 / self.every
 
+    def takes_whole_batches(self) -> bool:
+        """With plain steps in between the whole batch is taken too."""
+        return self.every != 1
+
     def due(self, position: Position) -> bool:
         """The first of every so many steps is perturbed."""
         return position.step % self.every == 0
@@ -73,7 +77,7 @@ class SAM(Remedy):
         """The pieces that share a perturbation."""
         return {} if self.m is None else {"sam.m": self.m}
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse an m that does not divide the batch, and batch statistics over a single example."""
         if self.m is None or self.rho == 0:
             return []

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from torch import nn
 
-from tune_lb.domain import over
-from tune_lb.remedy import Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.remedy import Remedy, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,8 @@ class Scaling(Remedy):
     Cost: none.
     """
 
+    name: ClassVar[str] = "scaling"
+
     base_batch_size: int | None = setting(
         None, "batch whose rate lr is; none: that of the trial", low=1, suggested=over([32, 64, 128, 256])
     )
@@ -40,7 +39,7 @@ class Scaling(Remedy):
         """Without a base batch nothing is scaled."""
         return self.base_batch_size is None
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a rate that is given per example."""
         if self.base_batch_size is None or trial.eta_over_b is None:
             return []

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, TrainingLoss
-from tune_lb.remedy import BatchFn, Remedy
-from tune_lb.setting import setting
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, TrainingLoss
+from tune_lb.training.remedy import BatchFn, Remedy
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Stability(Remedy):
     Cost: two forward and backward passes per step, counted as two gradients.
     Trap: at sigma = 0 the term is alpha times the entropy of the outputs: not nothing, it makes them more certain.
     """
+
+    name: ClassVar[str] = "stability"
 
     alpha: float = setting(0.0, "weight of the stability term; 0 is none", low=0.0, suggested=over(0.01, 1.0, log=True))
     sigma: float = setting(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tune_lb.domain import over
-from tune_lb.remedy import Remedy
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.remedy import Remedy, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -24,16 +22,19 @@ class SubsampleBatchNorm(Remedy):
     (of the piece, where SAM has pieces), a random subset as the data are shuffled. The gradient passes through the statistics.
     Running statistics: one ordinary update with those of S (unbiased variance). Evaluation uses the running statistics.
 
-    Source: Hynes, maxi-batch SGD, section 2.1 (row 000-2): statistics computed on a fixed-size subsample of 50 inputs; the paper
+    Source: Hynes, maxi-batch SGD, section 2.1: statistics computed on a fixed-size subsample of 50 inputs; the paper
     found accuracy slightly lower. It is not ghost batch norm: one noisy statistic for all, not one for each group.
     Cost: less than a batch norm's statistics in arithmetic, more in memory passes (no fused kernel).
     """
+
+    name: ClassVar[str] = "subsample_batch_norm"
+    excludes: ClassVar[Mapping[str, str]] = {"ghost_batch_norm": "each say whose statistics normalise"}
 
     num_examples: int | None = setting(
         None, "examples whose statistics normalise the batch; none: all", low=1, suggested=over([16, 32, 50, 128])
     )
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse more examples than a batch or piece has, ghost groups, and a network without batch norm of a known kind."""
         k, name = self.num_examples, "subsample_batch_norm.num_examples"
         if k is None:
@@ -50,10 +51,6 @@ class SubsampleBatchNorm(Remedy):
         whole = [("batch_size", trial.batch_size)]
         pieces = [piece for remedy in trial.active for piece in remedy.piece_sizes().items()]
         found += [f"{name} = {k} is more than {other} = {number}" for other, number in whole + pieces if number < k]
-        if any(remedy.module_name() == "ghost_batch_norm" for remedy in trial.active):
-            found.append(
-                "subsample_batch_norm and ghost_batch_norm each say whose statistics normalise; give one of them"
-            )
         if k == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
             found.append(f"{name} = 1: one example has no variance; take 2 or more")
         return found

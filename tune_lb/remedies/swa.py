@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from tune_lb.domain import over
-from tune_lb.gradient import Batch, Params
-from tune_lb.remedy import Position, Remedy, State
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.gradient import Batch, Params
+from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,8 @@ class SWA(Remedy):
     Cost: one pass over the weights per snapshot; evaluation once more for the last weights.
     """
 
+    name: ClassVar[str] = "swa"
+
     start: float | None = setting(
         None,
         "share of the training before the first snapshot; none: no average",
@@ -46,7 +46,7 @@ class SWA(Remedy):
         """Without a start nothing is averaged."""
         return self.start is None
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a distance that leaves a single snapshot: that is no average."""
         plan = trial.plan(num_train)
         num_snapshots = sum(self.due(plan.position(step)) for step in range(plan.num_updates))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from torch import nn
 
-from tune_lb.domain import over
 from tune_lb.remedies.batch_growth import other_batches, rate_of_batch
-from tune_lb.remedy import BatchSize, Remedy, Schedule
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.plan import Plan
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Schedule
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.plan import BatchSize, Plan
+from tune_lb.training.remedy import Remedy, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,8 @@ class WarmStart(Remedy):
     Trap: few warm epochs gained nothing in the original; more of them are simply small-batch training for that long.
     """
 
+    name: ClassVar[str] = "warm_start"
+
     epochs: float = setting(0.0, "length of the phase, in epochs; 0 is none", low=0.0, suggested=over(0.5, 10.0))
     batch_size_before: int = setting(32, "examples per update in the phase", low=1, suggested=over([16, 32, 64, 128]))
     power: float = setting(
@@ -43,7 +43,7 @@ class WarmStart(Remedy):
         """Without epochs there is no phase."""
         return self.epochs == 0
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a phase as long as the training, a batch that is not smaller, and what cannot be done with that batch."""
         found = []
         name = f"warm_start.batch_size_before = {self.batch_size_before}"

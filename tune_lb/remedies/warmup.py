@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from torch import nn
 
-from tune_lb.domain import over
-from tune_lb.remedy import Position, Remedy, Schedule
-from tune_lb.setting import setting
-
-if TYPE_CHECKING:
-    from tune_lb.plan import Plan
-    from tune_lb.trial import Trial
+from tune_lb.schedules import Position, Schedule
+from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
+from tune_lb.training.plan import Plan
+from tune_lb.training.remedy import Remedy, TrialFacts
 
 
 @dataclass(frozen=True)
@@ -27,9 +25,11 @@ class Warmup(Remedy):
     Cost: none.
     """
 
+    name: ClassVar[str] = "warmup"
+
     epochs: float = setting(0.0, "length of the warmup, in epochs; 0 is none", low=0.0, suggested=over(1.0, 8.0))
 
-    def conflicts(self, trial: Trial, num_train: int, module: nn.Module) -> list[str]:
+    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a warmup as long as the training: its full rate would never be used."""
         total = trial.plan(num_train).num_epochs
         if self.epochs >= total:

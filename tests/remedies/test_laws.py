@@ -1,0 +1,208 @@
+"""Laws over every remedy in tune_lb.remedies, and proof that each law catches a remedy that breaks it."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainings import (
+    ALL,
+    EXAMPLES,
+    flat,
+    refusals,
+    remedy_classes,
+    same_bits,
+    same_up_to_rounding,
+    training,
+    trajectory,
+    trial,
+)
+from tune_lb.settings.setting import setting
+from tune_lb.training.remedy import Remedy
+
+ACTIVE = [example for examples in EXAMPLES.values() for example in examples]
+PAIRS = list(itertools.combinations([examples[-1] for examples in EXAMPLES.values()], 2))
+
+
+def changes_nothing_when_neutral(remedy: Remedy) -> bool:
+    return same_bits(trajectory(trial()), trajectory(trial(remedy)))
+
+
+def leaves_random_state(*remedies: Remedy) -> bool:
+    def state():
+        return torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()
+
+    before = state()
+    trajectory(trial(*remedies), (0, 1))
+    return state() == before
+
+
+def agrees_with_others_beside_it(*remedies: Remedy) -> bool:
+    of = trial(*remedies)
+    alone, together = trajectory(of, (3, 0, 8)), trajectory(of, (3, 0, 8), "together")
+    return same_up_to_rounding(alone, together) and not same_up_to_rounding({0: alone[0]}, {0: alone[3]})
+
+
+def repeats_itself(*remedies: Remedy, dtype: torch.dtype = torch.float32) -> bool:
+    first = trajectory(trial(*remedies), (0, 1), dtype=dtype)
+    torch.rand(3)
+    return same_bits(first, trajectory(trial(*remedies), (0, 1), dtype=dtype))
+
+
+def keeps_start_and_order(*remedies: Remedy) -> bool:
+    def start(of):
+        running = training(of, (5,))
+        orders = [running.batches.batch(5, step) for step in range(running.plan.num_updates)]
+        tensors = [flat(next(iter(running.trained())).params), *(b.inputs.flatten() for b in orders)]
+        return {5: torch.cat([*tensors, *(b.targets.double() for b in orders)])}
+
+    return same_bits(start(trial()), start(trial(*remedies)))
+
+
+def test_every_remedy_has_examples():
+    assert {kind.name for kind in remedy_classes()} == EXAMPLES.keys()
+    assert {type(example) for example in ACTIVE} == set(remedy_classes())
+    assert not any(example.is_neutral() for example in ACTIVE)
+
+
+@pytest.mark.parametrize("kind", remedy_classes())
+def test_neutral_by_default(kind):
+    assert kind().is_neutral()
+    assert kind().problems() == []
+    assert changes_nothing_when_neutral(kind())
+
+
+@pytest.mark.parametrize("remedy", ACTIVE, ids=str)
+def test_active_ones_change_the_trajectory(remedy):
+    plain, changed = trajectory(trial()), trajectory(trial(remedy))
+    # a batch schedule makes another number of updates, slopes are more buffers: what can be compared are the last weights
+    weights = slice(sum(p.numel() for p in trial().network((5,), 3).parameters()))
+    assert (plain[0][-1, weights] - changed[0][-1, weights]).abs().max() > 1e-6
+    assert torch.isfinite(changed[0]).all()
+
+
+@pytest.mark.parametrize("remedy", ACTIVE, ids=str)
+def test_is_a_value(remedy):
+    copy = pickle.loads(pickle.dumps(remedy))
+    assert copy == remedy == replace(remedy)
+    assert hash(copy) == hash(remedy)
+    assert remedy != type(remedy)()
+    with pytest.raises(AttributeError):
+        remedy.anything = 1
+
+
+@pytest.mark.parametrize("remedies", [[], *([remedy] for remedy in ACTIVE), ALL], ids=str)
+def test_one_member_is_the_same_alone_and_among_others(remedies):
+    assert agrees_with_others_beside_it(*remedies)
+
+
+@pytest.mark.parametrize("remedies", [[], *([remedy] for remedy in ACTIVE), ALL], ids=str)
+def test_same_seed_same_bits_whatever_the_global_random_state(remedies):
+    assert leaves_random_state(*remedies)
+    assert repeats_itself(*remedies)
+
+
+@pytest.mark.parametrize("remedies", [*([remedy] for remedy in ACTIVE), ALL], ids=str)
+def test_switching_it_on_moves_neither_the_start_nor_the_data_order(remedies):
+    assert keeps_start_and_order(*remedies)
+
+
+def test_the_order_in_the_list_means_nothing():
+    runs = [trajectory(trial(*order)) for order in (ALL, ALL[::-1], ALL[2:] + ALL[:2])]
+    assert all(same_bits(runs[0], run) for run in runs[1:])
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_each_pair_composes_or_is_refused_with_a_reason(pair):
+    reasons = refusals(*pair)
+    if reasons:
+        assert any(remedy.name in " ".join(reasons) for remedy in pair), reasons
+        assert not any(refusals(remedy) for remedy in pair)
+        return
+    both = trajectory(trial(*pair))[0]
+    assert torch.isfinite(both).all()
+    for one in pair:
+        assert not torch.equal(both, trajectory(trial(one))[0])
+
+
+@dataclass(frozen=True)
+class NotNeutral(Remedy):
+    """Its default is not the neutral value."""
+
+    factor: float = setting(2.0, "factor of the loss")
+
+    def is_neutral(self):
+        return self.factor == 1.0
+
+    def loss(self, inner):
+        return lambda outputs, targets: self.factor * inner(outputs, targets)
+
+
+@dataclass(frozen=True)
+class Leaky(Remedy):
+    """It draws from the global generator."""
+
+    size: float = setting(1.0, "of the perturbation")
+
+    def is_neutral(self):
+        return False
+
+    def gradient(self, inner):
+        def noisy(params, buffers, batch):
+            loss, gradients, updated = inner(params, buffers, batch)
+            return loss, {name: g + self.size * torch.randn_like(g) for name, g in gradients.items()}, updated
+
+        return noisy
+
+
+@dataclass(frozen=True)
+class Mixing(Leaky):
+    """It treats stacked members as one: a norm over all of them."""
+
+    def gradient(self, inner):
+        return inner
+
+    def update(self, inner):
+        def normalized(params, gradients, rate):
+            length = torch.cat([g.flatten() for g in gradients.values()]).norm()
+            inner(params, {name: g / length for name, g in gradients.items()}, rate)
+
+        return normalized
+
+
+@dataclass(frozen=True)
+class Greedy(Leaky):
+    """It takes other examples than everybody else."""
+
+    def batch_size(self, inner, num_train):
+        return lambda examples: inner(examples) - 1
+
+
+def test_the_laws_catch_what_breaks_them():
+    assert not changes_nothing_when_neutral(NotNeutral())
+    assert not leaves_random_state(Leaky())
+    assert not repeats_itself(Leaky())
+    assert not agrees_with_others_beside_it(Mixing())
+    assert not keeps_start_and_order(Greedy())
+    with pytest.raises(RuntimeError, match="vmap"):
+        agrees_with_others_beside_it(Leaky())
+
+
+@pytest.mark.parametrize("remedies", [*([remedy] for remedy in ACTIVE), ALL], ids=str)
+def test_a_restored_training_goes_on_as_if_nothing_had_been(remedies):
+    of = trial(*remedies)
+    whole, first, second = (training(of, (0, 1), "alone") for _ in range(3))
+    first.advance(0.9)
+    assert not first.done
+    second.restore(first.checkpoint())
+    for running in (whole, second):
+        while not running.done:
+            running.advance(1e-9)
+    for a, b in zip(whole.trained(), second.trained(), strict=True):
+        assert torch.equal(flat(a.params | a.buffers), flat(b.params | b.buffers))

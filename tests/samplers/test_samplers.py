@@ -1,0 +1,125 @@
+"""Samplers: shared points, prefixes, bounds, determinism."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tests.test_space import space
+from tune_lb.models.mlp import MLP
+from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
+from tune_lb.remedies.gradient_noise import GradientNoise
+from tune_lb.remedies.sam import SAM
+from tune_lb.search.proposers import proposers
+from tune_lb.settings.domain import over
+from tune_lb.space.arm import Arm
+from tune_lb.space.checks import checked_designs
+
+GHOST = GhostBatchNorm(ghost_batch_size=over([2, 4, 8]))
+NOISE = GradientNoise(alpha=over(1e-6, 1e-2, log=True))
+
+
+def arms():
+    return (
+        Arm("small", batch_size=8),
+        Arm("large"),
+        Arm("sharp", SAM(rho=over(0.1, 0.5), m=over(1, 6, integer=True))),
+        Arm("all", GHOST, NOISE, SAM(rho=over(0.1, 0.5)), eta_over_b=over(1e-4, 1e-2, log=True)),
+    )
+
+
+def proposals(of, num=20, split_seed=0, scored=()):
+    found = proposers(of, checked_designs(of), split_seed)
+    return {name: [sampler.propose(i, scored) for i in range(num)] for name, sampler in found.items()}
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "random"])
+def test_arms_share_points_in_shared_dimensions_and_the_placebo_has_its_own(sampler):
+    points = proposals(space(*arms(), sampler=sampler))
+    assert [p["eta_over_b"] for p in points["small"]] == [p["eta_over_b"] for p in points["large"]]
+    assert [p["sam.rho"] for p in points["sharp"]] == [p["sam.rho"] for p in points["all"]]
+    # another range of the same dimension: the same place in it
+    place = [math.log(p["eta_over_b"] / 1e-3) / math.log(100) for p in points["large"]]
+    assert [math.log(p["eta_over_b"] / 1e-4) / math.log(100) for p in points["all"]] == pytest.approx(place, abs=1e-12)
+    own = [p["eta_over_b"] for p in points["placebo"]]
+    assert not set(own) & {p["eta_over_b"] for p in points["large"]}
+    assert proposals(space(*arms(), sampler=sampler), split_seed=1) == points
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "random"])
+def test_more_samples_extend_the_sequence(sampler):
+    few, many = (
+        proposals(space(*arms(), sampler=sampler), 5),
+        proposals(space(*arms(), sampler=sampler, num_samples=70), 70),
+    )
+    assert {name: points[:5] for name, points in many.items()} == few
+    # asked in any order, as a resumed search does
+    fresh = proposers(space(*arms(), sampler=sampler), checked_designs(space(*arms(), sampler=sampler)), 0)["all"]
+    assert [fresh.propose(i, ()) for i in (69, 3, 30)] == [many["all"][i] for i in (69, 3, 30)]
+
+
+def test_the_points_depend_on_the_seed_and_not_on_the_order_of_arms():
+    points = proposals(space(*arms()))
+    assert proposals(space(*reversed(arms()))) == points
+    assert proposals(space(*arms(), seed=1))["large"] != points["large"]
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "random", "tpe"])
+def test_every_value_lies_in_its_domain(sampler):
+    num = 6 if sampler == "tpe" else 64
+    of = space(*arms(), sampler=sampler)
+    for design in checked_designs(of):
+        for values in proposals(of, num)[design.name]:
+            assert values.keys() == design.dimensions.keys()
+            assert design.template.resolved(values).problems() == []
+            assert values.get("ghost_batch_norm.ghost_batch_size", 2) in (2, 4, 8)
+            assert isinstance(values.get("sam.m", 1), int)
+
+
+def test_sobol_points_fill_the_domain_evenly():
+    points = proposals(space(*arms()), 64)["large"]
+    cells = [int(64 * math.log(p["eta_over_b"] / 1e-3) / math.log(100)) for p in points]
+    assert sorted(cells) == list(range(64))
+
+
+def test_a_grid_is_every_combination_once():
+    grid = (Arm("small", batch_size=8), Arm("large"), Arm("ghost", GHOST))
+    of = space(*grid, sampler="grid", eta_over_b=over([0.01, 0.1]))
+    found = proposers(of, checked_designs(of), 0)["ghost"]
+    combinations = [tuple(found.propose(i, ()).values()) for i in range(6)]
+    assert combinations == [(rate, size) for rate in (0.01, 0.1) for size in (2, 4, 8)]
+
+
+def test_tpe_is_a_function_of_what_is_stored_and_goes_where_it_is_good():
+    of = space(*arms(), sampler="tpe")
+    scored = [({"eta_over_b": rate}, abs(math.log10(rate / 0.01))) for rate in [10 ** (-3 + i / 10) for i in range(21)]]
+
+    def proposed(index, split_seed=0, arm="large"):
+        return proposers(of, checked_designs(of), split_seed)[arm].propose(index, scored)["eta_over_b"]
+
+    found = [proposed(i) for i in range(21, 33)]
+    assert found == [proposed(i) for i in range(21, 33)]
+    assert len({*found, proposed(21, 1), proposed(21, 0, "small")}) == 14
+    near = [rate for rate in found if 0.01 / 3 < rate < 0.01 * 3]
+    # half of the domain in the logarithm; without learning about half of the proposals would lie there
+    assert len(near) >= 10
+
+
+def test_an_arm_with_nothing_to_search_has_one_configuration():
+    of = space(lr=0.1, eta_over_b=None)
+    found = proposers(of, checked_designs(of), 0)
+    assert [found[name].propose(0, ()) for name in ("small", "large")] == [{}, {}]
+    assert found["sharp"].propose(0, ()).keys() == {"sam.rho"}
+
+
+def test_tpe_takes_any_choice_and_passes_over_what_lies_outside():
+    models = (MLP(hidden=(6,)), MLP(hidden=(9,)))
+    of = space(*arms()[:2], sampler="tpe", model=over(list(models)))
+    sampler = proposers(of, checked_designs(of), 0)["large"]
+    scored = [({"eta_over_b": 10 ** (-3 + i / 10), "model": models[i % 2]}, float(i % 2)) for i in range(20)]
+    found = [sampler.propose(20 + i, scored) for i in range(10)]
+    assert all(values["model"] in models for values in found)
+    assert sum(values["model"] == models[0] for values in found) >= 7
+    outside = [({"eta_over_b": 5.0, "model": models[0]}, 0.0), ({"eta_over_b": 0.01}, 0.0)]
+    assert [sampler.propose(20 + i, [*scored, *outside]) for i in range(10)] == found

@@ -1,0 +1,61 @@
+"""The runs in a storage: by name, and the space that one was made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.fs as fs
+
+from tune_lb.cli.asked import FIELD_OPTIONS, asked_space
+from tune_lb.errors import RequestError, nearest
+from tune_lb.results.storage import Store
+from tune_lb.space.changes import MAX_LINES, changes
+from tune_lb.space.description import description
+from tune_lb.space.loading import space_names
+from tune_lb.space.space import Space
+
+RUN_NAME = re.compile(r"\w[\w.-]*")
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that is no plain folder name."""
+    if not RUN_NAME.fullmatch(name):
+        raise RequestError(
+            f"run {name!r}: a name is letters, digits, _, - and dots, and does not begin with a dot or -"
+        )
+
+
+def find_run(name: str, storage: str) -> Store:
+    """Return the folder of a run. Raises RequestError, with the names of those there are, where it has none."""
+    runs = Store(storage)
+    store = runs.child(name)
+    if not store.exists("space.json"):
+        raise RequestError(f"there is no run {name!r} in {runs.location}{nearest(name, run_names(runs))}")
+    return store
+
+
+def run_names(runs: Store) -> list[str]:
+    """Return the names of the runs in a storage."""
+    found = runs.filesystem.get_file_info(fs.FileSelector(runs.root, allow_not_found=True))
+    folders = [info.base_name for info in found if info.type == fs.FileType.Directory]
+    return sorted(name for name in folders if runs.exists(f"{name}/space.json"))
+
+
+def space_of_run(known: Mapping[str, Any]) -> Space:
+    """Return the space that a run was made of, loaded anew. Raises RequestError where it is gone, or has changed, with how.
+
+    known: the run's space.json.
+    """
+    asked = known.get("asked", {})
+    if "space" not in asked:
+        raise RequestError("the run does not say which space it was made of; it was not made by `search`")
+    where = str(asked["space"] if asked["space"] in space_names() else asked.get("path", asked["space"]))
+    options = {key: value for key, value in asked.get("options", {}).items() if key in FIELD_OPTIONS}
+    _, space = asked_space(where, asked.get("overrides", []), options)
+    lines = changes(known["resolved"], description(space))
+    if lines:
+        head = f"search space {where} has changed since the run, so its members cannot be made again. What differs:"
+        raise RequestError("\n".join([head, *lines[:MAX_LINES], "put back what was searched then"]))
+    return space

@@ -1,0 +1,1 @@
+"""What looks at members, in training and after it, and changes nothing."""

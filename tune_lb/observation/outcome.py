@@ -1,0 +1,153 @@
+"""The outcome of a training run: the part of a member's row that training, evaluation and metrics determine."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tune_lb.data.device import Parts
+from tune_lb.metrics.measuring import measure_members
+from tune_lb.metrics.metric import Metric, Value, unmeasured
+from tune_lb.observation.surfaces import surfaces_over
+from tune_lb.training.evaluation import quality, recalibrated
+from tune_lb.training.gradient import Buffers
+from tune_lb.training.members import TrainedMember
+from tune_lb.training.phased_training import Running
+
+METRIC_SEED = 0
+"""All members are measured with the same random draws (start vectors, random subspace, subset of examples)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is kept of one member."""
+
+    row: dict[str, Any]
+    predictions: list[int] | None
+    """Predicted class of every test example; None for a diverged member."""
+    weights: dict[str, torch.Tensor]
+
+
+def outcomes(
+    training: Running, *, metrics: Sequence[Metric], wall_s: float, parts: Parts | None = None
+) -> list[Outcome]:
+    """Return the outcome of every member of a finished training. parts: the data to see it on, the training's own if None.
+
+    Errors are shares of examples, losses nats; all but test_error_running with batch-norm statistics recomputed over the
+    clean train set. A diverged member counts as chance: error 1 - 1 / classes, no loss, no gap.
+    """
+    members = list(training.trained())
+    module, parts = training.evaluation_module, parts or training.parts
+    statistics = {
+        member.seed: recalibrated(module, member.params, member.buffers, parts.train)
+        for member in members
+        if member.diverged_at_step is None
+    }
+    measured = _measured(training, parts, members, statistics, metrics)
+    return [
+        _outcome(training, parts, member, statistics.get(member.seed), measured[member.seed], wall_s / len(members))
+        for member in members
+    ]
+
+
+def _measured(
+    training: Running,
+    parts: Parts,
+    members: Sequence[TrainedMember],
+    statistics: Mapping[int, Buffers],
+    metrics: Sequence[Metric],
+) -> dict[int, dict[str, Value]]:
+    """Return what the metrics say of each member by seed, over the train set."""
+    rows: dict[int, dict[str, Value]] = {
+        member.seed: unmeasured(metrics, f"the member diverged at step {member.diverged_at_step}") for member in members
+    }
+    ended = [member for member in members if member.seed in statistics]
+    if not metrics or not ended:
+        return rows
+    pairs = [(member.params, statistics[member.seed]) for member in ended]
+    with surfaces_over(training.evaluation_module, pairs, training.trial.loss, parts.train) as surfaces:
+        found = measure_members(metrics, surfaces, METRIC_SEED)
+    return rows | {member.seed: row for member, row in zip(ended, found, strict=True)}
+
+
+def _outcome(
+    training: Running,
+    parts: Parts,
+    member: TrainedMember,
+    buffers: Buffers | None,
+    measured: Mapping[str, Value],
+    wall_s: float,
+) -> Outcome:
+    plan = training.plan
+    updates = training.step if member.stopped_at_step is None else member.stopped_at_step
+    updates = updates if member.diverged_at_step is None else member.diverged_at_step + 1
+    row: dict[str, Any] = training.trial.columns() | {
+        "seed": member.seed,
+        "epochs": plan.boundaries[updates] / plan.num_train if member.stopped_at_step else plan.num_epochs,
+        "noise_scale": noise_scale(training),
+        "diverged_at_step": member.diverged_at_step,
+        "stop_reason": "budget" if member.stopped_at_step is None else "plateau",
+        "wall_s": wall_s,
+        "examples": plan.boundaries[updates],
+        "updates": updates,
+        "gradient_evaluations": round(updates * plan.evaluations_per_update),
+        "peak_memory_bytes": peak_memory_bytes(training.device),
+        "execution": training.execution,
+        "microbatch": training.microbatch,
+        "device": str(training.device),
+        "threads": torch.get_num_threads(),
+        "torch_version": str(torch.__version__),
+    }
+    weights = member.params | member.buffers
+    if buffers is None:
+        chance = 1.0 - 1.0 / parts.num_classes
+        errors = dict.fromkeys(("train_error", "validation_error", "test_error", "test_error_running"), chance)
+        row |= {"status": "diverged", "stop_reason": "diverged", **errors, **measured}
+        return Outcome(row, None, weights)
+    module, loss = training.evaluation_module, training.trial.loss
+    found = {
+        name: quality(module, member.params, buffers, loss, part)
+        for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
+        if len(part.targets)
+    }
+    for name, value in found.items():
+        row |= {f"{name}_loss": value.loss, f"{name}_error": value.error}
+    for key, params in member.alternatives.items():
+        statistics = recalibrated(module, params, member.buffers, parts.train)
+        for name in found:
+            other = quality(module, params, statistics, loss, getattr(parts, name))
+            row |= {f"{name}_loss@{key}": other.loss, f"{name}_error@{key}": other.error}
+    running = quality(module, member.params, member.buffers, loss, parts.test)
+    row |= {
+        "status": "completed",
+        "test_error_running": running.error,
+        "generalization_gap": row["test_error"] - row["train_error"],
+        "generalization_gap_loss": row["test_loss"] - row["train_loss"],
+        **measured,
+    }
+    if isinstance(row.get("lambda_max"), float):
+        row["lr_times_lambda_max"] = row["lr"] * row["lambda_max"]
+    return Outcome(row, found["test"].predictions.tolist(), weights)
+
+
+def noise_scale(training: Running) -> float:
+    """Return eta N / (B (1 - momentum)), the scale of SGD's noise at the peak rate (Smith and Le, 2018, eq. 11, N >> B)."""
+    trial = training.trial
+    return (
+        trial.learning_rate
+        * training.plan.num_train
+        / (trial.batch_size * (1.0 - trial.optimizer.effective_momentum()))
+    )
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory held so far: of the GPU by this process, or of the process where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

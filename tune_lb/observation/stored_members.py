@@ -1,0 +1,124 @@
+"""Members of a finished run with their weights: what can be measured without training again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from tune_lb.data.device import Parts, on_device
+from tune_lb.errors import RequestError
+from tune_lb.observation.surfaces import surfaces_over
+from tune_lb.results.storage import Store
+from tune_lb.settings.domain import Choice
+from tune_lb.settings.identity import describe
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
+from tune_lb.surface.loss_surface import LossSurface
+from tune_lb.surface.member_surfaces import MemberSurfaces
+from tune_lb.training.evaluation import recalibrated
+from tune_lb.training.trial import Trial
+
+SUFFIX = ".safetensors"
+
+TOLERANCE = 1e-3
+"""Largest relative difference between the loss in a member's row and that of its weights, which other hardware explains."""
+
+
+@dataclass(frozen=True)
+class StoredMember:
+    """A member as it was stored: its trial, a fresh network of its shape, its parameters and buffers, and its data."""
+
+    trial: Trial
+    module: nn.Module
+    params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    parts: Parts
+
+    def surface(self, split: str) -> LossSurface:
+        """Return the loss over a part of the data (train, validation, test), batch norm recalibrated on the train set."""
+        return member_surfaces([self], split).surfaces[0]
+
+
+class StoredMembers:
+    """The stored weights of a run, read back with the space that it was made of."""
+
+    def __init__(self, run: Store, space: Space, device: torch.device | str) -> None:
+        self.weights, self.space, self.device = run.child("weights"), space, device
+        self.designs: dict[str, ArmDesign] = {design.name: design for design in checked_designs(space)}
+        self._parts: dict[int, Parts] = {}
+
+    def stored(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return those rows of the members table whose weights are there."""
+        names = set(self.weights.list(suffix=SUFFIX))
+        return [row for row in rows if f"{row['trial_id']}.{row['seed']}{SUFFIX}" in names]
+
+    def member(self, row: Mapping[str, Any]) -> StoredMember:
+        """Return the member of a row. Raises RequestError where its file is damaged or not of the space's network."""
+        name = f"{row['trial_id']}.{row['seed']}{SUFFIX}"
+        try:
+            tensors = safetensors.torch.load(self.weights.read(name))
+        except safetensors.SafetensorError as error:
+            raise RequestError(f"{self.weights.location}/{name} is damaged ({error})") from error
+        trial, parts = self.trial(row), self.parts(row["split_seed"])
+        with torch.random.fork_rng(devices=[]):
+            module = trial.model(parts.input_shape, parts.num_classes).to(self.device).eval()
+        params = {key: tensors.pop(key).to(self.device) for key, _ in module.named_parameters() if key in tensors}
+        buffers = {key: value.to(self.device) for key, value in tensors.items()}
+        expected = dict(module.named_parameters()) | dict(module.named_buffers())
+        found = params | buffers
+        wrong = [key for key in expected if key not in found or found[key].shape != expected[key].shape]
+        if wrong or len(found) > len(expected):
+            odd = (wrong or sorted(found.keys() - expected.keys()))[0]
+            raise RequestError(
+                f"{self.weights.location}/{name} is of another network than {describe(trial.model)}: {odd}"
+            )
+        return StoredMember(trial, module, params, buffers, parts)
+
+    def trial(self, row: Mapping[str, Any]) -> Trial:
+        """Return the trial that a row of the members table was made of."""
+        if row["arm"] not in self.designs:
+            raise RequestError(f"the space has no arm {row['arm']!r}")
+        template = copy.copy(self.designs[row["arm"]].template)
+        values = {name: _value(domain, row.get(name)) for name, domain in template.dimensions().items()}
+        return template.resolved(values | {"split_seed": row["split_seed"]})
+
+    def parts(self, split_seed: int) -> Parts:
+        """Return the data of a split on the device; those of the last one asked for are kept."""
+        if split_seed not in self._parts:
+            self._parts = {split_seed: on_device(self.space.data.load(split_seed), self.device)}
+        return self._parts[split_seed]
+
+
+def member_surfaces(members: Sequence[StoredMember], split: str) -> MemberSurfaces:
+    """Return StoredMember.surface of several members of one trial, which can be measured in the same passes."""
+    first = members[0]
+    part = getattr(first.parts, split)
+    if not len(part.targets):
+        raise RequestError(f"the run has no {split} examples")
+    pairs = [(own.params, recalibrated(first.module, own.params, own.buffers, first.parts.train)) for own in members]
+    return surfaces_over(first.module, pairs, first.trial.loss, part, split=split)
+
+
+def differs(surface: LossSurface, stated: float | None) -> str | None:
+    """Say how the loss of a surface differs from the one in the member's row, or None where it does not."""
+    if stated is None:
+        return None
+    found = surface.value()
+    if abs(found - stated) <= TOLERANCE * max(abs(stated), 1e-2) or found != found:
+        return None
+    return f"its weights have {surface.split} loss {found:.6g}, its row says {stated:.6g}: model, loss or data are not the run's"
+
+
+def _value(domain: Any, stored: Any) -> Any:
+    """Return a searched value from a row, where what is no number stands as text."""
+    if isinstance(domain, Choice) and isinstance(stored, str):
+        return next((option for option in domain.to_check() if describe(option) == stored), stored)
+    return stored

@@ -1,0 +1,61 @@
+"""Metrics while a network trains: measured at the ends of chosen epochs, over chosen parts of the data."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_lb.data.device import Examples
+from tune_lb.metrics.measuring import main_values, measure_all
+from tune_lb.metrics.metric import prefixed
+from tune_lb.metrics.names import as_metrics
+from tune_lb.observation.surfaces import surface_over
+from tune_lb.space.observation import Watch
+from tune_lb.training.evaluation import recalibrated
+from tune_lb.training.members import HistoryRow
+from tune_lb.training.phased_training import Running
+
+
+@dataclass
+class Watcher:
+    """Measures a training's members when the watch says so. seed: of the metrics' draws."""
+
+    watch: Watch
+    training: Running
+    seed: int
+    looking_s: float = field(default=0.0, init=False)
+
+    def look(self) -> list[HistoryRow]:
+        """Return what is measured now, at the end of an epoch: nothing where the watch does not look at it."""
+        epoch = math.ceil(self.training.epoch - 1e-9)
+        if not self.watch.looks_at(epoch) and not self.training.done:
+            return []
+        rows: list[HistoryRow] = []
+        for member in self.training.trained():
+            if member.diverged_at_step is not None:
+                continue
+            started = time.perf_counter()
+            place = (member.seed, self.training.step, self.training.epoch)
+            buffers = recalibrated(
+                self.training.evaluation_module, member.params, member.buffers, self.training.parts.train
+            )
+            for split in self.watch.splits:
+                found = self._found(member.params, buffers, split)
+                rows += [HistoryRow(*place, prefixed(name, split), value) for name, value in found.items()]
+            taken = time.perf_counter() - started
+            self.looking_s += taken
+            rows.append(HistoryRow(*place, "watch.wall_s", taken))
+        return rows
+
+    def _found(self, params: Mapping[str, Any], buffers: Mapping[str, Any], split: str) -> dict[str, float]:
+        part: Examples = getattr(self.training.parts, split)
+        if not len(part.targets):
+            return {}
+        metrics = as_metrics(self.watch.metrics)
+        module, loss = self.training.evaluation_module, self.training.trial.loss
+        with surface_over(module, (params, buffers), loss, part, split=split) as surface:
+            row = measure_all(metrics, surface, self.seed)
+        return {name: value for metric in metrics for name, value in main_values(metric, row).items()}

@@ -1,0 +1,1 @@
+"""A trial as plain PyTorch code."""

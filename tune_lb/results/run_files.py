@@ -1,0 +1,207 @@
+"""The results of a run: what workers write, what the driver merges, what everybody reads.
+
+trials/<stem>.{history,predictions,members}.parquet, with stem <trial_id>.<stage>.<first seed>-<last seed>, are the
+truth, written once by the worker that trained; the members file comes last, and without it the trial counts as not
+trained. results/members.parquet, history/history.parquet and predictions/predictions.parquet are merged from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from tune_lb.errors import RequestError
+from tune_lb.results.columns import (
+    HISTORY,
+    MEMBERS,
+    PREDICTIONS,
+    SCHEMA_VERSION,
+    STAGES,
+    STATUSES,
+    TARGETS,
+    Column,
+    members_schema,
+    metric_columns,
+    table_schema,
+)
+from tune_lb.results.merger import HISTORY_SCHEMA, PREDICTIONS_SCHEMA, Merge, Merger, conformed, digest, trial_stems
+from tune_lb.results.storage import Store
+from tune_lb.results.tables import (
+    Row,
+    check_version,
+    decode_predictions,
+    decode_table,
+    encode_predictions,
+    encode_table,
+    to_table,
+)
+
+__all__ = [
+    "HISTORY",
+    "HISTORY_SCHEMA",
+    "MEMBERS",
+    "PREDICTIONS",
+    "PREDICTIONS_SCHEMA",
+    "SCHEMA_VERSION",
+    "STAGES",
+    "STATUSES",
+    "TARGETS",
+    "TARGETS_SCHEMA",
+    "Column",
+    "Merge",
+    "Merger",
+    "decode_predictions",
+    "encode_predictions",
+    "members_schema",
+    "merge",
+    "metric_columns",
+    "read_history",
+    "read_members",
+    "read_predictions",
+    "read_space",
+    "read_targets",
+    "trial_stem",
+    "write_space",
+    "write_targets",
+    "write_trial",
+]
+
+TARGETS_SCHEMA: Final = table_schema("targets", TARGETS)
+
+
+def trial_stem(trial_id: str, stage: str, seeds: Sequence[int]) -> str:
+    """Return the name that the files of one training share. It has the first and the last seed only: no gaps."""
+    ordered = sorted(seeds)
+    if not ordered or ordered != list(range(ordered[0], ordered[-1] + 1)):
+        raise ValueError(f"results: seeds {list(seeds)} of trial {trial_id} are not consecutive; write them in pieces")
+    return f"{trial_id}.{stage}.{ordered[0]}-{ordered[-1]}"
+
+
+def write_trial(
+    store: Store,
+    stem: str,
+    schema: pa.Schema,
+    members: Sequence[Row],
+    history: Sequence[Row] | pa.Table,
+    predictions: Sequence[Row],
+) -> None:
+    """Store what a worker found: history, predictions, then members, which commits the trial.
+
+    store: the run's folder. schema: members_schema(...) of the space. A key that a row lacks is null; schema_version is
+    filled in. Everything is checked before anything is written: ValueError for an unknown key, a missing identity, a
+    member given twice, a history or prediction of a member that is not there; TypeError for a value of another type.
+    """
+    rows = [{"schema_version": SCHEMA_VERSION, **row} for row in members]
+    tables = {
+        "history": history if isinstance(history, pa.Table) else to_table(HISTORY_SCHEMA, history, "history"),
+        "predictions": to_table(PREDICTIONS_SCHEMA, predictions, "predictions"),
+        "members": to_table(schema, rows, "members"),
+    }
+    if [(f.name, f.type) for f in tables["history"].schema] != [(f.name, f.type) for f in HISTORY_SCHEMA]:
+        raise TypeError(f"results: history has the columns {HISTORY_SCHEMA.names}, not {tables['history'].schema}")
+    tables["history"] = conformed(tables["history"], HISTORY_SCHEMA)
+    _check_members(stem, rows, tables)
+    folder = store.child("trials")
+    for kind, table in tables.items():
+        folder.write(f"{stem}.{kind}.parquet", encode_table(table))
+
+
+def merge(store: Store, schema: pa.Schema | None = None) -> Merge:
+    """Replace the three merged views of a run by what its trials' files hold."""
+    merger = Merger(store, schema)
+    merger.add_new()
+    return merger.write_all()
+
+
+def read_members(store: Store, schema: pa.Schema | None = None) -> tuple[pa.Table, list[str]]:
+    """Return the members that the trials' files hold (see Merger.table) and one line per thing left out.
+
+    Where a run was copied without its trials, those of the merged view.
+    """
+    if not trial_stems(store) and store.exists("results/members.parquet"):
+        return _decoded(store, "results/members.parquet"), []
+    merger = Merger(store, schema)
+    merger.add_new()
+    return merger.table(), merger.problems
+
+
+def read_history(store: Store) -> tuple[pa.Table, list[str]]:
+    """Return the history and one line per file left out: the merged view where it is up to date, else merged anew."""
+    return _read_view(store, "history")
+
+
+def read_predictions(store: Store) -> tuple[pa.Table, list[str]]:
+    """Return the test predictions and one line per file left out, as read_history does."""
+    return _read_view(store, "predictions")
+
+
+def write_targets(store: Store, targets: Mapping[int, bytes]) -> None:
+    """Store the true classes of the test examples of each split, coded by encode_predictions."""
+    rows = [{"split_seed": seed, "targets": coded} for seed, coded in sorted(targets.items())]
+    store.write("predictions/targets.parquet", encode_table(to_table(TARGETS_SCHEMA, rows, "targets")))
+
+
+def read_targets(store: Store) -> dict[int, bytes]:
+    """Return the true classes of the test examples by split seed, for decode_predictions."""
+    table = _decoded(store, "predictions/targets.parquet")
+    return dict(zip(table["split_seed"].to_pylist(), table["targets"].to_pylist(), strict=True))
+
+
+def write_space(store: Store, space: Mapping[str, Any]) -> None:
+    """Store space.json: what was asked and what it resolved to."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **space}, indent=2, allow_nan=False)
+    store.write("space.json", text.encode())
+
+
+def read_space(store: Store) -> dict[str, Any]:
+    """Return space.json. Raises RequestError where there is none, where it is damaged, and for a newer version."""
+    if not store.exists("space.json"):
+        raise RequestError(f"results: {store.location} is not a run: it has no space.json; give the folder of a run")
+    try:
+        space: dict[str, Any] = json.loads(store.read("space.json"))
+        check_version(space["schema_version"])
+    except (ValueError, KeyError, TypeError, RequestError) as error:
+        where = f"{store.location}/space.json"
+        raise RequestError(f"results: {where} cannot be used ({error}); put back a copy or start a new run") from error
+    return space
+
+
+def _read_view(store: Store, kind: str) -> tuple[pa.Table, list[str]]:
+    stems, path = trial_stems(store), f"{kind}/{kind}.parquet"
+    if store.exists(path):
+        try:
+            table = _decoded(store, path)
+        except RequestError:
+            if not stems:
+                raise
+        else:
+            if not stems or (table.schema.metadata or {}).get(b"tune_lb.trials") == digest(stems):
+                return table, []
+    merger = Merger(store)
+    merger.add_new()
+    table, problems = merger.view(kind)
+    return table, [*merger.problems, *problems]
+
+
+def _decoded(store: Store, path: str) -> pa.Table:
+    try:
+        return decode_table(store.read(path))
+    except RequestError as error:
+        raise RequestError(f"results: {store.location}/{path} is damaged ({error}); put back a copy") from error
+
+
+def _check_members(stem: str, rows: Sequence[Row], tables: Mapping[str, pa.Table]) -> None:
+    keys = [(row["trial_id"], row["seed"]) for row in rows]
+    if not keys or len(set(keys)) < len(keys):
+        raise ValueError(f"results: {stem}: {'a member is given twice' if keys else 'no members'}: {keys}")
+    for name, allowed in (("stage", STAGES), ("status", STATUSES)):
+        for value in {row.get(name) for row in rows} - set(allowed):
+            raise ValueError(f"results: {stem}: {name} is {value!r}; it is one of {', '.join(allowed)}")
+    for kind in ("history", "predictions"):
+        pairs = tables[kind].select(["trial_id", "seed"]).group_by(["trial_id", "seed"]).aggregate([]).to_pylist()
+        strange = sorted({(pair["trial_id"], pair["seed"]) for pair in pairs} - set(keys))
+        if strange:
+            raise ValueError(f"results: {stem}: {kind} of {strange[0]}, which is not among the members {keys}")

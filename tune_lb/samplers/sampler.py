@@ -1,0 +1,65 @@
+"""What a sampler is: a setting of a space that says which configuration an arm tries next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from tune_lb.settings.domain import Domain
+from tune_lb.settings.setting import Settings
+
+Values = dict[str, Any]
+"""A configuration: a value for each dimension, by column name."""
+
+
+class Dimensions(NamedTuple):
+    """What is searched in one arm and split."""
+
+    arm: str
+    domains: Mapping[str, Domain]
+    columns: Sequence[str]
+    """The dimensions of all arms, by name: what points are shared in."""
+    seed: int
+    """Of the space."""
+    split_seed: int
+    shares_points: bool
+    """Whether the arm tries the points of the others; the placebo has its own."""
+    first: int
+    """Number of the first proposal that is asked for: those before it are taken from other arms."""
+
+
+class Proposer(Protocol):
+    """Proposes configurations of one arm in one split; a pure function of how many came before and what they scored."""
+
+    def propose(self, index: int, scored: Sequence[tuple[Values, float]]) -> Values:
+        """Return values for the arm's dimensions: the index-th proposal, given the finished ones and their scores."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampler(Settings):
+    """Base of all samplers: `Space(sampler=Sobol())`. What is declared here is all that the search and the analysis ask.
+
+    A sampler of one's own is a frozen subclass in a file beside the space, with a name and a `proposer`.
+    """
+
+    name: ClassVar[str] = ""
+    """How it is called on the command line and in space.json."""
+
+    learns: ClassVar[bool] = False
+    """Whether proposals depend on scores: they are then asked for as late as can be, and recorded before they are trained."""
+
+    exchangeable: ClassVar[bool] = True
+    """Whether configurations could have come in any order, so that the analysis may draw them again."""
+
+    enumerates: ClassVar[bool] = False
+    """Whether it goes through every combination of listed values: it then says itself how many there are."""
+
+    def proposer(self, dimensions: Dimensions) -> Proposer:
+        """Return what proposes configurations of the arm. Raises TypeError where the sampler does not say."""
+        raise TypeError(f"sampler {type(self).__name__} does not say what it proposes")
+
+    def domain_problems(self, domains: Mapping[str, Domain]) -> list[str]:
+        """Say which domains it cannot propose values of."""
+        return []

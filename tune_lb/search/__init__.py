@@ -1,0 +1,1 @@
+"""The pure planner of a search: which members to train next."""

@@ -1,0 +1,68 @@
+"""A pair of the search: one arm in one split, and the configurations it has had."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from tune_lb.samplers.sampler import Proposer, Values
+from tune_lb.space.designs import ArmDesign
+from tune_lb.training.trial import PLAIN_PREFIXES, Trial, column_name
+
+
+@dataclass(frozen=True)
+class Split:
+    """What the search must know of one cut of the data."""
+
+    fingerprint: str
+    num_validation: int
+
+
+@dataclass
+class Candidate:
+    """One configuration of a pair, and where it came from."""
+
+    index: int
+    values: Values
+    trial: Trial
+    trial_id: str
+
+
+class ArmInSplit:
+    """One arm in one split."""
+
+    def __init__(self, design: ArmDesign, split_seed: int, split: Split, proposer: Proposer) -> None:
+        self.design, self.split_seed, self.split, self.proposer = design, split_seed, split, proposer
+        self.dimensions = design.dimensions
+        self.candidates: dict[int, Candidate] = {}
+
+    def candidate(self, index: int, values: Values) -> Candidate:
+        """Return the index-th configuration, made on first sight."""
+        if index not in self.candidates:
+            trial = dataclasses.replace(self.design.template.resolved(values), split_seed=self.split_seed)
+            self.candidates[index] = Candidate(index, values, trial, trial.trial_id(self.split.fingerprint))
+        return self.candidates[index]
+
+    def taken_from(self, trial: Trial) -> Values:
+        """Return what a trial of another arm has in this pair's dimensions, remedies that it lacks at their neutral values."""
+        given = {remedy.name for remedy in trial.remedies}
+        neutral = {
+            column_name(remedy.name, field.name): getattr(type(remedy)(), field.name)
+            for remedy in self.design.template.remedies
+            if remedy.name not in given
+            for field in dataclasses.fields(remedy)
+        }
+        return neutral | {name: _field(trial, name) for name in self.dimensions if name not in neutral}
+
+
+def _field(trial: Trial, column: str) -> Any:
+    """Return a field of a resolved trial by its column name; both ways of giving the learning rate have a value."""
+    if column == "lr":
+        return trial.learning_rate if trial.lr is None else trial.lr
+    if column == "eta_over_b" and trial.eta_over_b is None:
+        return trial.learning_rate / trial.batch_size
+    prefix, _, name = column.rpartition(".")
+    parts = trial.parts()
+    holders = [parts[prefix]] if prefix else [trial, *(parts[key] for key in PLAIN_PREFIXES if key in parts)]
+    return next(getattr(holder, name) for holder in holders if hasattr(holder, name))

@@ -1,0 +1,29 @@
+"""Proposers: what proposes the configurations of every arm, as the space's sampler makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tune_lb.samplers.sampler import Dimensions, Proposer
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
+
+
+def proposers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> dict[str, Proposer]:
+    """Return what proposes for every arm, in one split. Samplers that share points share them over the splits, too."""
+    # by name, so that arms listed in another order draw the same points
+    columns = sorted({name for design in designs for name in design.dimensions})
+    return {
+        design.name: space.sampler.proposer(
+            Dimensions(
+                arm=design.name,
+                domains=design.dimensions,
+                columns=columns,
+                seed=space.seed,
+                split_seed=split_seed,
+                shares_points=design.shares_points,
+                first=len(design.combines),
+            )
+        )
+        for design in designs
+    }

@@ -1,0 +1,1 @@
+"""Settings: what a searchable field is, and how a value is named in an identity."""

@@ -1,0 +1,1 @@
+"""Search spaces: a question as data, and what makes arms of it."""

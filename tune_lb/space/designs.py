@@ -1,0 +1,135 @@
+"""Designs: the arms of a space as they are run, and the references that a fair comparison needs beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tune_lb.budgets import Epochs
+from tune_lb.errors import nearest
+from tune_lb.settings.domain import Choice, Domain, Interval
+from tune_lb.space.arm import Arm
+from tune_lb.space.space import EXTENDABLE, TRIAL_FIELDS, Space
+from tune_lb.training.remedy import overrides
+from tune_lb.training.trial import Trial
+
+ORDER = ("baseline", "reference", "copied", "scaled", "placebo", "compute_matched", "arm")
+
+
+@dataclass(frozen=True)
+class ArmDesign:
+    """An arm as it is run: with its role, and a trial whose searched fields hold their domains."""
+
+    name: str
+    role: str
+    """baseline, reference, copied, scaled, placebo, compute_matched or arm."""
+    template: Trial
+    num_samples: int
+    shares_points: bool = True
+    derived_from: str | None = None
+    """copied and scaled have no search of their own: they take what this arm selected."""
+    combines: tuple[str, ...] = ()
+    matched_by: str | None = None
+    """The arm that spends as many gradient evaluations on plain training."""
+
+    @property
+    def dimensions(self) -> dict[str, Domain]:
+        """Return the searched fields by column name."""
+        return self.template.dimensions()
+
+
+def unchecked_designs(space: Space) -> list[ArmDesign]:
+    """Return the arms by role: the space's own and those it adds. For a space without mistakes: see checked_designs."""
+    templates, _ = overridden_templates(space, {arm.name: template_of(space, arm) for arm in space.arms})
+    designs = []
+    for arm in space.arms:
+        role = "baseline" if arm.name == space.baseline else "reference" if arm.name == space.reference else "arm"
+        template = templates[arm.name]
+        num_samples = _samples(space, template, len(arm.combines))
+        designs.append(ArmDesign(arm.name, role, template, num_samples, combines=arm.combines))
+    if space.reference is not None:
+        designs = _matched(space, designs) + _references(space, templates[space.reference])
+    return sorted(designs, key=lambda design: ORDER.index(design.role))
+
+
+def template_of(space: Space, arm: Arm) -> Trial:
+    """Return the trial of an arm, the space's fields where the arm gives none, overrides not yet made."""
+    chosen = {name: arm.settings.get(name, getattr(space, name)) for name in TRIAL_FIELDS}
+    if "lr" in arm.settings and "eta_over_b" not in arm.settings and space.lr is None:
+        chosen["eta_over_b"] = None
+    if "eta_over_b" in arm.settings and "lr" not in arm.settings and space.eta_over_b is None:
+        chosen["lr"] = None
+    return Trial(arm=arm.name, remedies=tuple(arm.remedies), **chosen)
+
+
+def overridden_templates(space: Space, templates: Mapping[str, Trial]) -> tuple[dict[str, Trial], list[str]]:
+    """Return the templates with the space's KEY=VALUE changes made, and a line for each that names no field."""
+    found = []
+    changed = dict(templates)
+    changes: Sequence[tuple[str, Any]] = space.overrides
+    for key, value in changes:
+        arms = {name: key for name, template in changed.items() if key in field_names(template)}
+        head, _, tail = key.partition(".")
+        if not arms and head in changed and tail in field_names(changed[head]):
+            arms = {head: tail}
+        if not arms:
+            known = set(EXTENDABLE) | {name for template in changed.values() for name in field_names(template)}
+            found.append(f"{key}={value}: no field of the space or of an arm has that name{nearest(key, known)}")
+        for arm, name in arms.items():
+            change = {name: value}
+            if name in ("lr", "eta_over_b"):
+                change["eta_over_b" if name == "lr" else "lr"] = None
+            changed[arm] = changed[arm].resolved(change)
+    return changed, found
+
+
+def field_names(template: Trial) -> list[str]:
+    """Return the names under which fields of a trial can be overridden: its own scalars, and those of its parts."""
+    own = ["batch_size", "lr", "eta_over_b", "precision"]
+    return own + template.part_fields()
+
+
+def _samples(space: Space, template: Trial, combined: int = 0) -> int:
+    domains = template.dimensions().values()
+    if not domains:
+        return 1
+    if space.sampler.enumerates and all(isinstance(domain, Choice) for domain in domains):
+        # a grid is tried whole, beside what is taken from other arms
+        return combined + math.prod(len(domain.to_check()) for domain in domains)
+    return space.num_samples
+
+
+def _references(space: Space, reference: Trial) -> list[ArmDesign]:
+    added: list[ArmDesign] = []
+    if space.derived and space.baseline is not None:
+        for role in ("copied", "scaled"):
+            name = f"{space.reference}_{role}"
+            # they are given the rate itself: nothing is to scale it once more
+            kept = tuple(remedy for remedy in reference.remedies if not overrides(remedy, "peak_rate"))
+            template = dataclasses.replace(reference, arm=name, remedies=kept)
+            added.append(ArmDesign(name, role, template, 0, derived_from=space.baseline))
+    if space.placebo:
+        template = dataclasses.replace(reference, arm="placebo", draws="placebo")
+        added.append(ArmDesign("placebo", "placebo", template, _samples(space, template), shares_points=False))
+    return added
+
+
+def _matched(space: Space, designs: list[ArmDesign]) -> list[ArmDesign]:
+    reference = next(design for design in designs if design.name == space.reference)
+    budget = reference.template.budget
+    if not space.compute_matched or not isinstance(budget, Epochs) or isinstance(budget.epochs, Interval | Choice):
+        return designs
+    added: dict[str, ArmDesign] = {}
+    matched = []
+    for design in designs:
+        cost = design.template.evaluations_per_update / reference.template.evaluations_per_update
+        name = f"{space.reference}_{cost:g}x_epochs".replace(".", "p")
+        if cost > 1 and design.role == "arm":
+            template = dataclasses.replace(reference.template, arm=name, budget=Epochs(budget.epochs * cost))
+            added[name] = ArmDesign(name, "compute_matched", template, reference.num_samples)
+            design = dataclasses.replace(design, matched_by=name)
+        matched.append(design)
+    return matched + list(added.values())

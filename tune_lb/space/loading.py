@@ -1,0 +1,228 @@
+"""Finding and importing search spaces: ours by name, anybody's by path."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tune_lb.errors import RequestError, nearest
+from tune_lb.space.sources import Source, sources_beside
+
+if TYPE_CHECKING:
+    from tune_lb.space.space import Space
+
+PACKAGE = "search_spaces"
+OWN_PACKAGES = frozenset({"tune_lb", "analysis", PACKAGE})
+"""Installed wherever tune_lb is: other processes import them by name."""
+
+_UNEXPECTED_KEYWORD = re.compile(r"([\w.]+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
+_NO_SUCH_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A space and where it came from.
+
+    name: of the module, and of the run unless another is given. modules: top-level modules that lie beside the file,
+    itself included; other processes cannot import them by name. sources: these and all that they may import later.
+    """
+
+    space: Space
+    name: str
+    path: Path
+    modules: tuple[str, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+
+def space_names() -> list[str]:
+    """Return the names under search_spaces/."""
+    files = [path for folder in _package_folders() for path in folder.glob("*.py")]
+    return sorted({path.stem for path in files if not path.name.startswith("_")})
+
+
+def question_of(name: str) -> str | None:
+    """Return the question of one of our spaces as it stands in its code, read without importing it; None where it does not.
+
+    Importing a space imports torch, which takes seconds.
+    """
+    try:
+        tree = ast.parse(_path_of(name).read_text(encoding="utf-8"))
+    except SyntaxError:
+        return None
+    for node in tree.body:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.targets[0]) == "SPACE"
+        ):
+            given = {word.arg: word.value for word in node.value.keywords}
+            question = given.get("question")
+            if isinstance(question, ast.Constant) and isinstance(question.value, str):
+                return question.value
+    return None
+
+
+def load_space(argument: str) -> Loaded:
+    """Return the space that a name under search_spaces/ or a path to a .py file stands for. Raises RequestError.
+
+    What lies beside a file comes first on the import path while the file is loaded, as if it were run as a script, and
+    last afterwards: a lazy import still finds it, and it shadows nobody's module.
+    """
+    path = Path(argument).expanduser()
+    names = space_names()
+    if argument in names:
+        return _named(argument)
+    if path.is_dir():
+        inside = nearest(path.name, [f"{argument.rstrip('/')}/{file.name}" for file in path.glob("*.py")])
+        raise RequestError(f"search space {argument}: that is a folder; give the .py file of a space{inside}")
+    if path.suffix != ".py":
+        raise RequestError(
+            f"there is no search space {argument!r}{nearest(argument, names)} (or give a path to a .py file)"
+        )
+    if not path.is_file():
+        beside = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise RequestError(
+            f"search space {argument}: there is no such file{nearest(argument, beside) if beside else ''}"
+        )
+    path = path.resolve()
+    if path.parent in _package_folders() and path.stem in names:
+        return _named(path.stem)
+    return _from_file(path)
+
+
+def _package_folders() -> list[Path]:
+    spec = importlib.util.find_spec(PACKAGE)
+    return [Path(folder).resolve() for folder in (spec.submodule_search_locations or [])] if spec else []
+
+
+def _path_of(name: str) -> Path:
+    return next(file for folder in _package_folders() if (file := folder / f"{name}.py").is_file())
+
+
+def _named(name: str) -> Loaded:
+    path = _path_of(name)
+    module = _imported(f"{PACKAGE}.{name}", path, [str(path.parent)])
+    return Loaded(_space_of(module, path), name, path)
+
+
+def _from_file(path: Path) -> Loaded:
+    if not re.fullmatch(r"[\w-]+", path.stem):
+        raise RequestError(
+            f"search space {path}: the file's name is that of a module: letters, digits, _ and - only; rename it"
+        )
+    root, name = path.parent, path.stem
+    while (root / "__init__.py").is_file():
+        root, name = root.parent, f"{root.name}.{name}"
+    folders = list(dict.fromkeys((str(root), str(path.parent))))
+    _check_name(name.partition(".")[0], path, folders)
+    sys.path[:0] = folders
+    importlib.invalidate_caches()
+    try:
+        module = _imported(name, path, folders)
+        space = _space_of(module, path)
+    finally:
+        for folder in folders:
+            sys.path.remove(folder)
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    beside = tuple(sorted(name for name, loaded in list(sys.modules.items()) if _is_beside(name, loaded, folders)))
+    return Loaded(space, path.stem, path, beside, sources_beside(name, [Path(folder) for folder in folders]))
+
+
+def _check_name(name: str, path: Path, folders: Sequence[str]) -> None:
+    """Refuse a file that would take the place of somebody's module, or get another file's module in its place."""
+    loaded = sys.modules.get(name)
+    taken = name in sys.stdlib_module_names or (loaded is not None and not _is_beside(name, loaded, folders))
+    elsewhere = [folder for folder in sys.path if folder not in ("", os.getcwd(), *folders)]
+    if taken or PathFinder.find_spec(name, elsewhere) is not None:
+        raise RequestError(f"search space {path}: there is another module named {name!r}; rename the file")
+
+
+def _is_beside(name: str, module: ModuleType, folders: Sequence[str]) -> bool:
+    # some entries of sys.modules are no modules (typing.io in Python 3.11)
+    spec: ModuleSpec | None = getattr(module, "__spec__", None)
+    if spec is None or "." in name or name in OWN_PACKAGES or name == "__main__":
+        return False
+    if spec.submodule_search_locations is not None:
+        return any(str(Path(location).parent) in folders for location in spec.submodule_search_locations)
+    return spec.origin is not None and str(Path(spec.origin).parent) in folders
+
+
+def _imported(name: str, path: Path, folders: Sequence[str]) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    # whatever somebody's module raises is a mistake in it, to be shown with its place
+    except (Exception, SystemExit) as error:
+        raise RequestError(f"search space {_place(error, path, folders)}: {_message(error)}") from error
+
+
+def _space_of(module: ModuleType, path: Path) -> Space:
+    from tune_lb.space.space import Space
+
+    if "SPACE" not in vars(module):
+        others = [name for name, value in vars(module).items() if isinstance(value, Space)]
+        advice = f"; {others[0]} is a Space: name it SPACE" if others else "; it must end in SPACE = Space(...)"
+        raise RequestError(f"search space {path}: there is no SPACE in it{advice}")
+    space = vars(module)["SPACE"]
+    if not isinstance(space, Space):
+        raise RequestError(
+            f"search space {path}: SPACE is a {type(space).__name__}; it must be a tune_lb.space.Space(...)"
+        )
+    return space
+
+
+def _place(error: BaseException, path: Path, folders: Sequence[str]) -> str:
+    """Return file:line of the innermost line that lies beside the space, else the file."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if any(Path(folder) in Path(frame.filename).parents for folder in folders)]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    text = " ".join("".join(traceback.TracebackException.from_exception(error).format_exception_only()).split())
+    return text if "Did you mean" in text else text + _nearest_name(error)
+
+
+def _nearest_name(error: BaseException) -> str:
+    """Return which name may have been meant where a keyword, a module or a name in a module is not known."""
+    keyword = _UNEXPECTED_KEYWORD.search(str(error)) if isinstance(error, TypeError) else None
+    if keyword:
+        called = _called(error, keyword[1].split(".")[-1])
+        return _nearest(keyword[2], inspect.signature(called).parameters) if called else ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        parent, _, missing = error.name.rpartition(".")
+        folders = sys.modules[parent].__path__ if parent in sys.modules else []
+        return _nearest(missing, [module.name for module in pkgutil.iter_modules(folders)]) if parent else ""
+    name = _NO_SUCH_NAME.search(str(error)) if isinstance(error, ImportError) else None
+    return _nearest(name[1], [known for known in dir(sys.modules.get(name[2])) if known[0] != "_"]) if name else ""
+
+
+def _called(error: BaseException, name: str) -> Callable[..., Any] | None:
+    """Return the class or function of that name, looked up where the call was made, else in what we offer."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = [names for frame in reversed(frames) for names in (frame.f_locals, frame.f_globals)]
+    places += [vars(module) for key, module in list(sys.modules.items()) if key.startswith("tune_lb.")]
+    return next((names[name] for names in places if callable(names.get(name))), None)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """Return the nearest of the known words; one that differs in case alone is the nearest."""
+    words = list(known)
+    same = [other for other in words if other.casefold() == word.casefold()]
+    return nearest(same[0], same) if same else nearest(word, words)

@@ -1,0 +1,86 @@
+"""What is observed of members while they train, as a space says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tune_lb.errors import RequestError
+from tune_lb.metrics.names import as_metrics
+from tune_lb.settings.setting import Settings, setting
+
+
+@dataclass(frozen=True)
+class Walk(Settings):
+    """What is observed of every update in chosen epochs: the train loss between the iterates, angles and distances.
+
+    Between w_t and w_(t+1) the loss L over the whole clean train set is taken at a = 0, 1/(points + 1), ..., 1, batch
+    norm statistics recomputed at each point. Rows of the history, at the step of w_(t+1):
+    walk.loss     L(w_(t+1)), nats
+    walk.floor    the valley's floor: the lowest L between the two, where that is below both ends; else no row
+    walk.height   (L(w_t) + L(w_(t+1)) - 2 min L) / 2 over all points, nats, >= 0
+    walk.barrier  rise of the highest point between the two above the higher end, nats; 0 where there is no barrier
+    walk.cosine   of the mini-batch gradients at w_(t-1) and w_t, remedies included; from the second update on
+    walk.distance |w_(t+1) - w_0|, walk.step_length |w_(t+1) - w_t|, walk.path_length their sum since the epoch's start
+    and at the end of every epoch, watched or not, walk.distance and walk.epoch_distance, the distance from its start.
+
+    Source: Xing et al., 2018 (A Walk with SGD), sections 3.1 and 3.2: 10 points, epochs 1, 10, 25, 100; the distance
+    travelled by epoch: paper 000, figure 5. Departure: batch statistics are those of the whole train set.
+    Cost for each watched update: points + 1 losses (two passes over the train set each with batch norm), one gradient.
+    """
+
+    epochs: tuple[int, ...] = setting((1, 10, 20), "epochs whose every update is observed, counted from 1")
+    points: int = setting(10, "points between two iterates at which the loss is taken", low=1)
+
+    def problems(self, where: str = "") -> list[str]:
+        """Also refuse epochs that are no counts."""
+        found = super().problems(where)
+        if isinstance(self.epochs, tuple | list) and not all(
+            isinstance(epoch, int) and not isinstance(epoch, bool) and epoch >= 1 for epoch in self.epochs
+        ):
+            found.append(f"{where or 'Walk'}.epochs = {self.epochs}: epochs are counted from 1, as in (1, 10, 20)")
+        return found
+
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Watch(Settings):
+    """What is measured at the ends of chosen epochs and at the end of training, of the members that are looked at.
+
+    Rows of the history: the main values of each metric under their names, as lambda_max; over another part than train
+    with the part before it, as test_lambda_max; and watch.wall_s, the time that the look took, not in wall_s. Batch-norm
+    statistics are recomputed over the train set before, and all looks use the same random draws. The training is not
+    changed by it. Sources of such figures: Keskar et al., 2017, figure 6; Hynes, figures 3 and 4 (the test set in
+    batches of 500: batch_lambda_max); Xing et al., 2018, figures 3 and 6.
+
+    metrics: names or instances. every_epochs: from one look to the next. epochs: the epochs to look at, counted from 1,
+    in place of every_epochs. splits: parts of the data.
+    """
+
+    metrics: tuple[Any, ...] = setting(("lambda_max",), "what is measured: names or instances of metrics")
+    every_epochs: int = setting(1, "epochs from one look to the next", low=1)
+    epochs: tuple[int, ...] = setting((), "epochs to look at, counted from 1, in place of every_epochs")
+    splits: tuple[str, ...] = setting(("train",), "parts of the data: train, validation, test")
+
+    def problems(self, where: str = "") -> list[str]:
+        """Also refuse metrics and parts that there are not, and epochs that are no counts."""
+        found, place = super().problems(where), where or "Watch"
+        if found:
+            return found
+        try:
+            as_metrics(self.metrics)
+        except RequestError as error:
+            found += [f"{place}.metrics: {problem}" for problem in error.problems]
+        if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(SPLITS):
+            found.append(f"{place}.splits = {self.splits}: one or more of {', '.join(SPLITS)}, each once")
+        if not all(isinstance(e, int) and not isinstance(e, bool) and e >= 1 for e in self.epochs):
+            found.append(f"{place}.epochs = {self.epochs}: epochs are counted from 1, as in (1, 10, 20)")
+        if self.epochs and self.every_epochs != 1:
+            found.append(f"{place}: every_epochs = {self.every_epochs} and epochs = {self.epochs}: give one of them")
+        return found
+
+    def looks_at(self, epoch: int) -> bool:
+        """Say whether the end of an epoch, counted from 1, is looked at."""
+        return epoch in self.epochs if self.epochs else epoch % self.every_epochs == 0

@@ -1,0 +1,114 @@
+"""Search spaces: a question, the arms that answer it, and how the comparison is run. Data only.
+
+What follows from a space stands above it: its mistakes in tune_lb.space.checks, its arms as they are run in
+tune_lb.space.designs, what tells it from another in tune_lb.space.description.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_lb.budgets import Budget, Epochs
+from tune_lb.data.dataset import DataSource
+from tune_lb.losses import LossFn, cross_entropy
+from tune_lb.metrics.metric import Metric
+from tune_lb.optimizers.elementwise import SGD
+from tune_lb.optimizers.settings import OptimizerSettings
+from tune_lb.samplers.names import sampler_named
+from tune_lb.samplers.quasi_random import Sobol
+from tune_lb.samplers.sampler import Sampler
+from tune_lb.schedules import Cosine, ScheduleShape
+from tune_lb.settings.setting import Settings, setting
+from tune_lb.space.arm import Arm
+from tune_lb.space.observation import Walk, Watch
+from tune_lb.training.phase import Phase
+from tune_lb.training.trial import Initialize, Model
+from tune_lb.training.ways import AUTO, EXECUTIONS, PRECISIONS
+
+TRIAL_FIELDS = (
+    "data",
+    "model",
+    "optimizer",
+    "schedule",
+    "budget",
+    "loss",
+    "initialization",
+    "precision",
+    "phases",
+    "batch_size",
+    "lr",
+    "eta_over_b",
+)
+"""Fields that an arm may give in place of the space."""
+
+EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question")
+"""Fields that may change between two calls of the same run: they add members and never change one."""
+
+
+@dataclass(frozen=True)
+class Space(Settings):
+    """A question, the arms that answer it, and the procedure: search, rescreen, confirm, in every split by itself.
+
+    walk says what is observed of single updates, in the first confirmed members of each arm and split.
+    Arms that the comparison needs are added: `<reference>_copied` and `_scaled` (the baseline's best rate, and best rate per
+    example, at the reference's batch), `placebo` (the reference with other random draws) and, where an arm takes c > 1
+    gradients per update, the reference trained c times as long.
+    """
+
+    question: str
+    data: DataSource
+    model: Model
+    arms: tuple[Arm, ...]
+    baseline: str | None = None
+    reference: str | None = None
+    optimizer: OptimizerSettings = field(default_factory=SGD)
+    schedule: ScheduleShape = field(default_factory=Cosine)
+    budget: Budget = field(default_factory=Epochs)
+    loss: LossFn = cross_entropy
+    initialization: Initialize | None = None
+    precision: str = setting("fp32", "of training's forward passes; evaluation is in fp32", one_of=PRECISIONS)
+    phases: tuple[Phase, ...] = ()
+    batch_size: int | None = setting(None, "examples per update, where an arm does not say", low=1)
+    lr: float | None = setting(None, "peak learning rate", above=0.0)
+    eta_over_b: float | None = setting(None, "peak learning rate per example", above=0.0)
+    split_seeds: tuple[int, ...] = (0,)
+    num_samples: int = setting(12, "configurations searched in each arm and split", low=1)
+    seeds: int = setting(3, "members of each searched configuration", low=1, high=999)
+    rescreen_seeds: int = setting(3, "fresh members of each near-best configuration", low=1, high=999)
+    confirm_seeds: int = setting(8, "fresh members of the selected configuration: an arm's result", low=1, high=999)
+    metrics: tuple[Metric, ...] = ()
+    metrics_on: str = setting("confirm", "members that are measured", one_of=("confirm", "all"))
+    sampler: Sampler = field(default_factory=Sobol)
+    derived: bool = setting(True, "add the copied and scaled arms")
+    placebo: bool = setting(True, "add the placebo arm")
+    compute_matched: bool = setting(True, "add references trained longer, for arms that cost more per update")
+    seed: int = setting(0, "of the quasi-random points", low=0)
+    walk: Walk | None = None
+    watch: Watch | None = field(
+        default=None, metadata={"description": "what is measured at epoch ends, of the first confirmed members"}
+    )
+    execution: str = setting(
+        "auto", "how members are trained; auto: the fastest way, timed", one_of=("auto", *EXECUTIONS)
+    )
+    microbatch: int | str | None = setting(
+        AUTO, "examples at a time in the network; auto: as fit into a GPU; none: the whole batch", low=1
+    )
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        # the command line's word for a sampler is taken as well
+        if isinstance(self.sampler, str):
+            object.__setattr__(self, "sampler", sampler_named(self.sampler) or self.sampler)
+
+    def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
+        """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size)."""
+        own = {f.name for f in dataclasses.fields(self)} - {"arms", "overrides", *TRIAL_FIELDS}
+        direct: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in changes if key in own
+        }
+        return dataclasses.replace(
+            self, **direct, overrides=self.overrides + tuple(c for c in changes if c[0] not in own)
+        )

@@ -1,0 +1,1 @@
+"""The loss as a function of one flat vector of weights, and the algorithms on it."""

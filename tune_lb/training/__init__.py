@@ -1,0 +1,1 @@
+"""Training: from a trial to trained members. No Ray, no files."""

@@ -1,0 +1,89 @@
+"""The batches of a training: which examples a step sees, and the random draws it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tune_lb.data.device import Examples
+from tune_lb.streams import generator
+from tune_lb.training.gradient import DROPOUT_KEY, Batch, stack
+from tune_lb.training.plan import Plan
+from tune_lb.training.remedy import overrides
+from tune_lb.training.trial import Trial
+
+Tensors = dict[str, Tensor]
+
+
+class BatchStream:
+    """Gives any member's batch of any step; a pure function of (seed, step), whatever was asked for before.
+
+    num_parameters: length of the noise that remedies may draw. values: see Batch. dropout: give every example a key, from
+    which the masks of keyed dropout are made.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        plan: Plan,
+        train: Examples,
+        num_parameters: int,
+        values: Mapping[str, Tensor],
+        dtype: torch.dtype,
+        *,
+        dropout: bool = False,
+    ) -> None:
+        self.trial, self.plan, self.train, self.values, self.dtype = trial, plan, train, values, dtype
+        self.num_parameters, self.dropout = num_parameters, dropout
+        self.drawing = [remedy for remedy in trial.active if overrides(remedy, "draws")]
+        self._orders: dict[int, dict[int, Tensor]] = {}
+
+    def batch(self, seed: int, step: int) -> Batch:
+        """Return the batch of a member's step."""
+        index = self._order(seed, step)
+        inputs = self.train.standardized(index).to(self.dtype)
+        return self._batch(inputs, self.train.targets[index], step, *self._drawn(seed, step, inputs))
+
+    def of_members(self, seeds: Sequence[int], step: int) -> Batch:
+        """Return the batches of a step of several members as one, with a leading member dimension; read in one go."""
+        index = torch.stack([self._order(seed, step) for seed in seeds])
+        inputs = self.train.standardized(index.flatten()).to(self.dtype)
+        inputs = inputs.view(*index.shape, *inputs.shape[1:])
+        drawn = [self._drawn(seed, step, own) for seed, own in zip(seeds, inputs, strict=True)]
+        draws, examples = (stack(list(trees)) for trees in zip(*drawn, strict=True))
+        return self._batch(inputs, self.train.targets[index], step, draws, examples)
+
+    def _batch(self, inputs: Tensor, targets: Tensor, step: int, draws: Tensors, examples: Tensors) -> Batch:
+        return Batch(inputs, targets, torch.tensor(step, device=inputs.device), draws, self.values, examples)
+
+    def _drawn(self, seed: int, step: int, inputs: Tensor) -> tuple[Tensors, Tensors]:
+        """Return the remedies' draws, and what belongs to each example beside its input."""
+        draws = {}
+        for remedy in self.drawing:
+            stream = generator(self.trial.draws, seed, remedy.name, step, device=self.train.device)
+            drawn = remedy.draws(stream, len(inputs), self.num_parameters, inputs)
+            if drawn is not None:
+                draws[remedy.name] = drawn
+        if not self.dropout:
+            return draws, {}
+        stream = generator(self.trial.draws, seed, "dropout", step, device=inputs.device)
+        return draws, {DROPOUT_KEY: torch.randint(1 << 62, (len(inputs),), generator=stream, device=inputs.device)}
+
+    def _order(self, seed: int, step: int) -> Tensor:
+        """Return the examples of a step: a section of the stream of concatenated permutations of the train set."""
+        start, stop = self.plan.boundaries[step : step + 2]
+        n = self.plan.num_train
+        epochs = range(start // n, (stop - 1) // n + 1)
+        orders = self._orders.get(seed, {})
+        if any(epoch not in orders for epoch in epochs):
+            orders = self._orders[seed] = {
+                epoch: orders[epoch] if epoch in orders else self._permutation(seed, epoch) for epoch in epochs
+            }
+        pieces = [orders[epoch][max(start - epoch * n, 0) : stop - epoch * n] for epoch in epochs]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def _permutation(self, seed: int, epoch: int) -> Tensor:
+        stream = generator(self.trial.draws, seed, "order", epoch)
+        return torch.randperm(self.plan.num_train, generator=stream).to(self.train.inputs.device)

@@ -1,0 +1,146 @@
+"""Whether a trial fits the data: its network is made, and given two blank examples, before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.data.dataset import DataSet
+from tune_lb.errors import RequestError, own_line
+from tune_lb.losses import loss_problems
+from tune_lb.settings.identity import describe
+from tune_lb.training.precision import in_precision
+from tune_lb.training.trial import Trial
+
+MISFIT = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError, ArithmeticError)
+"""What torch, torchvision and Python raise where shapes do not fit or a network of the user's own has a mistake."""
+
+
+def fitting_network(
+    model: Callable[[tuple[int, ...], int], nn.Module], input_shape: tuple[int, ...], num_classes: int
+) -> nn.Module:
+    """Return a fresh network of the model, which gave (2, num_classes) for two blank examples in training mode.
+
+    Raises RequestError, naming model and data, where it cannot be made or run for the shape. Cost: one small forward pass.
+    The random state is left as it was.
+    """
+    what = f"model {describe(model)} on examples of shape {input_shape}, {num_classes} classes"
+    with torch.random.fork_rng(devices=[]):
+        try:
+            network = model(input_shape, num_classes)
+        except MISFIT as error:
+            raise RequestError(f"{what}: it cannot be made: {_first_line(error)}") from error
+        if not isinstance(network, nn.Module):
+            raise RequestError(f"{what}: it returns {type(network).__name__}, not a torch.nn.Module")
+        lazy = next((name for name, p in network.named_parameters() if isinstance(p, nn.UninitializedParameter)), None)
+        if lazy is not None:
+            raise RequestError(
+                f"{what}: {lazy} is of a lazy layer, which has no weights before its first batch: give the layer its input size"
+            )
+        try:
+            with torch.no_grad():
+                outputs = network.train()(torch.zeros(2, *input_shape, dtype=_dtype(network)))
+        except MISFIT as error:
+            raise RequestError(
+                f"{what}: the network cannot take them: {_first_line(error)}; give data of the shape that it is made for, or "
+                "another model"
+            ) from error
+    if not isinstance(outputs, Tensor):
+        raise RequestError(f"{what}: the network returns {type(outputs).__name__}, not one tensor (B, {num_classes})")
+    if outputs.shape != (2, num_classes):
+        raise RequestError(
+            f"{what}: for 2 examples the network returns the shape {tuple(outputs.shape)}, not (2, {num_classes}): one number for "
+            "each class"
+        )
+    return network
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+
+def _first_line(error: Exception) -> str:
+    text, place = str(error).strip(), own_line(error)
+    said = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    return f"{said} ({place})" if place else said
+
+
+def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str]:
+    """Return what is wrong with a resolved trial on the loaded data: the data themselves, batch, network, loss, remedies."""
+    where = where or f"arm {trial.arm!r}"
+    phases = trial.in_phases()
+    if len(phases) > 1:
+        places = [f"{where}: phase{i}" for i in range(1, len(phases))] + [where]
+        found = [
+            problem
+            for phase, place in zip(phases, places, strict=True)
+            for problem in check_against_data(phase, data, place)
+        ]
+        return list(dict.fromkeys(found)) or [f"{where}: {problem}" for problem in _changed_shapes(phases, data)]
+    num_train = len(data.train.targets)
+    found = list(data.problems)
+    if trial.batch_size > num_train:
+        found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
+        return found
+    try:
+        module = fitting_network(trial.model, data.input_shape, data.num_classes)
+    except RequestError as error:
+        return found + error.problems
+    with torch.random.fork_rng(devices=[]):
+        try:
+            if trial.initialization is not None:
+                trial.initialization(module)
+        except RequestError as error:
+            found += [f"{where}: {problem}" for problem in error.problems]
+    found += [f"{where}: {problem}" for problem in loss_problems(trial.loss, data.num_classes)]
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        found.append(f"{where}: the model has no trainable parameter")
+    found += [f"{where}: {problem}" for problem in precision_problems(trial, module, data.input_shape)]
+    for remedy in trial.remedies:
+        if not remedy.is_neutral():
+            problems = remedy.conflicts(trial, num_train, module) + remedy.input_problems(data.input_shape)
+            found += [f"{where}: {problem}" for problem in problems]
+    return found
+
+
+def _changed_shapes(phases: list[Trial], data: DataSet) -> list[str]:
+    """Say where the network of a phase, as its remedies change it, has other parameters than that of the phase before."""
+    with torch.random.fork_rng(devices=[]):
+        networks = [phase.network(data.input_shape, data.num_classes) for phase in phases]
+    shapes = [{name: tuple(p.shape) for name, p in network.named_parameters()} for network in networks]
+    return [
+        f"phase{i}: its network has other parameters than the one after it, which is to start from them"
+        for i, (before, after) in enumerate(itertools.pairwise(shapes), 1)
+        if before != after
+    ]
+
+
+def precision_problems(trial: Trial, module: nn.Module, shape: Sequence[int]) -> list[str]:
+    """Return why a trial cannot be trained in its precision: differences of gradients, or a network that does not run in it.
+
+    module: the plain network, of which a copy is run on two blank examples. shape: that of one.
+    """
+    if trial.precision == "fp32":
+        return []
+    what = f"precision = {trial.precision!r}"
+    found = [
+        f"{what}: {remedy.name} takes Hessian-vector products as differences of gradients, which are lost in the "
+        "rounding of bfloat16; use precision fp32"
+        for remedy in trial.active
+        if remedy.differentiates_gradients
+    ]
+    network = copy.deepcopy(module).float().train()
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    call = in_precision(
+        lambda given, inputs: torch.func.functional_call(network, dict(given), (inputs,)), trial.precision
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            call(tensors, torch.zeros(2, *shape, device=next(iter(tensors.values())).device))
+        except RuntimeError as error:
+            found.append(f"{what}: the network does not run under autocast: {str(error).strip().splitlines()[0]}")
+    return found

@@ -1,0 +1,120 @@
+"""A step compiled whole: one program for every trial of the same shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tune_lb.settings.identity import identity
+from tune_lb.training.gradient import (
+    Batch,
+    Buffers,
+    GradientFn,
+    Params,
+)
+from tune_lb.training.step import composed_step
+from tune_lb.training.trial import Trial
+
+MAX_PROGRAMS = 32
+
+
+def _quiet_compiler() -> None:
+    import torch._inductor.config  # takes a second or two: not for those who do not compile
+
+    # a pool of compiling processes pays on a large machine only, and would outlive an interrupted worker
+    torch._inductor.config.compile_threads = 1
+    torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]
+
+
+class CompiledStep:
+    """A step compiled whole (torch.compile), with tensors of its own that members are copied into and out of.
+
+    One compilation then serves every trial of the same shapes and the same remedies: searched numbers, the learning rate
+    among them, enter as tensors. Cost: the first call compiles (8 to 90 s; a few seconds where the compiler's cache has it).
+    """
+
+    def __init__(
+        self, trial: Trial, gradient: GradientFn, params: Params, *, members_first: bool, backend: str = "inductor"
+    ) -> None:
+        self.params = {name: torch.zeros_like(value) for name, value in params.items()}
+        first = next(iter(params.values()))
+        self.rate = torch.zeros((), dtype=first.dtype, device=first.device)
+        self.optimizer = trial.optimizer.build(self.params.values(), 1.0, members_first=members_first)
+        self.initial = self._initial_state()
+        for options in self.optimizer.param_groups:
+            options["lr"] = torch.zeros((), dtype=first.dtype, device=first.device)
+            if "foreach" in options and "momentum" not in options:
+                options["foreach"] = False  # torch takes a rate that is a tensor with foreach for SGD only
+        kept = {name: own.grad for name, own in self.params.items() if own.grad is not None}
+        step = composed_step(gradient, trial.active, self.optimizer, kept)
+        _quiet_compiler()
+        self.compiled: Callable[..., tuple[Tensor, Buffers]] = torch.compile(step, dynamic=False, backend=backend)
+
+    def __call__(self, params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
+        """Make one step; the parameters are those of `load`."""
+        self.rate.fill_(rate)
+        with torch.no_grad():
+            return self.compiled(self.params, buffers, batch, self.rate)
+
+    def load(self, params: Params, optimizer: torch.optim.Optimizer) -> None:
+        """Take over members' parameters and their optimiser's state."""
+        for name, own in self.params.items():
+            own.copy_(params[name])
+            given: dict[str, Any] = optimizer.state.get(params[name], {})
+            for key, value in self.optimizer.state[own].items():
+                value.copy_(given.get(key, self.initial[name][key]))
+
+    def store(self, params: Params, optimizer: torch.optim.Optimizer) -> None:
+        """Give parameters and optimiser state back to the members they came from."""
+        for name, own in self.params.items():
+            params[name].copy_(own)
+            optimizer.state[params[name]] = {key: value.clone() for key, value in self.optimizer.state[own].items()}
+
+    def _initial_state(self) -> dict[str, dict[str, Tensor]]:
+        """Make the optimiser's state, which torch makes in the first step only; return what it is before that step."""
+        there = {
+            name: {key: value.clone() for key, value in self.optimizer.state.get(own, {}).items()}
+            for name, own in self.params.items()
+        }
+        for own in self.params.values():
+            own.grad = torch.zeros_like(own)
+        self.optimizer.step()
+        # every state of these optimisers that is not there from the start begins as zeros
+        return {
+            name: {
+                key: there[name].get(key, torch.zeros_like(value)) for key, value in self.optimizer.state[own].items()
+            }
+            for name, own in self.params.items()
+        }
+
+
+_programs: dict[str, CompiledStep] = {}
+
+
+def compiled_step(key: str, make: Callable[[], CompiledStep]) -> CompiledStep:
+    """Return the compiled step of a key, made at its first use in this process; the least recently used are dropped."""
+    program = _programs.pop(key, None) or make()
+    _programs[key] = program
+    while len(_programs) > MAX_PROGRAMS:
+        _programs.pop(next(iter(_programs)))
+    return program
+
+
+def program_key(trial: Trial, execution: str, *facts: object) -> str:
+    """Return what two trials must have in common to share a compiled step: all but the numbers that enter it as tensors.
+
+    Those are the rate and the remedies' floats. Whole numbers (a ghost size) shape the program.
+    """
+    remedies = []
+    for remedy in trial.active:
+        fields = {f.name: getattr(remedy, f.name) for f in dataclasses.fields(remedy)}
+        shaping = {name: "a number" if isinstance(value, float) else identity(value) for name, value in fields.items()}
+        remedies.append([f"{type(remedy).__module__}.{type(remedy).__qualname__}", shaping, list(remedy.variant())])
+    parts = [identity(part) for part in (trial.model, trial.optimizer, trial.loss, trial.precision)]
+    return json.dumps([execution, *parts, remedies, *map(str, facts)], sort_keys=True)

@@ -1,0 +1,54 @@
+"""Evaluation: losses and errors of a trained member on clean parts of the data, after batch norm is brought up to date."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.data.device import Examples
+from tune_lb.losses import LossFn
+from tune_lb.surface.evaluation_mode import chunk_size, measuring
+from tune_lb.surface.evaluation_mode import recalibrated as recalibrated_over
+from tune_lb.training.gradient import Buffers, Params
+
+
+class Quality(NamedTuple):
+    """Mean loss (nats), error (share of examples misclassified) and predicted classes on one part."""
+
+    loss: float
+    error: float
+    predictions: Tensor
+
+
+def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Examples) -> Buffers:
+    """Return the buffers with batch-norm statistics recomputed over the clean train set, in one pass.
+
+    After few updates the running averages lag behind the weights; the error then moves by a point and lambda_max up to 30
+    times. See tune_lb.surface.evaluation_mode.recalibrated; the chunks are equal.
+    """
+    dtype = next(iter(params.values())).dtype
+    chunks = _chunks(len(train.targets), chunk_size(train.inputs))
+    return recalibrated_over(module, params, buffers, (train.standardized(slice(*chunk)).to(dtype) for chunk in chunks))
+
+
+def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, part: Examples) -> Quality:
+    """Return loss, error and predictions on a part, in evaluation mode; the module is left in the mode it was in."""
+    total, predictions = 0.0, []
+    with torch.no_grad(), measuring(module, part.device, batch_statistics=False):
+        for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
+            inputs = part.standardized(slice(start, stop)).to(next(iter(params.values())).dtype)
+            outputs = torch.func.functional_call(module, (params, buffers), (inputs,))
+            total += float(loss(outputs, part.targets[start:stop]).sum())
+            predictions.append(outputs.argmax(-1))
+    classes = torch.cat(predictions)
+    num_errors = int((classes != part.targets).sum())
+    return Quality(total / len(part.targets), num_errors / len(part.targets), classes)
+
+
+def _chunks(length: int, size: int) -> list[tuple[int, int]]:
+    # equal chunks: a last chunk of one example would have no variance
+    num_chunks = -(-length // size)
+    return list(itertools.pairwise(length * i // num_chunks for i in range(num_chunks + 1)))

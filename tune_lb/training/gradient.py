@@ -1,0 +1,205 @@
+"""Gradient functions: what a training step differentiates, as pure functions of parameters, buffers and batch.
+
+Everything here and in the remedies is written for one member. Several members are the same functions under
+`torch.func.vmap`; nothing is changed in place except buffers that the function itself has cloned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.losses import LossFn
+from tune_lb.training.precision import in_precision
+
+Params = dict[str, Tensor]
+Buffers = dict[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """What one gradient evaluation sees: only tensors, so that the step can be vectorised and compiled.
+
+    inputs: (B, ...), float. targets: (B,), int64 class or float. step: (), int64, the optimiser step counted from 0.
+    draws: the random tensors that the active remedies asked for in this step, by remedy module name.
+    values: every searched number as a 0-dimensional tensor, by column name (`sam.rho`): a new value needs no new program.
+    examples: what else belongs to each example, (B, ...), put there by the remedies' batch hooks; pieces take theirs. For a
+    network with keyed dropout also `dropout_key`, from which every mask of the step is made.
+    due: whether a remedy acts in this step, by module name, for those that do so in some steps only (`Remedy.due`).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    step: Tensor
+    draws: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+    examples: Mapping[str, Tensor] = {}
+    due: Mapping[str, bool] = {}
+
+    def piece(self, index: int, num_pieces: int) -> Batch:
+        """Return every num_pieces-th example from `index` on.
+
+        Strided, not contiguous: ghost group i mod S stays whole inside a piece when the ghost size divides its length.
+        """
+        return self._replace(
+            inputs=self.inputs[index::num_pieces],
+            targets=self.targets[index::num_pieces],
+            examples={name: value[index::num_pieces] for name, value in self.examples.items()},
+        )
+
+
+DROPOUT_KEY = "dropout_key"
+"""Buffer of every layer of keyed dropout, and the entry of `Batch.examples` that it is given while training."""
+
+OF_EXAMPLES = "_of_examples"
+"""End of the name of a parameter or buffer that has a row for every example of the batch: a part of the batch takes its rows."""
+
+
+TrainingLoss = Callable[[Tensor, Batch], Tensor]
+"""(outputs (B, K), batch) -> loss of each example (B,): what training minimises. Remedies wrap it; their numbers are in
+`batch.values`, their random draws in `batch.draws`."""
+
+GradientFn = Callable[[Params, Buffers, Batch], tuple[Tensor, Params, Buffers]]
+"""(params, buffers, batch) -> (mean loss (), gradient by parameter name, buffers after the step)."""
+
+Objective = Callable[[Params], tuple[Tensor, Any]]
+Differentiate = Callable[[Objective, Params], tuple[Tensor, Any, Params]]
+
+
+def by_autograd(objective: Objective, params: Params) -> tuple[Tensor, Buffers, Params]:
+    """Return loss, auxiliary value and gradient by ordinary reverse mode: the fastest eager way for one member."""
+    with torch.enable_grad():
+        leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+        loss, auxiliary = objective(leaves)
+        gradients = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
+    return loss.detach(), auxiliary, dict(zip(leaves, gradients, strict=True))
+
+
+def by_functorch(objective: Objective, params: Params) -> tuple[Tensor, Buffers, Params]:
+    """Return the same through torch.func, which several members at once (vmap) need."""
+    gradients, (loss, auxiliary) = torch.func.grad_and_value(objective, has_aux=True)(params)
+    return loss, auxiliary, gradients
+
+
+def on_targets(loss: LossFn) -> TrainingLoss:
+    """Return the loss of the outputs against the batch's own targets."""
+
+    def of_batch(outputs: Tensor, batch: Batch) -> Tensor:
+        return loss(outputs, batch.targets)
+
+    return of_batch
+
+
+def mean_gradient(
+    module: nn.Module, loss: TrainingLoss, differentiate: Differentiate, precision: str = "fp32"
+) -> GradientFn:
+    """Return the gradient of the batch's mean loss, module in the mode it is in.
+
+    loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them
+    in place (batch-norm statistics); frozen parameters travel among them, and so does the state of remedies, under names
+    with a stroke (`layer_noise/variances`), which the module does not see. precision: of the forward pass, see
+    tune_lb.precision; the loss is computed in the parameters' own. Cost: one forward and one backward pass.
+    """
+
+    call = in_precision(functional(module), precision)
+
+    def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+        def objective(point: Params) -> tuple[Tensor, Buffers]:
+            updated = {name: value.clone() for name, value in buffers.items() if not _is_given(name)}
+            keys = {
+                name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)
+            }
+            outputs = call(point | updated | keys, batch.inputs)
+            return loss(outputs, batch).mean(), updated
+
+        value, updated, gradients = differentiate(objective, params)
+        return value, gradients, buffers | {name: tensor.detach() for name, tensor in updated.items()}
+
+    return gradient
+
+
+def _is_given(name: str) -> bool:
+    return "/" in name or name.endswith(DROPOUT_KEY)
+
+
+def functional(module: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+    """Return the module as a function of its tensors and inputs: (tensors by name, inputs) -> outputs.
+
+    The same as torch.func.functional_call, which looks every name up again at every call; of a small step that is a tenth.
+    Tied parameters (one tensor under several names) go under the first name. The module is as it was after every call.
+    """
+    places: dict[str, list[tuple[dict[str, Tensor | None], str]]] = {}
+    names: dict[int, str] = {}
+    for prefix, part in module.named_modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, value in tensors.items():
+                if value is not None:
+                    first = names.setdefault(id(value), f"{prefix}.{name}".lstrip("."))
+                    places.setdefault(first, []).append((tensors, name))
+
+    def call(tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        before = []
+        try:
+            for name, tensor in tensors.items():
+                for holder, key in places[name]:
+                    before.append((holder, key, holder[key]))
+                    holder[key] = tensor
+            outputs: Tensor = module(inputs)
+        finally:
+            for holder, key, value in before:
+                holder[key] = value
+        return outputs
+
+    return call
+
+
+MEMBERS_FIRST = Batch(0, 0, None, 0, None, 0, None)  # type: ignore[arg-type]
+"""Which parts of the batch of stacked members have a leading member dimension, as torch.func.vmap's in_dims."""
+
+
+def over_members(gradient: GradientFn, *, vectorize: bool) -> GradientFn:
+    """Return the gradient function of stacked members, whose tensors have a leading member dimension.
+
+    vectorize: by torch.func.vmap. Without it the stack must hold one member, which costs a view of each tensor.
+    """
+    if vectorize:
+        return torch.func.vmap(gradient, in_dims=(0, 0, MEMBERS_FIRST))
+
+    def of_one(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+        only = batch._replace(
+            inputs=batch.inputs[0],
+            targets=batch.targets[0],
+            draws=_first(batch.draws),
+            examples=_first(batch.examples),
+        )
+        loss, gradients, updated = gradient(_first(params), _first(buffers), only)
+        return loss[None], {k: v[None] for k, v in gradients.items()}, {k: v[None] for k, v in updated.items()}
+
+    return of_one
+
+
+def stack(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return trees of the same shapes as one, with a leading member dimension."""
+    return {name: torch.stack([tree[name] for tree in trees]) for name in trees[0]}
+
+
+def _first(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value[0] for name, value in tree.items()}
+
+
+def norm(tree: Params) -> Tensor:
+    """Return the Euclidean norm over all tensors of the tree, shape ()."""
+    return torch.stack([value.square().sum() for value in tree.values()]).sum().sqrt()
+
+
+def average(trees: list[Params]) -> Params:
+    """Return the mean of trees of the same shapes; counters (integers) and state of remedies are taken from the first."""
+    first = trees[0]
+    return {
+        name: torch.stack([tree[name] for tree in trees]).mean(0)
+        if value.is_floating_point() and "/" not in name
+        else value
+        for name, value in first.items()
+    }

@@ -1,0 +1,107 @@
+"""The program of a training: gradient, update and the remedies around them composed to one step, eager or compiled."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.training.gradient import (
+    Batch,
+    Buffers,
+    Differentiate,
+    GradientFn,
+    Params,
+    by_autograd,
+    by_functorch,
+    mean_gradient,
+    on_targets,
+    over_members,
+)
+from tune_lb.training.pieces import over_microbatches
+from tune_lb.training.precision import normalizing_in_fp32
+from tune_lb.training.remedy import BatchFn, Remedy, StepFn, UpdateFn
+from tune_lb.training.trial import Trial
+
+
+def composed_gradient(
+    trial: Trial, module: nn.Module, execution: str, *, stacked: bool, microbatch: int | None = None
+) -> GradientFn:
+    """Return the gradient of one update, with every remedy's part in it. The module is copied."""
+    module = copy.deepcopy(module).train()
+    loss = on_targets(trial.loss)
+    for remedy in trial.active:
+        module, loss = remedy.model(module), remedy.loss(loss)
+    # eager and alone autograd is the fastest; stacking and compiling need a function that differentiates functions
+    differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
+    if trial.precision != "fp32" and execution.endswith("together"):
+        module = normalizing_in_fp32(module)
+    gradient = over_microbatches(mean_gradient(module, loss, differentiate, trial.precision), microbatch)
+    change: BatchFn = _unchanged
+    for remedy in trial.active:
+        gradient, change = remedy.gradient(gradient), remedy.batch(change)
+
+    # the batch is changed once per step, outside every gradient: both passes of SAM see the same
+    def of_changed_batch(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+        return gradient(params, buffers, change(batch))
+
+    return over_members(of_changed_batch, vectorize=execution.endswith("together")) if stacked else of_changed_batch
+
+
+def composed_step(
+    gradient: GradientFn, remedies: Sequence[Remedy], optimizer: torch.optim.Optimizer, kept: Params | None = None
+) -> StepFn:
+    """Return gradient and update as one step on the tensors that the optimiser was built over.
+
+    Compiled, the rate is a 0-dimensional tensor in place of a float; remedies compute with either. kept: the parameters' .grad,
+    to be filled at every step: where another tensor becomes .grad a compiled graph breaks.
+    """
+    move = _bare_step(optimizer)
+
+    def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
+        loss, gradients, updated = gradient(params, buffers, batch)
+        update(params, gradients, rate)
+        return loss, updated
+
+    def optimizer_step(params: Params, gradients: Params, rate: float) -> None:
+        for options in optimizer.param_groups:
+            if isinstance(options["lr"], Tensor):
+                options["lr"].copy_(torch.as_tensor(rate))
+            else:
+                options["lr"] = rate
+        for name, value in params.items():
+            if kept is None:
+                value.grad = gradients[name]
+            else:
+                kept[name].copy_(gradients[name])
+        with torch.no_grad():
+            move()
+
+    update: UpdateFn = optimizer_step
+    for remedy in remedies:
+        update = remedy.update(update)
+    step: StepFn = gradient_and_update
+    for remedy in remedies:
+        step = remedy.step(step)
+    return step
+
+
+def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """Return the optimiser's step without torch's decorators: they cost a tenth of a small step and break a compiled graph.
+
+    What they do is to leave gradient mode, to mark the step for profilers and to call the optimiser's hooks. A step of
+    somebody else's, and one with hooks, is left as it is.
+    """
+    own = type(optimizer).__module__.startswith(("torch.optim.", "tune_lb.optimizers."))
+    hooks = (getattr(optimizer, f"_optimizer_step_{when}_hooks", None) for when in ("pre", "post"))
+    if not own or any(hooks) or "step" in vars(optimizer):
+        return optimizer.step
+    return functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
+
+
+def _unchanged(batch: Batch) -> Batch:
+    return batch

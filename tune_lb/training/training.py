@@ -1,0 +1,308 @@
+"""Training: members in, history and trained members out. No Ray, no files."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from tune_lb.data.device import Examples, Parts
+from tune_lb.pause import pause
+from tune_lb.schedules import Position
+from tune_lb.streams import seed_of
+from tune_lb.training.batches import BatchStream
+from tune_lb.training.compiled_step import CompiledStep, compiled_step, program_key
+from tune_lb.training.evaluation import quality, recalibrated
+from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, Params, stack
+from tune_lb.training.members import HistoryRow, Members, TrainedMember, channels_last
+from tune_lb.training.remedy import overrides
+from tune_lb.training.step import composed_gradient, composed_step
+from tune_lb.training.trial import Trial
+
+
+class Training:
+    """The training of a trial's members, to be advanced epoch by epoch and stopped, saved or continued between epochs.
+
+    microbatch: examples that go through the network at a time (see microbatch_size); None: the whole batch.
+    execution "alone" trains each member by itself, "together" stacks them (`torch.func.vmap`); random draws depend on (seed,
+    purpose, step) only, so both give the same trajectory up to rounding.
+    starts: by seed the parameters and buffers to begin with, where not those that the seed draws.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        seeds: Sequence[int],
+        parts: Parts,
+        *,
+        execution: str = "alone",
+        dtype: torch.dtype = torch.float32,
+        microbatch: int | None = None,
+        starts: Mapping[int, tuple[Params, Buffers]] | None = None,
+    ) -> None:
+        self.starts = starts
+        self.trial, self.parts, self.execution, self.dtype = trial, parts, execution, dtype
+        self.plan = trial.plan(len(parts.train.targets))
+        self.remedies = trial.active
+        self.device = parts.train.device
+        self.values = {
+            name: torch.tensor(value, dtype=dtype, device=self.device)
+            for name, value in (trial.values() | self.plan.values()).items()
+        }
+        self.rate = trial.rate(self.plan)
+        self.evaluation_module = self._network("evaluation").eval()
+        self.num_parameters = sum(p.numel() for p in self.evaluation_module.parameters() if p.requires_grad)
+        dropout = any(name.endswith(DROPOUT_KEY) for name, _ in self.evaluation_module.named_buffers())
+        self.batches = BatchStream(
+            trial, self.plan, parts.train, self.num_parameters, self.values, dtype, dropout=dropout
+        )
+        if trial.budget.watches_loss and execution.endswith("together"):
+            raise ValueError("a budget that watches the loss ends each member by itself: train its members alone")
+        own_update = any(overrides(remedy, "update") or overrides(remedy, "step") for remedy in self.remedies)
+        self.stacked = execution.endswith("together") or own_update
+        groups = [list(seeds)] if execution.endswith("together") else [[seed] for seed in seeds]
+        self.microbatch = microbatch
+        self.gradient = composed_gradient(
+            trial, self.evaluation_module, execution, stacked=self.stacked, microbatch=self.microbatch
+        )
+        self.groups = [self._start(group) for group in groups]
+        self.program = self._program() if execution.startswith("compiled") else None
+
+    @property
+    def step(self) -> int:
+        """Return the updates done."""
+        return self.groups[0].step
+
+    @property
+    def epoch(self) -> float:
+        """Return the passes over the train set done."""
+        return self.plan.boundaries[self.step] / self.plan.num_train
+
+    @property
+    def done(self) -> bool:
+        """Say whether the budget is spent, or every member has ended before."""
+        return self.step >= self.plan.num_updates or all(group.ended for group in self.groups)
+
+    def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
+        """Train every member to the next multiple of so many epochs (at least one update) and return what was observed."""
+        end = self.next_stop(epochs)
+        rows: list[HistoryRow] = []
+        for group in self.groups:
+            with self._running(group):
+                while group.step < end and not group.ended:
+                    self._update(group)
+                    pause("step", f"step {group.step} of {self.plan.num_updates}")
+            rows += self._report(group)
+            group.step = end
+        return rows
+
+    def next_stop(self, epochs: float = 1.0) -> int:
+        """Return the step at which advance(epochs) stops."""
+        boundaries, unit = self.plan.boundaries, epochs * self.plan.num_train
+        following = boundaries[min(self.step + 1, self.plan.num_updates)]
+        return bisect.bisect_right(boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
+
+    def gradients(self) -> dict[int, Params]:
+        """Return by seed the gradient that each next update is given, remedies included; nothing changes. Cost: an update's."""
+        found: dict[int, Params] = {}
+        for group in self.groups:
+            if not group.ended:
+                _, batch, states = self._next(group)
+                _, gradients, _ = self.gradient(group.params, group.buffers | states, batch)
+                found |= {seed: self._merged(self._of_one(gradients, i)) for i, seed in enumerate(group.seeds)}
+        return found
+
+    def initial(self, seed: int) -> Params:
+        """Return the trainable parameters that a member begins with, made anew."""
+        return self._initial(seed)[0]
+
+    def iterates(self) -> dict[int, tuple[Params, Buffers]]:
+        """Return by seed the parameters and buffers as they are, before anything is made of them for evaluation."""
+        return {
+            seed: (self._merged(self._of_one(group.params, i)), self._of_one(group.buffers, i))
+            for group in self.groups
+            for i, seed in enumerate(group.seeds)
+        }
+
+    def trained(self) -> Iterator[TrainedMember]:
+        """Yield every member with the parameters to be evaluated."""
+        for group in self.groups:
+            params = group.params
+            others: dict[str, Params] = {}
+            for remedy in self.remedies:
+                if overrides(remedy, "evaluated"):
+                    of_one, other = remedy.evaluated, remedy.alternatives
+                    evaluated = torch.func.vmap(of_one) if self.stacked else of_one
+                    alternatives = torch.func.vmap(other) if self.stacked else other
+                    state = group.states[remedy.name]
+                    others |= alternatives(params, state) if overrides(remedy, "alternatives") else {}
+                    params = evaluated(params, state)
+            for position, seed in enumerate(group.seeds):
+                values = self._merged(self._of_one(params, position)) | self._of_one(group.buffers, position)
+                names = [name for name, _ in self.evaluation_module.named_parameters()]
+                yield TrainedMember(
+                    seed,
+                    {name: values.pop(name) for name in names},
+                    values,
+                    group.diverged_at.get(seed),
+                    group.stopped_at.get(seed),
+                    {key: self._merged(self._of_one(tree, position)) for key, tree in others.items()},
+                )
+
+    def _merged(self, params: Params) -> Params:
+        for remedy in reversed(self.remedies):
+            params = remedy.merged(params)
+        return params
+
+    def _of_one(self, tree: dict[str, Tensor], position: int) -> dict[str, Tensor]:
+        return {name: (value[position] if self.stacked else value).detach().clone() for name, value in tree.items()}
+
+    def evaluate(self) -> list[HistoryRow]:
+        """Return clean train and validation loss and error of every member that has not diverged, now."""
+        rows: list[HistoryRow] = []
+        module, loss = self.evaluation_module, self.trial.loss
+        for member in self.trained():
+            if member.diverged_at_step is not None:
+                continue
+            for mark, params in {"": member.params, **{f"@{k}": v for k, v in member.alternatives.items()}}.items():
+                buffers = recalibrated(module, params, member.buffers, self.parts.train)
+                for name in ("train", "validation"):
+                    part: Examples = getattr(self.parts, name)
+                    if len(part.targets):
+                        found = quality(module, params, buffers, loss, part)
+                        rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_loss{mark}", found.loss))
+                        rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_error{mark}", found.error))
+        return rows
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """Return everything that the next step depends on, as named tensors; call it between two calls of advance."""
+        return {
+            f"{i}/{name}": value for i, group in enumerate(self.groups) for name, value in group.checkpoint().items()
+        }
+
+    def restore(self, checkpoint: Mapping[str, Tensor]) -> None:
+        """Go on from a checkpoint of a training of the same trial, seeds and execution."""
+        for i, group in enumerate(self.groups):
+            group.restore({k.removeprefix(f"{i}/"): value for k, value in checkpoint.items() if k.startswith(f"{i}/")})
+
+    def _program(self) -> CompiledStep:
+        group, parts = self.groups[0], self.parts
+        facts = (
+            len(group.seeds),
+            self.plan.position(0).batch_size,
+            self.microbatch,
+            parts.input_shape,
+            parts.num_classes,
+            self.device,
+            self.dtype,
+        )
+        key = program_key(self.trial, self.execution, *facts)
+        return compiled_step(
+            key, lambda: CompiledStep(self.trial, self.gradient, group.params, members_first=self.stacked)
+        )
+
+    @contextmanager
+    def _running(self, group: Members) -> Iterator[None]:
+        """Let the compiled step, where there is one, work on its own tensors in place of the group's."""
+        if self.program is None or group.ended:
+            yield
+            return
+        params, step = group.params, group.run
+        self.program.load(params, group.optimizer)
+        group.params, group.run = self.program.params, self.program
+        try:
+            yield
+        finally:
+            group.params, group.run = params, step
+            self.program.store(params, group.optimizer)
+
+    def _start(self, seeds: list[int]) -> Members:
+        starts = [
+            self._initial(seed) if self.starts is None else self._given(seed, self.starts[seed]) for seed in seeds
+        ]
+        for remedy in self.remedies:
+            starts = [(remedy.replicated(params, self.trial.batch_size), buffers) for params, buffers in starts]
+        together: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]] = (
+            stack if self.stacked else (lambda trees: trees[0])
+        )
+        params, buffers = together([start[0] for start in starts]), together([start[1] for start in starts])
+        if self.execution == "alone" and not self.stacked and self.device.type == "cpu":
+            # convolutions are a third faster there with the channels last: benchmarks/train_step.py
+            params = {name: channels_last(value) for name, value in params.items()}
+        states = {
+            remedy.name: together([remedy.initial_state(start[0]) for start in starts]) for remedy in self.remedies
+        }
+        optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate, members_first=self.stacked)
+        run = composed_step(self.gradient, self.remedies, optimizer)
+        return Members(seeds, params, buffers, states, optimizer, run)
+
+    def _given(self, seed: int, start: tuple[Params, Buffers]) -> tuple[Params, Buffers]:
+        own, buffers = self._initial(seed)
+        given = {name: value.to(self.device, copy=True) for name, value in (start[0] | start[1]).items()}
+        return {name: given[name] for name in own}, {name: given.get(name, value) for name, value in buffers.items()}
+
+    def _initial(self, seed: int) -> tuple[Params, Buffers]:
+        module = self._network(seed, "initialization")
+        params = {name: value.detach() for name, value in module.named_parameters() if value.requires_grad}
+        frozen = {name: value.detach() for name, value in module.named_parameters() if not value.requires_grad}
+        return params, dict(module.named_buffers()) | frozen
+
+    def _network(self, *purpose: object) -> nn.Module:
+        # modules initialise themselves from the CPU's global generator: fork it, so that nobody else's draws change
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed_of(self.trial.draws, *purpose))
+            module = self.trial.network(self.parts.input_shape, self.parts.num_classes)
+        return module.to(self.device, self.dtype)
+
+    def _next(self, group: Members) -> tuple[Position, Batch, dict[str, Tensor]]:
+        """Return position and batch of the next update, and the states that gradient hooks read, among the buffers."""
+        position = self.plan.position(group.step)
+        seeds, step = group.seeds, group.step
+        batch = self.batches.of_members(seeds, step) if self.stacked else self.batches.batch(seeds[0], step)
+        batch = batch._replace(due={r.name: r.due(position) for r in self.remedies if overrides(r, "due")})
+        owners = [remedy.name for remedy in self.remedies if overrides(remedy, "gradient")]
+        return position, batch, {f"{o}/{name}": value for o in owners for name, value in group.states[o].items()}
+
+    def _update(self, group: Members) -> None:
+        position, batch, states = self._next(group)
+        loss, buffers = group.run(group.params, group.buffers | states, batch, self.rate(position))
+        group.buffers = {name: value for name, value in buffers.items() if name not in states}
+        for owner in {name.partition("/")[0] for name in states}:
+            group.states[owner] = {name: buffers[f"{owner}/{name}"] for name in group.states[owner]}
+        for remedy in self.remedies:
+            if overrides(remedy, "after_step") and remedy.due(position):
+                name, of_one = remedy.name, remedy.after_step
+                after_step = torch.func.vmap(of_one, in_dims=(0, 0, MEMBERS_FIRST)) if self.stacked else of_one
+                group.states[name] = after_step(group.states[name], group.params, batch)
+        group.losses.append(loss)
+        group.step += 1
+
+    def _report(self, group: Members) -> list[HistoryRow]:
+        if not group.losses:
+            return []
+        first = group.step - len(group.losses)
+        losses = torch.stack(group.losses).reshape(len(group.losses), -1).double().cpu()
+        group.losses = []
+        rows = []
+        rate = self.rate(self.plan.position(group.step - 1))
+        for position, seed in enumerate(group.seeds):
+            bad = (~torch.isfinite(losses[:, position])).nonzero()
+            if len(bad) and seed not in group.diverged_at:
+                group.diverged_at[seed] = first + int(bad[0])
+            if seed not in group.diverged_at:
+                rows.append(
+                    HistoryRow(seed, group.step, self.epoch, "running_train_loss", float(losses[:, position].mean()))
+                )
+                rows.append(HistoryRow(seed, group.step, self.epoch, "lr", rate))
+        if self.trial.budget.watches_loss and not group.ended:
+            group.open_epoch += losses[:, 0].tolist()
+            if self.plan.ends_epoch(group.step):
+                group.epoch_losses.append(math.fsum(group.open_epoch) / len(group.open_epoch))
+                group.open_epoch = []
+                if self.trial.budget.stops(group.epoch_losses):
+                    group.stopped_at[group.seeds[0]] = group.step
+        return rows

@@ -1,0 +1,319 @@
+"""The trial: one resolved configuration of one arm, and the facts that follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from tune_lb.budgets import Budget, Epochs
+from tune_lb.data.dataset import DataSource
+from tune_lb.losses import LossFn
+from tune_lb.optimizers.settings import OptimizerSettings
+from tune_lb.schedules import Position, Schedule, ScheduleShape
+from tune_lb.settings.domain import Choice, Interval
+from tune_lb.settings.identity import describe, identity
+from tune_lb.settings.setting import Settings, setting
+from tune_lb.training.phase import Phase
+from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
+from tune_lb.training.remedy import Nesting, Remedy, nested, overrides
+from tune_lb.training.ways import PRECISIONS
+
+Model = Callable[[tuple[int, ...], int], nn.Module]
+"""(shape of one input, number of classes) -> a fresh network."""
+
+Initialize = Callable[[nn.Module], None]
+"""Draws the start of a fresh network, in place, from torch's default generator."""
+
+PARTS = ("optimizer", "schedule", "budget", "data", "model", "loss", "initialization")
+"""Fields of a trial that may be settings with fields of their own."""
+
+PLAIN_PREFIXES = ("optimizer", "schedule", "budget")
+"""Parts whose fields are columns under their own name: momentum, epochs."""
+
+SINGLE_HOOKS = {"batch_size": "set the size of the batch", "evaluated": "choose the weights that are evaluated"}
+"""Hooks that one remedy of a trial may use: a second would undo the first."""
+
+
+@dataclass(frozen=True)
+class Trial(Settings):
+    """One resolved configuration of one arm in one split. With several seeds it has several members.
+
+    The learning rate is given as `lr` or per example as `eta_over_b` (lr = eta_over_b * batch_size), never both.
+    """
+
+    arm: str
+    data: DataSource
+    model: Model
+    optimizer: OptimizerSettings
+    schedule: ScheduleShape
+    budget: Budget
+    loss: LossFn
+    batch_size: int = setting(description="examples per update", low=1)
+    lr: float | None = setting(None, "peak learning rate", above=0.0)
+    eta_over_b: float | None = setting(None, "peak learning rate per example of the batch", above=0.0)
+    split_seed: int = setting(0, "which cut of the data", low=0)
+    draws: str = setting("", "salt of the random streams; empty: shared by all arms, so that members pair by seed")
+    remedies: tuple[Remedy, ...] = ()
+    initialization: Initialize | None = setting(  # noqa: RUF009  (a function is not changed)
+        None, "how the network's start is drawn; none: as the network does it itself", added_later=True
+    )
+    precision: str = setting(
+        "fp32", "of the forward pass in training; evaluation stays fp32", one_of=PRECISIONS, added_later=True
+    )
+    phases: tuple[Phase, ...] = setting((), "what is trained before, in order", added_later=True)
+
+    def __post_init__(self) -> None:
+        # their order means nothing, so it must not make another trial
+        ordered = sorted(self.remedies, key=lambda remedy: remedy.name)
+        object.__setattr__(self, "remedies", tuple(ordered))
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the peak learning rate, whichever way it was given, as the active remedies scale it."""
+        if self.lr is None and self.eta_over_b is None:
+            raise ValueError(f"arm {self.arm!r} has neither lr nor eta_over_b")
+        rate = self.lr if self.lr is not None else float(self.eta_over_b or 0.0) * self.batch_size
+        for remedy in self.active:
+            rate = remedy.peak_rate(rate, self.batch_size)
+        return rate
+
+    @property
+    def active(self) -> list[Remedy]:
+        """Return the remedies that change something, innermost first."""
+        return nested(self.remedies)
+
+    @property
+    def evaluations_per_update(self) -> float:
+        """Return the mean mini-batch gradients that one update takes; where that hangs on a searched field, the most."""
+        return math.prod(_gradient_evaluations(remedy) for remedy in self.active)
+
+    def parts(self) -> dict[str, Settings]:
+        """Return the nested settings by the prefix of their fields' dimension names."""
+        found: dict[str, Settings] = {
+            name: getattr(self, name) for name in PARTS if isinstance(getattr(self, name), Settings)
+        }
+        found |= {f"phase{i}": phase for i, phase in enumerate(self.phases, 1)}
+        return found | {remedy.name: remedy for remedy in self.remedies}
+
+    def in_phases(self) -> list[Trial]:
+        """Return what is trained one after the other, each without phases of its own: the last has this trial's fields."""
+        before = [phase for phase in self.phases if phase.epochs != 0]
+        own = dataclasses.replace(self, phases=())
+        return [self._phase(phase, i) for i, phase in enumerate(before)] + [own._salted(len(before))]
+
+    def _phase(self, phase: Phase, number: int) -> Trial:
+        """Return a phase as a trial that has no phases; `number` counts from 0."""
+        given: dict[str, Any] = {
+            name: getattr(phase, name)
+            for name in ("batch_size", "optimizer", "schedule", "remedies")
+            if getattr(phase, name) is not None
+        }
+        if phase.lr is not None or phase.eta_over_b is not None:
+            given |= {"lr": phase.lr, "eta_over_b": phase.eta_over_b}
+        return dataclasses.replace(self, phases=(), budget=Epochs(phase.epochs), **given)._salted(number)
+
+    def _salted(self, number: int) -> Trial:
+        """Return the trial with draws of its own, where phases come before it: the first phase has those of the trial."""
+        return self if number == 0 else dataclasses.replace(self, draws=f"{self.draws}/phase{number}")
+
+    def alternatives(self) -> list[tuple[str, Settings]]:
+        """Return the settings that a searched part may be (optimizer=over([SGD(), LARS()])), each with the part's name."""
+        searched = {name: getattr(self, name) for name in PARTS if isinstance(getattr(self, name), Choice)}
+        return [
+            (name, part) for name, domain in searched.items() for part in domain.values if isinstance(part, Settings)
+        ]
+
+    def dimensions(self) -> dict[str, Interval | Choice]:
+        """Return every searched field, those of nested settings included, by column name."""
+        found = dict(super().dimensions())
+        for prefix, part in self.parts().items():
+            for name, domain in part.dimensions().items():
+                found[column_name(prefix, name)] = domain
+        return found
+
+    def part_fields(self) -> list[str]:
+        """Return the column names of the fields of nested settings."""
+        return [name for prefix, part in self.parts().items() for name in _names(prefix, part)]
+
+    def resolved(self, values: Mapping[str, Any]) -> Trial:
+        """Return a copy with the values, by column name, in place of those fields."""
+        left = dict(values)
+        own: dict[str, Any] = {f.name: left.pop(f.name) for f in dataclasses.fields(self) if f.name in left}
+        remedies: list[Remedy] = []
+        phases: list[Phase] = []
+        for prefix, part in self.parts().items():
+            chosen = {field: left.pop(name) for name, field in _names(prefix, part).items() if name in left}
+            changed: Any = part.resolved(chosen)
+            if isinstance(part, Remedy):
+                remedies.append(changed)
+            elif isinstance(part, Phase):
+                phases.append(changed)
+            elif chosen:
+                own[prefix] = changed
+        if left:
+            raise KeyError(f"arm {self.arm!r} has no field {next(iter(left))!r}")
+        return dataclasses.replace(self, **own, remedies=tuple(remedies), phases=tuple(phases))
+
+    def without(self, name: str, batch_size: int) -> Trial:
+        """Return the same trial with another batch and without the remedy of a name."""
+        others = tuple(remedy for remedy in self.remedies if remedy.name != name)
+        return dataclasses.replace(self, batch_size=batch_size, remedies=others)
+
+    def problems(self, where: str = "") -> list[str]:
+        """Return every mistake in the trial's own fields and in those of its parts."""
+        where = where or f"arm {self.arm!r}"
+        found = super().problems(where)
+        for prefix, part in self.parts().items():
+            found += part.problems(f"{where}: {prefix}")
+        for prefix, part in self.alternatives():
+            found += part.problems(f"{where}: {prefix}")
+            found += [
+                f"{where}: {prefix}: {type(part).__name__}.{name} is searched inside a list; give it an arm of its own"
+                for name in part.dimensions()
+            ]
+        if self.lr is not None and self.eta_over_b is not None:
+            found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
+        if self.lr is None and self.eta_over_b is None:
+            found.append(f"{where}: neither lr nor eta_over_b is given")
+        for name in ("model", "loss", "initialization"):
+            try:
+                identity(getattr(self, name))
+            except TypeError as error:
+                found.append(f"{where}.{name}: {error}")
+        found += [f"{where}: {problem}" for problem in _remedy_problems(self.remedies)]
+        for i, phase in enumerate(self.phases, 1):
+            remedies = [remedy for remedy in phase.remedies or () if isinstance(remedy, Remedy)]
+            found += [f"{where}: phase{i}: {problem}" for problem in _remedy_problems(remedies)]
+        if self.phases and getattr(self.budget, "watches_loss", False):
+            found.append(
+                f"{where}.budget = {describe(self.budget)}: after phases give a budget that is counted, as Epochs"
+            )
+        return found
+
+    def network(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        """Return a fresh network, as the active remedies change it."""
+        module = self.model(input_shape, num_classes)
+        if self.initialization is not None:
+            self.initialization(module)
+        for remedy in self.active:
+            module = remedy.network(module, input_shape)
+        return module
+
+    def plan(self, num_train: int) -> Plan:
+        """Return what the trial amounts to on a train set of num_train examples, its phases joined."""
+        if self.phases:
+            return joined([trial.plan(num_train) for trial in self.in_phases()])
+        evaluations = self.evaluations_per_update
+        batch_size: BatchSize | None = None
+        for remedy in self.active:
+            if overrides(remedy, "batch_size"):
+                batch_size = remedy.batch_size(batch_size or (lambda examples: self.batch_size), num_train)
+        if batch_size is None:
+            boundaries = constant_boundaries(self.budget, num_train, self.batch_size, evaluations)
+        else:
+            boundaries = walked_boundaries(self.budget, num_train, batch_size, evaluations)
+        return Plan(num_train, boundaries, evaluations, self.batch_size)
+
+    def rate(self, plan: Plan) -> Schedule:
+        """Return the learning rate as a function of the position: peak times schedule, wrapped by the remedies."""
+        peak, shape = self.learning_rate, self.schedule
+
+        def scheduled(position: Position) -> float:
+            return peak * shape.factor(position)
+
+        rate: Schedule = scheduled
+        for remedy in self.active:
+            rate = remedy.schedule(rate, plan)
+        return rate
+
+    def values(self) -> dict[str, float]:
+        """Return the numbers of the active remedies, which reach the step as tensors."""
+        found: dict[str, float] = {}
+        for remedy in self.active:
+            found |= remedy.values()
+        return found
+
+    def columns(self) -> dict[str, Any]:
+        """Return the configuration as it stands in a row of the results."""
+        row: dict[str, Any] = {
+            "arm": self.arm,
+            "split_seed": self.split_seed,
+            "batch_size": self.batch_size,
+            "lr": self.learning_rate,
+            "eta_over_b": self.learning_rate / self.batch_size if self.eta_over_b is None else self.eta_over_b,
+            "data": describe(self.data),
+            "model": describe(self.model),
+            "loss": describe(self.loss),
+            "precision": self.precision,
+            "initialization": None if self.initialization is None else describe(self.initialization),
+            "optimizer": type(self.optimizer).__name__,
+            "schedule": describe(self.schedule),
+            "budget": describe(self.budget),
+            "momentum": self.optimizer.effective_momentum(),
+            "weight_decay": self.optimizer.weight_decay,
+            "remedies": ",".join(remedy.name for remedy in self.active),
+        }
+        for prefix, part in self.parts().items():
+            for column, name in _names(prefix, part).items():
+                value = getattr(part, name)
+                row.setdefault(
+                    column, value if value is None or isinstance(value, bool | int | float) else describe(value)
+                )
+        return row
+
+    def trial_id(self, fingerprint: str) -> str:
+        """Return the identity: a hash of every field, of the qualified names, and of the data's content; no seeds, no stage."""
+        text = json.dumps([identity(self), fingerprint], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def column_name(prefix: str, field: str) -> str:
+    """Return the column of a field of a part of a trial: sam.rho, phase1.epochs, and plainly momentum."""
+    return field if prefix in PLAIN_PREFIXES else f"{prefix}.{field}"
+
+
+def _remedy_problems(remedies: Sequence[Remedy]) -> list[str]:
+    names = [remedy.name for remedy in remedies]
+    own = {*PARTS, *(field.name for field in dataclasses.fields(Trial)), "plan"}
+    taken = [
+        f"{type(remedy).__name__}: its name, {remedy.name!r}, is that of a part of every trial; take another"
+        for remedy in remedies
+        if remedy.name in own or re.fullmatch(r"phase\d+", remedy.name)
+    ]
+    found = taken + [f"remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    active = nested(remedies)
+    found += [
+        f"{one.name} and {other.name} {one.excludes[other.name]}; give one of them"
+        for one in active
+        for other in active
+        if other.name in one.excludes
+    ]
+    points = sorted({r.name for r in remedies if r.nesting is Nesting.POINT})
+    if len(points) > 1:
+        found.append(f"{' and '.join(points)} each choose where the gradient is taken; together they are not defined")
+    for hook, what in SINGLE_HOOKS.items():
+        several = sorted({remedy.name for remedy in nested(remedies) if overrides(remedy, hook)})
+        if len(several) > 1:
+            found.append(f"{' and '.join(several)} each {what}; give one of them")
+    return found
+
+
+def _gradient_evaluations(remedy: Remedy) -> float:
+    domains = remedy.dimensions()
+    ends = itertools.product(*(domain.to_check() for domain in domains.values()))
+    return max(remedy.resolved(dict(zip(domains, values, strict=True))).gradient_evaluations() for values in ends)
+
+
+def _names(prefix: str, part: Settings) -> dict[str, str]:
+    """Return column name -> field name for the fields of a part."""
+    fields = [field.name for field in dataclasses.fields(part)]
+    return {column_name(prefix, name): name for name in fields}

@@ -1,0 +1,15 @@
+"""The ways in which a step can be made, as a space names them."""
+
+from __future__ import annotations
+
+EXECUTIONS = ("alone", "together", "compiled_alone", "compiled_together")
+"""alone: one member at a time; together: members stacked, by torch.func.vmap; each eager or through torch.compile."""
+
+
+PRECISIONS = ("fp32", "bf16")
+"""fp32: all in float32. bf16: matrix products and convolutions of training's forward pass, and so of its backward pass, in
+bfloat16 (torch.autocast: 8 bits of mantissa, float32's range, no loss scaling). Parameters, gradients, optimiser, batch-norm
+statistics and the loss itself stay float32, as do evaluation, metrics and every Hessian-vector product."""
+
+
+AUTO = "auto"

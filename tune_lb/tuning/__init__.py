@@ -1,0 +1,1 @@
+"""One search on Ray: preparation, jobs, progress."""

@@ -1,0 +1,117 @@
+"""The estimate: what a search will cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tune_lb.data.device import Parts
+from tune_lb.metrics.metric import Metric
+from tune_lb.observation.outcome import outcomes
+from tune_lb.search.planner import MAX_RESCREENED
+from tune_lb.search.proposers import proposers
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
+from tune_lb.training.phased_training import Running, begun
+from tune_lb.training.trial import Trial
+
+METRICS_TIMED_ON = 512
+
+
+@dataclass(frozen=True)
+class ArmEstimate:
+    """What one arm will cost, over all splits and stages."""
+
+    arm: str
+    members: int
+    updates_per_member: int
+    seconds_per_update: float
+    core_s: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a search will cost; times are those of this machine now, and of one worker where they say core."""
+
+    arms: list[ArmEstimate]
+    core_s: float
+    wall_s: float
+    concurrency: int
+    disk_bytes: int
+    already_done: int
+    notes: tuple[str, ...] = ()
+    """What could not be used and why, a line each."""
+
+
+def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Trial]:
+    """Return the first configuration of every arm, as something to time."""
+    split_seed = space.split_seeds[0]
+    of_arms = proposers(space, designs, split_seed)
+    found = {}
+    for design in designs:
+        index = len(design.combines) if design.dimensions and design.num_samples > len(design.combines) else 0
+        values = of_arms[design.name].propose(index, []) if design.dimensions else {}
+        found[design.name] = design.template.resolved(values)
+    return found
+
+
+def num_members(space: Space, design: ArmDesign) -> int:
+    """Return how many members an arm will have, over all splits and stages; two configurations are taken to be rescreened."""
+    searched = design.num_samples * space.seeds if design.dimensions and design.derived_from is None else 0
+    rescreened = min(MAX_RESCREENED, 2) * space.rescreen_seeds if searched else 0
+    return len(space.split_seeds) * (searched + rescreened + space.confirm_seeds)
+
+
+def _duration_s(training: Running, *metrics: Metric, parts: Parts | None = None) -> float:
+    started = time.perf_counter()
+    outcomes(training, metrics=metrics, wall_s=0.0, parts=parts)
+    return time.perf_counter() - started
+
+
+def _metrics_s(space: Space, training: Running) -> float:
+    """Return what measuring a member takes: timed on a few examples, as the whole train set may take minutes."""
+    parts = training.parts
+    num_train, timed = len(parts.train.targets), min(len(parts.train.targets), METRICS_TIMED_ON)
+    few = [part._replace(inputs=part.inputs[:timed], targets=part.targets[:timed]) for part in parts[:3]]
+    timed_parts = parts._replace(train=few[0], validation=few[1], test=few[2])
+    without_s = _duration_s(training, parts=timed_parts)
+    sizes = [min(metric.max_samples or num_train, num_train) / timed for metric in space.metrics]
+    times = [max(0.0, _duration_s(training, metric, parts=timed_parts) - without_s) for metric in space.metrics]
+    return sum(size * seconds for size, seconds in zip(sizes, times, strict=True))
+
+
+def estimate(
+    space: Space,
+    designs: Sequence[ArmDesign],
+    parts: Parts,
+    seconds: Mapping[str, float],
+    *,
+    concurrency: int,
+    start_s: float,
+    already_done: int,
+    notes: Sequence[str] = (),
+) -> Estimate:
+    """Return the cost of a search from the times per update, plus evaluation and metrics timed on a short training."""
+    trials = typical_trials(space, designs)
+    reference = trials[space.reference or designs[0].name]
+    short = begun(reference.in_phases()[-1], [0], parts, microbatch=space.microbatch)
+    short.advance(1e-9)
+    evaluation_s = _duration_s(short)
+    metrics_s = _metrics_s(space, short)
+    rows = []
+    splits = len(space.split_seeds)
+    for design in designs:
+        plan = trials[design.name].plan(len(parts.train.targets))
+        members = num_members(space, design)
+        measured = members if space.metrics_on == "all" else splits * space.confirm_seeds
+        per_update = seconds[design.name]
+        core_s = members * (plan.num_updates * per_update + evaluation_s) + measured * metrics_s
+        rows.append(ArmEstimate(design.name, members, plan.num_updates, per_update, core_s))
+    total = sum(row.core_s for row in rows)
+    members = sum(row.members for row in rows)
+    left = max(0.0, 1.0 - already_done / max(1, members))
+    num_parameters = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
+    confirmed = splits * space.confirm_seeds * len(designs)
+    disk = confirmed * num_parameters * 4 + members * 20_000
+    return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))

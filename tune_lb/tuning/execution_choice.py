@@ -1,0 +1,191 @@
+"""Execution: which way of training is the fastest for a search, decided once, before it starts, from steps timed here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from tune_lb.data.device import Parts
+from tune_lb.errors import RequestError, own_line
+from tune_lb.search.proposers import proposers
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
+from tune_lb.training.compiled_step import program_key
+from tune_lb.training.phased_training import begun
+from tune_lb.training.trial import Trial
+from tune_lb.training.ways import AUTO
+
+TIMED_UPDATES = 4
+
+COMPILATION_S = 30.0
+"""What compiling a program is taken to cost in each process, before it has been tried."""
+
+WORTH = 5.0
+"""Compiling is tried where the eager training would take this many times as long as it is taken to cost."""
+
+
+@dataclass
+class Execution:
+    """How each arm is trained, and what an update of one member then takes, in seconds."""
+
+    ways: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What could not be used and why, a line each."""
+
+
+def seconds_per_update(
+    trial: Trial, parts: Parts, way: str, members: int, microbatch: int | str | None = AUTO
+) -> float:
+    """Return the median time of an update of one member, in seconds, after one that warms up (and compiles)."""
+    training = begun(trial, range(members), parts, execution=way, microbatch=microbatch)
+    times = []
+    for _ in range(TIMED_UPDATES):
+        if training.done:
+            break
+        before, started = training.step, time.perf_counter()
+        training.advance(1e-9)
+        if parts.train.inputs.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append((time.perf_counter() - started) / members / (training.step - before))
+    return statistics.median(times[1:] or times)
+
+
+def choose_execution(
+    space: Space,
+    designs: Sequence[ArmDesign],
+    trials: Mapping[str, Trial],
+    parts: Parts,
+    *,
+    members: int,
+    updates: Mapping[str, int],
+    processes: int,
+    known: Mapping[str, str] | None = None,
+) -> Execution:
+    """Return the fastest way of training for each arm, among those that work for it.
+
+    trials: something to time, by arm. members: how many a job of the search stage holds, where most of the time goes.
+    updates: those of all the members of an arm together. processes: how many compile. known: the ways of a run that goes on.
+    Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
+    what is compared at equal batch should not. A way that fails (a model that torch.func cannot vectorise) is left out with
+    a note. Raises RequestError where the one way that the space asks for fails.
+    """
+    found = Execution()
+    classes: dict[int, list[str]] = {}
+    for arm, trial in trials.items():
+        classes.setdefault(trial.batch_size, []).append(arm)
+    for arms in classes.values():
+        first = trials[arms[0]]
+        timed = _timed(
+            space, first, parts, members, known[arms[0]] if known and arms[0] in known else None, found.notes
+        )
+        way = min(timed, key=lambda name: timed[name])
+        if known is None and space.execution == "auto":
+            programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
+            work_s = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms) * timed[way]
+            way = _compiled_if_faster(
+                *(first, parts, members, space.microbatch, timed, way, work_s, programs * processes, found.notes)
+            )
+        for arm in arms:
+            found.ways[arm] = way
+            found.seconds[arm] = (
+                timed[way] if arm == arms[0] else _seconds(space, trials[arm], parts, way, members, timed[way], first)
+            )
+    return found
+
+
+def _timed(
+    space: Space, trial: Trial, parts: Parts, members: int, known: str | None, notes: list[str]
+) -> dict[str, float]:
+    asked = known or (None if space.execution == "auto" else space.execution)
+    if asked is not None:
+        try:
+            return {asked: seconds_per_update(trial, parts, asked, members, space.microbatch)}
+        except torch.OutOfMemoryError as error:
+            raise RequestError(f"arm {trial.arm!r}: {error}") from error
+        except (RuntimeError, ValueError) as error:
+            raise RequestError(f"execution = {asked!r} does not work for arm {trial.arm!r}: {_line(error)}") from error
+    try:
+        timed = {"alone": seconds_per_update(trial, parts, "alone", members, space.microbatch)}
+    except torch.OutOfMemoryError as error:
+        raise RequestError(f"arm {trial.arm!r}: {error}") from error
+    if members > 1 and not trial.budget.watches_loss:
+        try:
+            timed["together"] = seconds_per_update(trial, parts, "together", members, space.microbatch)
+        except torch.OutOfMemoryError as error:
+            notes.append(f"members are trained one at a time: together they do not fit ({_line(error)})")
+        except RuntimeError as error:
+            note = "members are trained one at a time: torch.func cannot vectorise the model "
+            note += f"({_unvectorisable(error)})"
+            notes += [] if note in notes else [note]
+    return timed
+
+
+def _compiled_if_faster(
+    trial: Trial,
+    parts: Parts,
+    members: int,
+    microbatch: int | str | None,
+    timed: dict[str, float],
+    way: str,
+    work_s: float,
+    compilations: int,
+    notes: list[str],
+) -> str:
+    """Return the fastest way with the compiled ones tried, where there is work enough to pay for them; add their times."""
+    device = parts.train.inputs.device
+    if work_s < WORTH * COMPILATION_S * compilations or not can_compile(device):
+        return way
+    costs = {way: work_s}
+    for eager in list(timed):
+        compiled = f"compiled_{eager}"
+        started = time.perf_counter()
+        try:
+            seconds = seconds_per_update(trial, parts, compiled, members, microbatch)
+        except RuntimeError as error:
+            notes.append(f"training is not compiled: {_line(error)}")
+            continue
+        compilation_s = time.perf_counter() - started
+        timed[compiled] = seconds
+        costs[compiled] = work_s * seconds / timed[way] + compilation_s * compilations
+    return min(costs, key=lambda name: costs[name])
+
+
+def can_compile(device: torch.device) -> bool:
+    """Say whether torch.compile has what it needs: a C++ compiler, and Triton for a GPU."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    triton = device.type != "cuda" or importlib.util.find_spec("triton") is not None
+    return shutil.which(compiler) is not None and triton
+
+
+def _seconds(space: Space, trial: Trial, parts: Parts, way: str, members: int, like: float, of: Trial) -> float:
+    """Return the time per update: timed, or where timing would compile, what its gradients make likely."""
+    if way.startswith("compiled"):
+        return like * trial.evaluations_per_update / of.evaluations_per_update
+    return seconds_per_update(trial, parts, way, members, space.microbatch)
+
+
+def _num_programs(space: Space, design: ArmDesign) -> int:
+    """Return how many compiled steps the configurations of an arm would need."""
+    sampler = proposers(space, [design], space.split_seeds[0])[design.name]
+    asked = range(design.num_samples if design.dimensions and not space.sampler.learns else 1)
+    return len({program_key(design.template.resolved(sampler.propose(i, [])), "") for i in asked}) if asked else 1
+
+
+def _unvectorisable(error: Exception) -> str:
+    place = own_line(error)
+    if ".item()" in str(error):
+        return f"it reads the value of a tensor{f' at {place}' if place else ''}: by .item(), or an `if` on it"
+    return f"{_line(error)}{f' at {place}' if place else ''}"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,196 @@
+"""Preparation: everything about a search that can be checked, decided and costed before a worker starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tune_lb.data.dataset import DataSet
+from tune_lb.data.device import on_device
+from tune_lb.errors import RequestError
+from tune_lb.results.leftovers import delete_left_over
+from tune_lb.results.merger import Merger
+from tune_lb.results.run_files import read_space, write_space, write_targets
+from tune_lb.results.tables import encode_predictions
+from tune_lb.search.arm_in_split import Split
+from tune_lb.space.changes import refuse_changed
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.description import description
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
+from tune_lb.training.checks import check_against_data
+from tune_lb.training.microbatches import asked_problems
+from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
+from tune_lb.tuning.execution_choice import choose_execution
+from tune_lb.tuning.replay import Scores, scores_of
+from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, resource_problems, workers
+from tune_lb.tuning.resources import Node, this_machine
+from tune_lb.tuning.run_context import RunContext, make_context
+from tune_lb.tuning.run_description import run_description
+
+ARM = "(arm)"
+"""Stands for the arms that a mistake concerns until all are known."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What earlier calls left."""
+
+    scored: Scores
+    """Validation errors of the members that are there already."""
+    failed: list[str]
+    """Files of jobs that failed, to be deleted: their members are trained again."""
+    left_out: list[str]
+    """One line per result file that cannot be used: its members are trained again."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search that can start."""
+
+    request: Request
+    designs: list[ArmDesign]
+    context: RunContext
+    splits: dict[int, Split]
+    estimate: Estimate
+    stored: Stored
+
+
+def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequence[Node]] = this_machine) -> Prepared:
+    """Check the request whole and decide what is left open. Raises RequestError with every problem found.
+
+    write: without it nothing is changed in the storage. nodes: asks for the machines that will do the work.
+    """
+    space = request.space
+    designs = checked_designs(space)
+    data, problems = _load(space)
+    for split_seed, loaded in data.items():
+        problems += _check(designs, loaded, space.microbatch) if split_seed == min(data) else []
+    problems += _selection_problems(designs, next(iter(data.values()), None))
+    resources, own = None, resource_problems(request)
+    try:
+        # a wrong number is one mistake, not two
+        resources = None if own else workers(request, nodes())
+    except RequestError as error:
+        own = error.problems
+    problems += own
+    if problems or resources is None:
+        raise RequestError(dict.fromkeys(problems))
+    started_s = request.run.check_writable()
+    known = None if request.fresh else _known(request)
+    if known is not None:
+        refuse_changed(request.name, known["resolved"], description(space))
+    if write and request.fresh:
+        request.run.delete_all()
+    elif write:
+        delete_left_over(request.run, started_s)
+    splits = {seed: Split(loaded.fingerprint(), len(loaded.validation.targets)) for seed, loaded in data.items()}
+    on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
+    parts = on_device(next(iter(data.values())), "cuda" if on_gpu else "cpu")
+    trials = typical_trials(space, designs)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
+    try:
+        num_train = len(parts.train.targets)
+        execution = choose_execution(
+            space,
+            designs,
+            trials,
+            parts,
+            members=min(space.seeds, members_per_job()),
+            updates={d.name: num_members(space, d) * trials[d.name].plan(num_train).num_updates for d in designs},
+            processes=resources.concurrency,
+            known=None if known is None else known["execution"],
+        )
+        context = make_context(request.name, request.run, space, designs, data, execution.ways)
+        stored = Stored({}, [], []) if request.fresh else _stored(request, context)
+        cost = estimate(
+            space,
+            designs,
+            parts,
+            execution.seconds,
+            concurrency=resources.concurrency,
+            start_s=RAY_START_S,
+            already_done=len(stored.scored),
+            notes=execution.notes,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    prepared = Prepared(request, designs, context, splits, cost, stored)
+    if write:
+        write_space(request.run, run_description(request, designs, context, splits))
+        write_targets(
+            request.run,
+            {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in data.items()},
+        )
+    return prepared
+
+
+def _load(space: Space) -> tuple[dict[int, DataSet], list[str]]:
+    data: dict[int, DataSet] = {}
+    problems: list[str] = []
+    for split_seed in space.split_seeds:
+        try:
+            data[split_seed] = space.data.load(split_seed)
+        except RequestError as error:
+            problems += error.problems
+            break
+    return data, problems
+
+
+def _check(designs: Sequence[ArmDesign], data: DataSet, microbatch: int | str | None = None) -> list[str]:
+    """Check every arm at each end of each of its domains, the others at their first value."""
+    concerned: dict[str, list[str]] = {}
+    for design in designs:
+        first = {name: domain.to_check()[0] for name, domain in design.dimensions.items()}
+        tried = [first] + [
+            first | {name: end} for name, domain in design.dimensions.items() for end in domain.to_check()[1:]
+        ]
+        for values in tried:
+            trial = design.template.resolved(values)
+            for problem in check_against_data(trial, data, where=ARM) or asked_problems(trial, data, microbatch, ARM):
+                concerned.setdefault(problem, []).append(repr(design.name))
+    # a mistake that several arms share is one mistake
+    return [problem.replace(ARM, _named(set(names), names, len(designs)), 1) for problem, names in concerned.items()]
+
+
+def _named(different: set[str], names: list[str], num_arms: int) -> str:
+    if len(different) == num_arms > 1:
+        return "every arm"
+    return f"arm{'s' * (len(different) > 1)} {', '.join(dict.fromkeys(names))}"
+
+
+def _selection_problems(designs: Iterable[ArmDesign], data: DataSet | None) -> list[str]:
+    """Say where something is searched, and the data hold no examples by which it could be selected."""
+    searched = [repr(design.name) for design in designs if design.dimensions and design.num_samples > 1]
+    if data is None or len(data.validation.targets) or not searched:
+        return []
+    return [
+        f"{data.name}: the validation part is empty, so nothing can be selected in what is searched ({', '.join(searched)}): "
+        "give the data num_validation, or every field one value"
+    ]
+
+
+def _known(request: Request) -> dict[str, Any] | None:
+    return read_space(request.run) if request.run.exists("space.json") else None
+
+
+def _stored(request: Request, context: RunContext) -> Stored:
+    merger = Merger(request.run, context.schema())
+    merger.add_new()
+    rows = merger.table().select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
+    scored = scores_of(rows)
+    failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
+    names = request.run.child("trials").list(suffix=".parquet") if failed else []
+    again = [name for name in names if (members := members_of(name)) and members <= failed]
+    return Stored(scored, again, merger.problems)
+
+
+def members_of(file_name: str) -> set[tuple[str, int]]:
+    """Return the members (trial_id, seed) that a trial's file is about, from its name; none for another file."""
+    match = re.fullmatch(r"(\w+)\.\w+\.(\d+)-(\d+)\.\w+\.parquet", file_name)
+    return {(match[1], seed) for seed in range(int(match[2]), int(match[3]) + 1)} if match else set()

@@ -1,0 +1,63 @@
+"""From the files of a run back to its search: which members count, with which score, and what the search selects from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tune_lb.results.columns import FINISHED
+from tune_lb.results.ledger import Ledger
+from tune_lb.results.run_files import read_members
+from tune_lb.results.storage import Store
+from tune_lb.search.arm_in_split import Split
+from tune_lb.search.planner import Search
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.space import Space
+from tune_lb.training.trial import Trial
+from tune_lb.tuning.recorded_proposals import recorded_proposals
+
+Scores = dict[tuple[str, int], float]
+"""Validation errors by (trial_id, seed)."""
+
+
+def score_of(row: Mapping[str, Any]) -> float:
+    """Return what a member counts for in the search: its validation error; 0 where nothing is selected, and any number does."""
+    error = row.get("validation_error")
+    return 0.0 if error is None else float(error)
+
+
+def scores_of(rows: Iterable[Mapping[str, Any]]) -> Scores:
+    """Return the scores of the members that are finished, diverged ones among them; the others are to be trained again."""
+    return {(row["trial_id"], row["seed"]): score_of(row) for row in rows if row["status"] in FINISHED}
+
+
+def replayed(space: Space, splits: Mapping[int, Split], ledger: Ledger, scores: Scores, **options: Any) -> Search:
+    """Return the search as it stands after the members that are stored. options: see Search."""
+    proposed = recorded_proposals(ledger, checked_designs(space))
+    state = Search(space, splits, proposed=proposed, **options)
+    for (trial_id, seed), score in scores.items():
+        state.observe(trial_id, {seed: score})
+    return state
+
+
+def replayed_run(store: Store, space: Space, known: Mapping[str, Any]) -> Search:
+    """Return the search of a run from its files alone. known: its space.json; space: the one that it was made of."""
+    data = known["data"]
+    splits = {int(seed): Split(print_, data["num_validation"]) for seed, print_ in data["fingerprints"].items()}
+    members, _ = read_members(store)
+    rows = members.select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
+    return replayed(space, splits, Ledger(store.child("ledger")), scores_of(rows))
+
+
+def selected_trials(state: Search) -> dict[tuple[str, int], tuple[str, Trial]]:
+    """Return trial_id and trial selected so far, by (arm, split seed)."""
+    found = {(arm, split): state.selected(arm, split) for arm, split in state.pairs}
+    return {key: (chosen.trial_id, chosen.trial) for key, chosen in found.items() if chosen is not None}
+
+
+def selected_ids(state: Search) -> dict[str, dict[str, str]]:
+    """Return the trial_id selected so far, by arm and split seed, as space.json holds them."""
+    found: dict[str, dict[str, str]] = {}
+    for (arm, split_seed), (trial_id, _) in selected_trials(state).items():
+        found.setdefault(arm, {})[str(split_seed)] = trial_id
+    return found

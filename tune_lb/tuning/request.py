@@ -1,0 +1,71 @@
+"""A search as it was asked for: the space, the place of the run, and the resources of its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tune_lb.results.storage import Store
+from tune_lb.space.sources import Source
+from tune_lb.space.space import Space
+from tune_lb.tuning.resources import Node, Resources, resources_of
+
+RAY_START_S = 8.0
+"""What starting Ray and its workers takes, about, in seconds."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A search as it was asked for."""
+
+    space: Space
+    name: str
+    run: Store
+    """The run's folder."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    """Modules of the user that must travel to the workers by value."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """The same, and all that they may import later, as text."""
+    address: str | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
+    max_concurrent: int | None = None
+    fresh: bool = False
+
+
+def resource_problems(request: Request) -> list[str]:
+    """Say which resources are no amounts, or more than this machine has."""
+    problems = []
+    for name in ("cpus_per_trial", "gpus_per_trial"):
+        value = getattr(request, name)
+        if (value is not None and value < 0) or (name == "cpus_per_trial" and value == 0):
+            problems.append(f"--{name.replace('_', '-')} {value:g}: must be above 0")
+    if request.max_concurrent is not None and request.max_concurrent < 1:
+        problems.append(f"--max-concurrent {request.max_concurrent}: must be at least 1")
+    gpus = request.gpus_per_trial or 0
+    if request.address is None and gpus > torch.cuda.device_count():
+        problems.append(f"--gpus-per-trial {gpus:g}: this machine has {torch.cuda.device_count()} usable by torch")
+    return problems
+
+
+def workers(request: Request, nodes: Sequence[Node]) -> Resources:
+    """Return what each worker of a search gets on these nodes, and how many there are. Raises RequestError for none."""
+    return resources_of(
+        nodes,
+        cpus=request.cpus_per_trial,
+        gpus=request.gpus_per_trial,
+        max_concurrent=request.max_concurrent,
+        may_grow=request.address is not None,
+    )
+
+
+def members_per_job() -> int:
+    """Return how many members of a trial one worker takes at a time.
+
+    Small jobs keep every worker busy to the end; a GPU is not filled by a few members, which are cheaper together there.
+    """
+    return 8 if torch.cuda.is_available() else 4

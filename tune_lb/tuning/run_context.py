@@ -1,0 +1,133 @@
+"""What every worker of a run knows: the data, where results go, and how rows are completed."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tune_lb import __version__
+from tune_lb.data.dataset import DataSet
+from tune_lb.metrics.metric import Metric
+from tune_lb.observation.walker import WALK_COLUMNS
+from tune_lb.results.columns import MEMBERS, Column, members_schema, metric_columns
+from tune_lb.results.storage import Store
+from tune_lb.settings.setting import column_type, described
+from tune_lb.space.description import space_hash
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.observation import Walk, Watch
+from tune_lb.space.space import Space
+from tune_lb.training.trial import column_name
+from tune_lb.training.ways import AUTO
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every worker of a run knows; it travels once and is shared."""
+
+    run: str
+    store: Store
+    space_hash: str
+    data: Mapping[int, DataSet]
+    metrics: tuple[Metric, ...]
+    metrics_on: str
+    execution: Mapping[str, str]
+    """How the members of each arm are trained: alone or together."""
+    field_columns: tuple[Column, ...]
+    provenance: Mapping[str, str | None]
+    checkpoint_every_s: float = 30.0
+    walk: Walk | None = None
+    watch: Watch | None = None
+    microbatch: int | str | None = AUTO
+
+    def metrics_of(self, stage: str) -> tuple[Metric, ...]:
+        """Return what is measured on members of the stage."""
+        return self.metrics if stage == "confirm" or self.metrics_on == "all" else ()
+
+    def schema(self, rows: Sequence[Mapping[str, Any]] = ()) -> pa.Schema:
+        """Return the schema of the run's members, its metric columns typed by the rows."""
+        descriptions = {name: text for metric in self.metrics for name, text in metric.columns().items()}
+        extra = [*self.field_columns, *metric_columns(descriptions, rows)]
+        if "lambda_max" in descriptions:
+            extra.append(
+                Column(
+                    "lr_times_lambda_max",
+                    "float",
+                    "peak learning rate times lambda_max; 2 is gradient descent's edge of stability",
+                )
+            )
+        if self.walk is not None:
+            types = {name: "float" if name.endswith("_s") else "int" for name in WALK_COLUMNS}
+            extra += [Column(name, types[name], text) for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]
+        return members_schema(extra)
+
+
+def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
+    """Return a column for every field of the arms' parts (remedies, optimiser, model, ...) that not every run has."""
+    everywhere = {column.name for column in MEMBERS}
+    found: dict[str, Column] = {}
+    for design in designs:
+        for prefix, part in [*design.template.parts().items(), *design.template.alternatives()]:
+            for name, _, types, metadata in described(part):
+                column = column_name(prefix, name)
+                text = metadata.get("description") or f"{name} of {type(part).__name__}"
+                if column not in everywhere:
+                    found[column] = Column(column, column_type(types), text)
+        for remedy in design.template.remedies:
+            for split, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
+                for name in remedy.alternative_names():
+                    text = f"{split}_{kind} of the weights called {name} by {remedy.name}"
+                    found[f"{split}_{kind}@{name}"] = Column(f"{split}_{kind}@{name}", "float", text)
+    return tuple(found.values())
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Return the commit of the checkout that the code runs from, with "+" if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for arguments in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changes else "")
+
+
+def provenance() -> dict[str, str | None]:
+    """Return which code made a row."""
+    return {"git_commit": git_commit(), "tune_lb_version": __version__}
+
+
+def make_context(
+    name: str,
+    store: Store,
+    space: Space,
+    designs: Sequence[ArmDesign],
+    data: Mapping[int, DataSet],
+    execution: Mapping[str, str],
+) -> RunContext:
+    """Return the context of a run of the space."""
+    return RunContext(
+        run=name,
+        store=store,
+        space_hash=space_hash(space),
+        data=dict(data),
+        metrics=tuple(space.metrics),
+        metrics_on=space.metrics_on,
+        execution=dict(execution),
+        field_columns=field_columns(designs),
+        provenance=provenance(),
+        walk=space.walk,
+        watch=space.watch,
+        microbatch=space.microbatch,
+    )

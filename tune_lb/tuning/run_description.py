@@ -1,0 +1,75 @@
+"""The description of a run, as its space.json holds it: all that the analysis needs beside the tables."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tune_lb.results.columns import SCHEMA_VERSION
+from tune_lb.search.arm_in_split import Split
+from tune_lb.space.description import description
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
+from tune_lb.tuning.request import Request
+from tune_lb.tuning.run_context import RunContext
+
+
+def run_description(
+    request: Request,
+    designs: Sequence[ArmDesign],
+    context: RunContext,
+    splits: Mapping[int, Split],
+    selected: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
+    """Return space.json: what was asked, what it was resolved to, and what is selected so far."""
+    space = request.space
+    first = next(iter(context.data.values()))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": request.name,
+        "question": space.question,
+        "hash": context.space_hash,
+        "asked": dict(request.asked),
+        "resolved": description(space),
+        "written_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "baseline": space.baseline,
+        "reference": space.reference,
+        "placebo": next((d.name for d in designs if d.role == "placebo"), None),
+        "arms": [_arm(design, space, len(first.train.targets)) for design in designs],
+        "split_seeds": list(space.split_seeds),
+        "seeds": space.seeds,
+        "rescreen_seeds": space.rescreen_seeds,
+        "confirm_seeds": space.confirm_seeds,
+        "sampler": space.sampler.name,
+        "exchangeable": space.sampler.exchangeable,
+        "enumerates": space.sampler.enumerates,
+        "scheduler": None,
+        "metrics": [metric.name for metric in space.metrics],
+        "data": {
+            "name": first.name,
+            "num_train": len(first.train.targets),
+            "num_validation": len(first.validation.targets),
+            "num_test": len(first.test.targets),
+            "num_classes": first.num_classes,
+            "own_test_split": space.data.has_own_test_split(),
+            "fingerprints": {str(seed): split.fingerprint for seed, split in splits.items()},
+        },
+        "execution": dict(context.execution),
+        "selected": dict(selected or {}),
+    }
+
+
+def _arm(design: ArmDesign, space: Space, num_train: int) -> dict[str, Any]:
+    return {
+        "name": design.name,
+        "role": design.role,
+        "batch_size": design.template.batch_size,
+        "remedies": [remedy.name for remedy in design.template.remedies],
+        "dimensions": {name: domain.as_json() for name, domain in design.dimensions.items()},
+        "num_samples": design.num_samples,
+        "cost": design.template.evaluations_per_update,
+        "shares_points": design.shares_points,
+        "matched_by": design.matched_by,
+        "combines": list(design.combines),
+    }

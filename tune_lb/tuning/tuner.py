@@ -1,0 +1,296 @@
+"""The search on Ray: one Tuner over all arms, splits and stages, fed by the pure search and resumed from the results."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
+}
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  (Ray reads these variables when it is imported)
+from ray import tune  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+from tune_lb.errors import RequestError  # noqa: E402
+from tune_lb.results.ledger import Ledger  # noqa: E402
+from tune_lb.results.merger import Merger  # noqa: E402
+from tune_lb.results.run_files import write_space  # noqa: E402
+from tune_lb.results.storage import Store  # noqa: E402
+from tune_lb.search.planner import Job, Search  # noqa: E402
+from tune_lb.tuning import preparation  # noqa: E402
+from tune_lb.tuning.preparation import Prepared  # noqa: E402
+from tune_lb.tuning.progress import SearchProgress, search_progress  # noqa: E402
+from tune_lb.tuning.recorded_proposals import record_proposals  # noqa: E402
+from tune_lb.tuning.replay import replayed, selected_ids  # noqa: E402
+from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, workers  # noqa: E402
+from tune_lb.tuning.resources import Node, this_machine, usable_cpus  # noqa: E402
+from tune_lb.tuning.run_description import run_description  # noqa: E402
+from tune_lb.tuning.signals import sigterm_kept  # noqa: E402
+from tune_lb.tuning.time_left import TimeLeft  # noqa: E402
+from tune_lb.tuning.trainable import JobTrainable  # noqa: E402
+
+MERGE_EVERY_S = 5.0
+MAX_DEATHS = 4
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a search ended: done, partial (some members failed), stopped (every worker died) or interrupted."""
+
+    status: str
+    members: int
+    failed: int
+    failures: list[str]
+    """Why members failed or, where it was stopped, why workers died; one line each."""
+    left_out: list[str]
+    """One line per result file that could not be used."""
+
+
+class PlannedSearcher(Searcher):  # type: ignore[misc]
+    """Hands the jobs of a Search to Tune, and what came out of them back to it.
+
+    When several workers in a row die without a result (a package that is not there, a full disk), no more are started.
+    """
+
+    def __init__(self, search: Search, ledger: Ledger, attempt: str) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self.search, self.ledger, self.attempt = search, ledger, attempt
+        self.jobs: dict[str, Job] = {}
+        self.death_reasons: dict[str, str] = {}
+        self.deaths: list[str] = []
+        """Reasons of workers that died since a job last came back: after a few, the cause is not the job."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next job, None while the rest waits for results, or the end."""
+        if len(self.deaths) >= MAX_DEATHS:
+            return str(Searcher.FINISHED)
+        job = self.search.take()
+        record_proposals(self.ledger, self.search.new_proposals())
+        if job is None:
+            return str(Searcher.FINISHED) if self.search.finished else None
+        self.jobs[trial_id] = job
+        return {"job": job}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take in the members' validation errors, or that there are none."""
+        job = self.jobs.pop(trial_id, None)
+        if job is None:
+            return
+        if result is not None and "errors" in result:
+            self.deaths.clear()
+            self.search.observe(
+                job.trial_id, {int(seed): value for seed, value in json.loads(result["errors"]).items()}
+            )
+            return
+        if result is not None and "failure" in result:
+            reason = str(result["failure"])
+            self.deaths.clear()
+        else:
+            reason = self.death_reasons.pop(trial_id, "the worker died")
+            self.deaths.append(reason)
+        self.search.give_up(job, reason)
+        facts = {"arm": job.arm, "seeds": list(job.seeds), "reason": reason}
+        self.ledger.record(job.trial_id, f"failed.{self.attempt}.{job.seeds[0]}", facts)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the state of a search is the set of its results."""
+        with open(checkpoint_path, "wb"):
+            pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing, for the same reason."""
+
+
+class ProgressCallback(tune.Callback):  # type: ignore[misc]
+    """Merges results and reports progress while Tune runs."""
+
+    def __init__(self, watch: Callable[[bool], None], death_reasons: dict[str, str]) -> None:
+        self.watch, self.death_reasons = watch, death_reasons
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Keep the last line of what killed a worker; Tune does not tell it to the searcher."""
+        error = trial.get_error()
+        lines = str(error).strip().splitlines() if error is not None else []
+        self.death_reasons[trial.trial_id] = f"the worker died: {lines[-1]}" if lines else "the worker died"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks and never reads them back; this one holds the whole search
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look, at Tune's own pace."""
+        self.watch(False)
+
+
+def prepare(request: Request, *, write: bool = True) -> Prepared:
+    """Check the request whole, on the machines that will do the work; see tune_lb.tuning.preparation.prepare."""
+    return preparation.prepare(request, write=write, nodes=lambda: _machines(request))
+
+
+def _machines(request: Request) -> list[Node]:
+    if request.address is None:
+        return this_machine()
+    with _ray(request):
+        return [node["Resources"] for node in _nodes()]
+
+
+def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = lambda progress: None) -> Ending:
+    """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended."""
+    request, space = prepared.request, prepared.request.space
+    # a killed call leaves Ray's own state behind; nothing in it is needed
+    request.run.child("ray").delete_all()
+    for name in prepared.stored.failed:
+        request.run.child("trials").delete(name)
+    ledger = Ledger(request.run.child("ledger"))
+    state = replayed(space, prepared.splits, ledger, prepared.stored.scored, members_per_job=members_per_job())
+    merger = Merger(request.run, prepared.context.schema())
+    started = time.monotonic()
+    last_merge = started
+    time_left = TimeLeft(prepared.estimate.concurrency, RAY_START_S)
+
+    def watch(final: bool) -> None:
+        nonlocal last_merge
+        now = time.monotonic()
+        if final or now - last_merge > MERGE_EVERY_S:
+            merger.add_new()
+            merger.write_all() if final else merger.write()
+            last_merge = now
+        on_progress(search_progress(state, prepared, now - started, time_left))
+
+    interrupted = False
+    if not state.finished:
+        with _ray(request):
+            try:
+                _fit(prepared, state, ledger, watch)
+            except KeyboardInterrupt:
+                interrupted = True
+    watch(True)
+    write_space(
+        request.run, run_description(request, prepared.designs, prepared.context, prepared.splits, selected_ids(state))
+    )
+    again = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
+    left_out = list(dict.fromkeys([*again, *merger.problems, *ledger.problems]))
+    status = "partial" if state.failed else "done"
+    if interrupted or not state.finished:
+        status = "interrupted" if interrupted else "stopped"
+    return Ending(status, len(state.errors), len(state.failed), sorted(set(state.failed.values())), left_out)
+
+
+def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:
+    request, context = prepared.request, prepared.context
+    for module in request.modules:
+        ray.cloudpickle.register_pickle_by_value(importlib.import_module(module))
+    if request.address is not None:
+        _check_shared(request)
+    resources = workers(request, [node["Resources"] for node in _nodes()])
+    state_folder = request.run.child("ray")
+    trainable = tune.with_resources(
+        tune.with_parameters(
+            JobTrainable,
+            context=context,
+            sources=dict(request.sources),
+            threads=max(1, int(resources.cpus)),
+            device="cuda" if resources.gpus else "cpu",
+        ),
+        {"cpu": resources.cpus, "gpu": resources.gpus},
+    )
+    total = sum(arm.total for arm in state.progress()) * 2 + 1000
+    searcher = PlannedSearcher(state, ledger, attempt=f"{time.time():.0f}")
+    tuner = tune.Tuner(
+        trainable,
+        param_space={},
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=total,
+            max_concurrent_trials=resources.concurrency,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="state",
+            storage_path=state_folder.root,
+            storage_filesystem=None if state_folder.is_local else state_folder.filesystem,
+            verbose=0,
+            callbacks=[ProgressCallback(watch, searcher.death_reasons)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
+            # the jobs catch their own exceptions: what is retried is a worker that died
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        state_folder.delete_all()
+
+
+@contextlib.contextmanager
+def _ray(request: Request) -> Iterator[None]:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if request.address is None:
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": usable_cpus()}
+    else:
+        options |= {"address": request.address}
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with sigterm_kept():
+            ray.init(**options)
+    except ray.exceptions.AuthenticationError as error:
+        raise RequestError(
+            f"the Ray cluster at {request.address!r} refuses this process: {str(error).splitlines()[0]}; "
+            "give it the cluster's own RAY_AUTH_MODE and token"
+        ) from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RequestError(
+            f"no Ray cluster answers at {request.address!r}: {str(error).splitlines()[0]}; "
+            "start one (ray start --head, or ray up cluster.yaml), or leave --address out"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _check_shared(request: Request) -> None:
+    """Refuse storage that a node of the cluster does not see: what is trained there would be lost."""
+    name = f"shared-{secrets.token_hex(6)}"
+    request.run.write(name, b"")
+    look = ray.remote(num_cpus=0)(Store.exists)
+    problems = []
+    for node in _nodes():
+        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        try:
+            if not ray.get(look.options(scheduling_strategy=place).remote(request.run, name)):
+                problems.append(
+                    f"storage: node {node['NodeManagerAddress']} does not see {request.run.location}; "
+                    "give --storage a folder that all nodes share, or a URI (s3://bucket/runs)"
+                )
+        except ray.exceptions.RayError as error:
+            problems.append(f"node {node['NodeManagerAddress']} cannot work: {str(error).strip().splitlines()[-1]}")
+    request.run.delete(name)
+    if problems:
+        raise RequestError(problems)
