@@ -20,6 +20,7 @@ import functools
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -79,6 +80,8 @@ class RandomImages(DataSource):
 @dataclass(frozen=True)
 class LoopedBatchNorm(Remedy):
     """Ghost batch norm as it is usually written: the batch cut into chunks, a call of batch norm for each."""
+
+    name: ClassVar[str] = "looped_batch_norm"
 
     num_groups: int = setting(1, "chunks", low=1)
 

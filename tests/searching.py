@@ -21,7 +21,7 @@ import witness
 from tune_lb.budgets import Epochs
 from tune_lb.data.digits import Digits
 from tune_lb.remedies.gradient_noise import GradientNoise
-from tune_lb.space.space import Arm, Space, over
+from tune_lb import Arm, Space, over
 
 SPACE = Space(
     question="Does any of it help?", data=Digits(num_train=100, num_validation=100), model=witness.Network(hidden=(8,)),

@@ -19,7 +19,7 @@ from smoothing import Smoothing
 
 from tune_lb.data.digits import Digits
 from tune_lb.models.mlp import MLP
-from tune_lb.space.space import Arm, Space, over
+from tune_lb import Arm, Space, over
 
 SPACE = Space(
     question="Does label smoothing help?",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tune_lb.budgets import Epochs as Epochs
     from tune_lb.metrics.measuring import measure as measure
     from tune_lb.settings.domain import over as over
+    from tune_lb.settings.setting import Settings as Settings
     from tune_lb.settings.setting import setting as setting
     from tune_lb.space.arm import Arm as Arm
     from tune_lb.space.observation import Walk as Walk
@@ -30,7 +31,7 @@ __getattr__, __dir__, __all__ = face(
         "tune_lb.budgets": "Epochs",
         "tune_lb.metrics.measuring": "measure",
         "tune_lb.settings.domain": "over",
-        "tune_lb.settings.setting": "setting",
+        "tune_lb.settings.setting": "Settings setting",
         "tune_lb.space.arm": "Arm",
         "tune_lb.space.observation": "Walk Watch",
         "tune_lb.space.space": "Space",

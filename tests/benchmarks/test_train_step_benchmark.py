@@ -47,7 +47,7 @@ NETWORKS = [MLP(hidden=(16, 16)), C1(), C1(variant="code"), ResNet(depth=8, prea
 @pytest.fixture
 def program(monkeypatch):
     """Import a module of benchmarks/, whose scripts are run from there."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     return importlib.import_module
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tune_lb.settings.setting import setting
 from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
@@ -11,6 +12,8 @@ from tune_lb.training.remedy import Remedy
 
 @dataclass(frozen=True)
 class GradientSign(Remedy):
+    name: ClassVar[str] = "gradient_sign"
+
     share: float = setting(0.0, "weight of the gradient's sign", low=0.0, high=1.0)
 
     def gradient(self, inner: GradientFn) -> GradientFn:

@@ -20,7 +20,7 @@ from tune_lb.data.digits import Digits
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.sam import SAM
-from tune_lb.space.space import Arm, Space, over
+from tune_lb import Arm, Space, over
 
 SPACE = Space(
     question="?", data=Digits(num_train=400, num_validation=400), model=MLP(hidden=(4,)),
@@ -82,7 +82,7 @@ ASKED = {
 }
 
 
-OWN = SPACE.replace("from tune_lb.data.digits import Digits", "import networks\nfrom tune_lb.data.own import Arrays").replace(
+OWN = SPACE.replace("from tune_lb.data.digits import Digits", "import networks\nfrom tune_lb.data.user_files import Arrays").replace(
     "Digits(num_train=400, num_validation=400)", 'Arrays("own.npz", num_validation=30)'
 ).replace("=400", "=100").replace("batch_size=20", "batch_size=10")  # fmt: skip
 NETWORKS = """

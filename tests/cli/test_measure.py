@@ -32,7 +32,7 @@ from tune_lb.budgets import Epochs
 from tune_lb.data.digits import Digits
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.models.mlp import MLP
-from tune_lb.space.space import Arm, Space, over
+from tune_lb import Arm, Space, over
 
 SPACE = Space(
     question="?", data=Digits(num_train=120, num_validation=100), budget=Epochs(3), metrics=METRICS,

@@ -21,7 +21,7 @@ from shrinking import Shrinking
 from tune_lb.budgets import Epochs
 from tune_lb.data.digits import Digits
 from tune_lb.models.mlp import MLP
-from tune_lb.space.space import Arm, Space, over
+from tune_lb import Arm, Space, over
 
 SPACE = Space(
     question="Does shrinking help?", data=Digits(num_train=200, num_validation=100), model=MLP(hidden=(8,)),
@@ -32,13 +32,14 @@ SPACE = Space(
 """
 REMEDY = """
 from dataclasses import dataclass
+from typing import ClassVar
 
-from tune_lb.training.remedy import Remedy
-from tune_lb.settings.setting import setting
+from tune_lb import Remedy, setting
 
 
 @dataclass(frozen=True)
 class Shrinking(Remedy):
+    name: ClassVar[str] = "shrinking"
     share: float = setting(0.0, "of the gradient taken away", low=0.0, high=1.0)
 
     def gradient(self, inner):

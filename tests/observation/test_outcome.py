@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.trainings import training, trial
-from tune_lb import member_surfaces
 from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.models.mlp import MLP
 from tune_lb.observation.outcome import outcomes
+from tune_lb.surface import member_surfaces
 
 METRICS = (LambdaMax(tolerance=1e-6, max_samples=20), AdaptiveSharpness())
 MODEL = MLP(hidden=(6, 6))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.test_work import a_trial, context_of, finished, history_of, job_of
 from tests.trainings import Blobs, flat, parts_of, trial
 from tests.trainings import training as start_training
+from tests.tuning.test_job import a_trial, context_of, finished, history_of, job_of
 from tune_lb.budgets import Epochs
 from tune_lb.metrics.keskar import Keskar
 from tune_lb.metrics.lambda_max import LambdaMax
@@ -19,6 +19,7 @@ from tune_lb.models.mlp import MLP
 from tune_lb.observation.observer import Observer
 from tune_lb.observation.outcome import METRIC_SEED
 from tune_lb.space.arm import Arm
+from tune_lb.space.checks import space_problems
 from tune_lb.space.description import description, space_hash
 from tune_lb.space.observation import Watch
 from tune_lb.space.space import Space
@@ -139,10 +140,10 @@ def space(watch):
     ],
 )
 def test_settings_without_meaning_are_refused_when_the_space_is_checked(watch, text):
-    assert any(text in problem for problem in space(watch).problems())
+    assert any(text in problem for problem in space_problems(space(watch)))
 
 
 def test_a_space_without_a_watch_is_described_as_before_and_one_with_is_another():
     assert "watch" not in description(space(None))
     assert space_hash(space(None)) != space_hash(space(Watch())) != space_hash(space(Watch(every_epochs=2)))
-    assert space(WATCH).problems() == []
+    assert space_problems(space(WATCH)) == []

@@ -6,6 +6,7 @@ import itertools
 import pickle
 import random
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -135,6 +136,8 @@ def test_each_pair_composes_or_is_refused_with_a_reason(pair):
 class NotNeutral(Remedy):
     """Its default is not the neutral value."""
 
+    name: ClassVar[str] = "not_neutral"
+
     factor: float = setting(2.0, "factor of the loss")
 
     def is_neutral(self):
@@ -147,6 +150,8 @@ class NotNeutral(Remedy):
 @dataclass(frozen=True)
 class Leaky(Remedy):
     """It draws from the global generator."""
+
+    name: ClassVar[str] = "leaky"
 
     size: float = setting(1.0, "of the perturbation")
 

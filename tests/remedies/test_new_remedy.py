@@ -15,16 +15,17 @@ REMEDY = '''
 """Gradient clipping."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from tune_lb import Remedy, setting
 from tune_lb.training.gradient import norm
-from tune_lb.training.remedy import Remedy
-from tune_lb.settings.setting import setting
 
 
 @dataclass(frozen=True)
 class Clipping(Remedy):
     """Shorten the gradient to a largest norm."""
 
+    name: ClassVar[str] = "clipping_xyz"
     largest: float = setting(0.0, "norm beyond which a gradient is shortened; 0 is none", low=0.0)
 
     def gradient(self, inner):
@@ -41,7 +42,7 @@ from clipping_xyz import Clipping
 
 from tests.trainings import Blobs
 from tune_lb.models.mlp import MLP
-from tune_lb.space.space import Arm, Space, over
+from tune_lb import Arm, Space, over
 
 SPACE = Space(
     question="Does clipping help?",

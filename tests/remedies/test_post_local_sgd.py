@@ -199,6 +199,8 @@ def test_a_turn_after_the_last_update_is_refused():
 class Slopes(Remedy):
     """Has a state that its gradient hook reads."""
 
+    name: ClassVar[str] = "slopes"
+
     nesting: ClassVar[Nesting] = Nesting.POINT
     slope: float = 1.0
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.results.test_storage import memory_store
 from tests.rows import EXTRA, SCHEMA, history, member, store_trial
-from tests.test_storage import memory_store
-from tune_lb import merger
+from tune_lb.results import merger
 from tune_lb.results.columns import Column, members_schema, metric_columns
 from tune_lb.results.merger import Merge, Merger
 from tune_lb.results.run_files import merge, read_members, write_trial

@@ -13,8 +13,8 @@ import pytest
 
 from tests.killing import REPOSITORY, kill_at
 from tests.rows import SCHEMA, history, member, store_trial
-from tune_lb import results
 from tune_lb.errors import RequestError
+from tune_lb.results import run_files as results
 from tune_lb.results.storage import StorageError, Store
 from tune_lb.results.tables import encode_table, to_table
 

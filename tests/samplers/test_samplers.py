@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.test_space import space
+from tests.space.test_space import space
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from tests.test_space import space
+from tests.space.test_space import space
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM

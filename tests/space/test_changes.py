@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_space import space
+from tests.space.test_space import space
 from tune_lb.budgets import Epochs, Updates
 from tune_lb.errors import RequestError
 from tune_lb.metrics.lambda_max import LambdaMax

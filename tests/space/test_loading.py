@@ -14,7 +14,7 @@ from tune_lb.space.loading import load_space, question_of, space_names
 SPACE = """
 from tune_lb.data.digits import Digits
 from tune_lb.models.mlp import MLP
-from tune_lb.space.space import Arm, Space, over
+from tune_lb import Arm, Space, over
 
 SPACE = Space(
     question="?", data=Digits(), model=MLP(hidden=(4,)), eta_over_b=over(1e-4, 1e-2, log=True),

@@ -16,7 +16,7 @@ from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
-from tune_lb.space.checks import checked_designs
+from tune_lb.space.checks import checked_designs, space_problems
 from tune_lb.space.description import space_hash
 from tune_lb.space.space import Space
 
@@ -217,7 +217,7 @@ MISTAKES = {
 @pytest.mark.parametrize(("settings", "expected"), MISTAKES.values(), ids=MISTAKES)
 def test_one_mistake_of_the_space_is_one_line(settings, expected):
     broken = replace(space(), **settings)
-    lines = broken.problems()
+    lines = space_problems(broken)
     concerned = [line for line in lines if any(text in line for text in expected)]
     assert len(concerned) == 1, lines
     # an empty or wrong list of arms, or a grid of several ranges, has more to say
@@ -254,23 +254,23 @@ ARM_MISTAKES = {
 
 @pytest.mark.parametrize(("arm", "expected"), ARM_MISTAKES.values(), ids=ARM_MISTAKES)
 def test_one_mistake_of_an_arm_is_one_line(arm, expected):
-    (line,) = space(*space().arms, arm).problems()
+    (line,) = space_problems(space(*space().arms, arm))
     assert expected in line
 
 
 def test_arms_that_combine_each_other_in_a_circle_are_refused_once():
     circle = (Arm("a", combines=("large", "c")), Arm("b", combines=("a",)), Arm("c", combines=("b", "sharp")))
-    (line,) = space(*space().arms, *circle).problems()
+    (line,) = space_problems(space(*space().arms, *circle))
     assert "in a circle (a -> c -> b -> a)" in line
     # a chain is none
     chain = (Arm("a", combines=("large",)), Arm("b", combines=("a", "large")), Arm("c", combines=("b", "a")))
-    assert space(*space().arms, *chain).problems() == []
+    assert space_problems(space(*space().arms, *chain)) == []
 
 
 def test_several_mistakes_are_reported_together():
     arms = (Arm("small", batch_size=0), Arm("large", bath_size=3), Arm("sharp", SAM(rho=-1.0)))
     broken = space(*arms, baseline="smal", seeds=0, lr=0.1, overrides=(("epohcs", 3),))
-    lines = broken.problems()
+    lines = space_problems(broken)
     wanted = ["baseline", "seeds = 0", "batch_size = 0", "bath_size", "rho = -1.0", "both given", "epohcs"]
     assert [sum(word in line for line in lines) for word in wanted] == [1] * 7
     assert len(lines) == 7

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.optimize import Bounds, minimize
 
-from tune_lb.metrics import lbfgsb as module
+from tune_lb.surface import lbfgsb as module
 from tune_lb.surface.lbfgsb import lbfgsb
 
 N = 30

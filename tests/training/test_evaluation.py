@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-import tune_lb.surface.chunks
 from torch import nn
 
+import tune_lb.surface.evaluation_mode
 from tests.laws import assert_leaves_no_trace
 from tune_lb.data.device import Examples
 from tune_lb.losses import cross_entropy
@@ -60,7 +60,7 @@ def test_one_chunk_gets_the_exact_statistics():
 def test_chunks_weigh_every_example_the_same(monkeypatch):
     net, train = network(), examples(61)
     exact = recalibrated(net, *state(net), train)
-    monkeypatch.setattr(tune_lb.chunks, "MAX_CHUNK_ELEMENTS", 4 * 21)
+    monkeypatch.setattr(tune_lb.surface.evaluation_mode, "MAX_CHUNK_ELEMENTS", 4 * 21)
     found = recalibrated(net, *state(net), train)
     # the first layer's mean is linear in the examples: chunks of 20, 20 and 21 give it exactly
     torch.testing.assert_close(found["1.running_mean"], exact["1.running_mean"], rtol=1e-12, atol=1e-12)
@@ -100,7 +100,7 @@ def test_quality_is_the_mean_loss_and_the_share_of_mistakes(monkeypatch):
     outputs = net((part.inputs.double() - 100) / 50)
     wrong = int((outputs.argmax(1) != part.targets).sum())
     for limit in (2**21, 4 * 13):
-        monkeypatch.setattr(tune_lb.chunks, "MAX_CHUNK_ELEMENTS", limit)
+        monkeypatch.setattr(tune_lb.surface.evaluation_mode, "MAX_CHUNK_ELEMENTS", limit)
         found = quality(net, *state(net), cross_entropy, part)
         assert found.loss == pytest.approx(F.cross_entropy(outputs, part.targets).item(), rel=1e-6)
         assert found.error == wrong / 61

@@ -10,7 +10,6 @@ from torch import nn
 
 from tests import trainings
 from tests.trainings import EXAMPLES, parts_of, same_up_to_rounding, trial
-from tune_lb import microbatches
 from tune_lb.errors import RequestError
 from tune_lb.losses import cross_entropy
 from tune_lb.models.dropout import keyed
@@ -22,15 +21,16 @@ from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.initial_variance_noise import InitialVarianceNoise
 from tune_lb.remedies.label_smoothing import LabelSmoothing
 from tune_lb.remedies.sam import SAM
+from tune_lb.space.checks import space_problems
 from tune_lb.space.description import description, space_hash
 from tune_lb.space.loading import load_space
+from tune_lb.training import microbatch_size as microbatches
 from tune_lb.training.gradient import Batch, by_autograd, mean_gradient, on_targets
 from tune_lb.training.microbatch_size import largest_that_fits
 from tune_lb.training.microbatches import asked_problems, microbatch_problems, mixes_examples
 from tune_lb.training.phase import Phase
 from tune_lb.training.phased_training import begun
 from tune_lb.training.pieces import over_microbatches
-from tune_lb.training.training import Training
 
 ACTIVE = [remedy for examples in EXAMPLES.values() for remedy in examples]
 SEEDS = (0, 3)
@@ -87,7 +87,7 @@ def accepted(*others, **settings):
 
 def run(of, microbatch, execution="alone"):
     """Return by seed weights, buffers and losses after every update."""
-    running = Training(of, SEEDS, parts_of(of), execution=execution, dtype=torch.float64, microbatch=microbatch)
+    running = begun(of, SEEDS, parts_of(of), execution=execution, dtype=torch.float64, microbatch=microbatch)
     seen = {seed: [] for seed in SEEDS}
     while not running.done:
         rows = running.advance(1e-9)
@@ -203,8 +203,8 @@ def test_layers_through_which_examples_see_one_another_are_found(layer):
 
 
 def test_on_a_cpu_batches_are_whole_unless_asked():
-    assert Training(trial(model=Dropping()), SEEDS, parts_of(trial())).microbatch is None
-    assert Training(trial(model=Dropping()), SEEDS, parts_of(trial()), microbatch=2).microbatch == 2
+    assert begun(trial(model=Dropping()), SEEDS, parts_of(trial())).microbatch is None
+    assert begun(trial(model=Dropping()), SEEDS, parts_of(trial()), microbatch=2).microbatch == 2
 
 
 @pytest.fixture
@@ -217,29 +217,29 @@ def small_device(monkeypatch):
 def test_the_largest_part_that_fits_is_found_by_itself(small_device):
     # Greedy holds five of eight examples: four is the largest half of a half of them
     of = trial(model=Greedy, optimizer=Adam())
-    running = Training(of, SEEDS, parts_of(of), dtype=torch.float64)
+    running = begun(of, SEEDS, parts_of(of), dtype=torch.float64)
     assert running.microbatch == 4
     assert running.step == 0
     assert same_up_to_rounding(run(of, "auto"), run(of, 4))
-    assert Training(trial(model=Greedy, batch_size=4), SEEDS, parts_of(of)).microbatch is None
+    assert begun(trial(model=Greedy, batch_size=4), SEEDS, parts_of(of)).microbatch is None
     grown = trial(BatchGrowth(initial=2, factor=2.0, every=0.5), model=Greedy)
-    assert Training(grown, SEEDS, parts_of(of)).microbatch == 4
-    assert Training(trial(SAM(rho=0.1, m=4), model=Greedy), SEEDS, parts_of(of)).microbatch is None
+    assert begun(grown, SEEDS, parts_of(of)).microbatch == 4
+    assert begun(trial(SAM(rho=0.1, m=4), model=Greedy), SEEDS, parts_of(of)).microbatch is None
 
 
 def test_it_is_looked_for_once_for_all_values_of_a_remedy(small_device):
     for smoothing in (0.1, 0.2):
         of = trial(LabelSmoothing(smoothing=smoothing), model=Greedy)
-        assert Training(of, SEEDS, parts_of(of)).microbatch == 4
+        assert begun(of, SEEDS, parts_of(of)).microbatch == 4
     assert list(microbatches._found.values()) == [4]
 
 
 def test_batch_norm_that_does_not_fit_is_out_of_memory_with_the_reason(small_device):
     of = trial(model=NormalizedGreedy)
     with pytest.raises(torch.OutOfMemoryError, match=r"a batch of 8 examples does not fit.*add ghost_batch_norm"):
-        Training(of, SEEDS, parts_of(of))
+        begun(of, SEEDS, parts_of(of))
     ghost = trial(GhostBatchNorm(ghost_batch_size=2), model=NormalizedGreedy)
-    assert Training(ghost, SEEDS, parts_of(of)).microbatch == 4
+    assert begun(ghost, SEEDS, parts_of(of)).microbatch == 4
 
 
 def test_sizes_are_tried_in_order_until_one_fits():
@@ -260,8 +260,8 @@ def test_sizes_are_tried_in_order_until_one_fits():
 
 def test_a_space_refuses_what_would_not_be_the_same_before_anything_starts():
     space = quickstart().overridden([("microbatch", "large")])
-    assert "space.microbatch = 'large': must be 'auto', None or a whole number of examples" in space.problems()
-    assert any("microbatch = 0" in problem for problem in quickstart().overridden([("microbatch", 0)]).problems())
+    assert "space.microbatch = 'large': must be 'auto', None or a whole number of examples" in space_problems(space)
+    assert any("microbatch = 0" in problem for problem in space_problems(quickstart().overridden([("microbatch", 0)])))
     of, data = trial(), trial().data.load(0)
     assert asked_problems(of, data, "auto", "arm") == asked_problems(of, data, None, "arm") == []
     assert asked_problems(of, data, 8, "arm") == []

@@ -19,7 +19,7 @@ from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
 from tune_lb.remedies.sam import SAM
 from tune_lb.settings.identity import identity
-from tune_lb.space.checks import checked_designs
+from tune_lb.space.checks import checked_designs, space_problems
 from tune_lb.space.description import description
 from tune_lb.space.loading import load_space
 from tune_lb.training.checks import check_against_data
@@ -186,7 +186,7 @@ def test_a_space_and_its_arms_take_it_and_unknown_ones_are_refused():
     one = space.overridden([("large_batch.precision", "bf16")])
     assert {d.template.precision for d in checked_designs(one) if d.name in ("large_batch", "placebo")} == {"bf16"}
     assert {d.template.precision for d in checked_designs(one) if d.name in ("small_batch", "sam")} == {"fp32"}
-    problems = space.overridden([("precision", "bf17")]).problems()
+    problems = space_problems(space.overridden([("precision", "bf17")]))
     assert problems == ["space.precision = bf17: must be one of 'fp32', 'bf16'; did you mean 'bf16'?"]
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.trainings import EXAMPLES, flat, history, same_bits, same_up_to_rounding, training, trajectory, trial
-from tune_lb import program
 from tune_lb.optimizers.elementwise import SGD, AdaGrad, Adam, RMSprop
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
@@ -18,6 +17,7 @@ from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
+from tune_lb.training import compiled_step as program
 from tune_lb.training.compiled_step import CompiledStep, compiled_step, program_key
 
 CHOSEN = ("sam", "gradient_noise", "layer_noise", "ghost_batch_norm", "ema", "mixup", "batch_growth", "post_local_sgd")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import pytest
 import torch
@@ -92,6 +93,8 @@ def test_adam_is_the_ordinary_loop():
 @dataclass(frozen=True)
 class Hooked(Remedy):
     """A remedy that is on; its subclasses each use one hook."""
+
+    name: ClassVar[str] = "test_training"
 
     size: float = setting(0.0, "whatever the hook makes of it")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
-from tests.test_space import space
+from tests.space.test_space import space
 from tests.trainings import Blobs
 from tune_lb.data.device import on_device
 from tune_lb.space.checks import checked_designs
@@ -57,7 +57,7 @@ def test_what_cannot_be_vectorised_is_trained_alone_with_one_line_that_says_wher
     assert note.startswith(
         "members are trained one at a time: torch.func cannot vectorise the model (it reads the value"
     )
-    assert "test_execution.py:" in note
+    assert "test_execution_choice.py:" in note
     assert all(seconds > 0 for seconds in execution.seconds.values())
 
 

@@ -228,7 +228,7 @@ def failed(folder, seeds, error=RuntimeError) -> str:
 def test_an_exception_in_a_model_is_a_failed_row_per_member(tmp_path):
     reason = failed(tmp_path, (4, 5))
     assert reason.startswith("RuntimeError: out of order (")
-    assert "test_work.py:" in reason
+    assert "test_job.py:" in reason
     rows = rows_of(tmp_path)
     assert [(row["seed"], row["status"], row["error"]) for row in rows] == [
         (4, "failed", reason),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from tests.test_search import SPLITS, study
+from tests.search.test_planner import SPLITS, study
 from tune_lb.observation.watcher import Watcher
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.storage import Store

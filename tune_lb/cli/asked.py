@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tune_lb.cli.output import command
 from tune_lb.errors import RequestError
 from tune_lb.settings.domain import over
+from tune_lb.space.checks import space_problems
 from tune_lb.space.loading import Loaded, load_space
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def asked_space(argument: str, words: Sequence[str], options: Mapping[str, Any] 
     for key in given.keys() & {key for key, _ in changes}:
         problems.append(f"{key} is given twice: as {key}=... and as --{key.replace('_', '-')}")
     space = loaded.space.overridden([*changes, *given.items()])
-    problems += space.problems()
+    problems += space_problems(space)
     if problems:
         raise RequestError(problems)
     return loaded, space

@@ -103,7 +103,7 @@ def show(states: list[dict[str, Any]], root: Path, out: Output) -> None:
             held = "{name}: {train:,} examples to train on, {validation:,} for validation, {test:,} for the test"
             out.line(held.format(**found["examples"]))
     out.line()
-    out.paragraph("your own: tune_lb.data.own.Arrays (.npz: images or features, labels) and ImageFolder (CLASS/*.jpg)")
+    out.paragraph("your own: tune_lb.data.Arrays (.npz: images or features, labels) and ImageFolder (CLASS/*.jpg)")
 
 
 def get(of: Entry, root: Path, out: Output) -> None:

@@ -52,10 +52,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
         )
     out.show(table)
     out.line()
-    out.line("In a space: from tune_lb.remedies.sam import SAM; Arm('sam', SAM(rho=over(0.02, 1.0, log=True)))")
-    out.line(
-        "what goes in a field: from tune_lb.optimizers.lars import LARS; Arm('lars', optimizer=LARS(), lr=over(...))"
-    )
+    out.line("In a space: from tune_lb.remedies import SAM; Arm('sam', SAM(rho=over(0.02, 1.0, log=True)))")
+    out.line("what goes in a field: from tune_lb.optimizers import LARS; Arm('lars', optimizer=LARS(), lr=over(...))")
     out.close({"remedies": [_plain(entry) for entry in listed]}, command("spaces"))
     return 0
 
@@ -66,8 +64,9 @@ def remedy_classes() -> list[type[Remedy]]:
 
 
 def other_classes() -> list[type[Settings]]:
-    """Return what is a remedy, but stands in a field of its own: optimisers with a file each, schedules, a budget."""
-    return [*_defined_in(tune_lb.optimizers, OptimizerSettings), Trapezoid, Cyclical, Updates]
+    """Return what is a remedy, but stands in a field of its own: optimisers for large batches, schedules, a budget."""
+    own_rate = [kind for kind in _defined_in(tune_lb.optimizers, OptimizerSettings) if kind.suggested_lr is not None]
+    return [*own_rate, Trapezoid, Cyclical, Updates]
 
 
 def _defined_in(package: ModuleType, base: type[Kind]) -> list[type[Kind]]:

@@ -13,6 +13,7 @@ from tune_lb.cli.progress import Progress
 from tune_lb.cli.runs import check_run_name
 from tune_lb.results.storage import Store
 from tune_lb.space.space import Space
+from tune_lb.tuning.request import Request
 from tune_lb.tuning.signals import sigterm_interrupts
 
 DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
@@ -37,12 +38,13 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
 def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, identity: dict[str, Any]) -> int:
     out.paragraph(space.question, style="bold")
-    from tune_lb import tuning
+    # Ray is imported where it is needed
+    from tune_lb.tuning import tuner
 
     name, again = identity["name"], search_command(identity["asked"])
     resources = {key: getattr(given, key) for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")}
-    request = tuning.Request(space=space, run=store, address=given.address, fresh=given.fresh, **identity, **resources)
-    prepared = tuning.prepare(request, write=not given.dry_run)
+    request = Request(space=space, run=store, address=given.address, fresh=given.fresh, **identity, **resources)
+    prepared = tuner.prepare(request, write=not given.dry_run)
     show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
     if given.dry_run:
         show_costs(out, space, prepared.estimate)
@@ -50,7 +52,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         out.close({"run": name, "plan": costs(space, prepared.estimate)}, again)
         return DONE
     with Progress(out) as progress:
-        ending = tuning.search(prepared, progress)
+        ending = tuner.search(prepared, progress)
     result: Answer = {"run": name, "location": store.location, "status": ending.status, "members": ending.members}
     result |= {"failed": ending.failed, "failures": ending.failures, "left_out": ending.left_out}
     return conclude(out, result, name, given.storage, again)

@@ -59,10 +59,10 @@ IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
 
 ENTRIES = (
-    Entry("Digits", "tune_lb.data.digits.Digits", "1,797 of 8 x 8 grey, 10 classes", {}),
+    Entry("Digits", "tune_lb.data.Digits", "1,797 of 8 x 8 grey, 10 classes", {}),
     Entry(
         "MNIST",
-        "tune_lb.data.mnist.MNIST",
+        "tune_lb.data.MNIST",
         "60,000 + 10,000 of 28 x 28 grey, 10 classes",
         {"torchvision": tuple(f"MNIST/raw/{file}" for file in IDX_FILES)},
         _idx(
@@ -80,7 +80,7 @@ ENTRIES = (
     ),
     Entry(
         "FashionMNIST",
-        "tune_lb.data.mnist.FashionMNIST",
+        "tune_lb.data.FashionMNIST",
         "60,000 + 10,000 of 28 x 28 grey, 10 classes",
         {"torchvision": tuple(f"FashionMNIST/raw/{file}" for file in IDX_FILES)},
         _idx(
@@ -98,7 +98,7 @@ ENTRIES = (
     ),
     Entry(
         "CIFAR10",
-        "tune_lb.data.cifar.CIFAR10",
+        "tune_lb.data.CIFAR10",
         "50,000 + 10,000 of 32 x 32 RGB, 10 classes",
         {"torchvision": ("cifar-10-batches-py",), "npz": ("CIFAR10/train.npz", "CIFAR10/test.npz")},
         (
@@ -113,7 +113,7 @@ ENTRIES = (
     ),
     Entry(
         "CIFAR100",
-        "tune_lb.data.cifar.CIFAR100",
+        "tune_lb.data.CIFAR100",
         "50,000 + 10,000 of 32 x 32 RGB, 100 classes",
         {"torchvision": ("cifar-100-python",), "npz": ("CIFAR100/train.npz", "CIFAR100/test.npz")},
         (
@@ -128,7 +128,7 @@ ENTRIES = (
     ),
     Entry(
         "Caltech101",
-        "tune_lb.data.caltech.Caltech101",
+        "tune_lb.data.Caltech101",
         "8,677 RGB photographs, 101 classes (without BACKGROUND_Google)",
         {
             "torchvision": ("caltech101/101_ObjectCategories",),
@@ -146,7 +146,7 @@ ENTRIES = (
     ),
     Entry(
         "TinyImageNet",
-        "tune_lb.data.tiny_imagenet.TinyImageNet",
+        "tune_lb.data.TinyImageNet",
         "100,000 + 10,000 of 64 x 64 RGB, 200 classes",
         {
             "npz": ("TinyImageNet/train.npz", "TinyImageNet/test.npz"),
@@ -168,7 +168,7 @@ ENTRIES = (
     ),
     Entry(
         "TIMIT",
-        "tune_lb.data.own.TIMIT",
+        "tune_lb.data.TIMIT",
         "721,329 + 310,621 of 360 features, 1,973 classes",
         {"npz": ("TIMIT/train.npz", "TIMIT/test.npz")},
         how="the corpus is sold by the LDC (LDC93S1); write features (N, 360) and labels (N,) of Kaldi's frames to "

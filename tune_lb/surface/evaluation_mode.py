@@ -58,7 +58,7 @@ def check_batch_norm(module: nn.Module, mode: str, *, smallest_chunk: int) -> No
 
 
 def recalibrated(
-    module: nn.Module, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], chunks: Iterable[Tensor]
+    module: nn.Module, params: Mapping[str, Tensor], buffers: dict[str, Tensor], chunks: Iterable[Tensor]
 ) -> dict[str, Tensor]:
     """Return the buffers with batch-norm statistics recomputed over chunks of inputs, in one pass.
 
@@ -66,9 +66,9 @@ def recalibrated(
     are one chunk get their exact statistics. A network without running statistics keeps its buffers. Dropout is off.
     """
     layers = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
-    updated = {name: value.clone() for name, value in buffers.items()}
     if not layers:
-        return updated
+        return buffers
+    updated = {name: value.clone() for name, value in buffers.items()}
     momenta = [layer.momentum for layer in layers]
     device = next(iter(params.values())).device
     seen = 0

@@ -156,10 +156,16 @@ Running = Training | PhasedTraining
 
 
 def begun(
-    trial: Trial, seeds: Sequence[int], parts: Parts, *, execution: str = "alone", microbatch: int | str | None = AUTO
+    trial: Trial,
+    seeds: Sequence[int],
+    parts: Parts,
+    *,
+    execution: str = "alone",
+    dtype: torch.dtype = torch.float32,
+    microbatch: int | str | None = AUTO,
 ) -> Running:
-    """Return a training of the trial's members, about to make its first step."""
+    """Return a training of the trial's members, about to make its first step. microbatch: see microbatch_size.chosen_size."""
     if len(trial.in_phases()) > 1:
-        return PhasedTraining(trial, seeds, parts, execution=execution, microbatch=microbatch)
-    size = chosen_size(trial, seeds, parts, microbatch, execution=execution)
-    return Training(trial, seeds, parts, execution=execution, microbatch=size)
+        return PhasedTraining(trial, seeds, parts, execution=execution, dtype=dtype, microbatch=microbatch)
+    size = chosen_size(trial, seeds, parts, microbatch, execution=execution, dtype=dtype)
+    return Training(trial, seeds, parts, execution=execution, dtype=dtype, microbatch=size)
