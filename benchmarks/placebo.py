@@ -31,7 +31,8 @@ from tune_lb.data.device import on_device
 from tune_lb.observation.outcome import outcomes
 from tune_lb.results.storage import Store
 from tune_lb.samplers.sampler import Values
-from tune_lb.search.planner import Job, Search
+from tune_lb.search.job import Job
+from tune_lb.search.planner import Search
 from tune_lb.search.proposers import proposers
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs

@@ -1,15 +1,12 @@
 """Does the network F1 of Keskar et al. (2017) generalize worse, and end sharper, when its batch is a tenth of MNIST?"""
 
+from tune_lb import Arm, Space
 from tune_lb.budgets import UntilPlateau
-from tune_lb.data.mnist import MNIST
-from tune_lb.metrics.keskar import Keskar
-from tune_lb.metrics.lambda_max import LambdaMax
-from tune_lb.models.initialization import Initialization
-from tune_lb.models.mlp import F1
-from tune_lb.optimizers.elementwise import Adam
+from tune_lb.data import MNIST
+from tune_lb.metrics import Keskar, LambdaMax
+from tune_lb.models import F1, Initialization
+from tune_lb.optimizers import Adam
 from tune_lb.schedules import Constant
-from tune_lb.space.arm import Arm
-from tune_lb.space.space import Space
 
 SPACE = Space(
     question="Keskar et al. (2017), tables 2 to 4, network F1: MNIST, batch 256 against 6,000, nothing tuned, as in the paper",

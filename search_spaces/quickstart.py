@@ -1,20 +1,12 @@
 """Which of four remedies brings the accuracy back when digits are trained with the whole train set as one batch?"""
 
-from tune_lb.budgets import Epochs
-from tune_lb.data.digits import Digits
-from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
-from tune_lb.metrics.keskar import Keskar
-from tune_lb.metrics.lambda_max import LambdaMax
-from tune_lb.models.mlp import MLP
-from tune_lb.optimizers.elementwise import SGD
-from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
-from tune_lb.remedies.gradient_noise import GradientNoise
-from tune_lb.remedies.sam import SAM
-from tune_lb.remedies.warmup import Warmup
+from tune_lb import Arm, Epochs, Space, over
+from tune_lb.data import Digits
+from tune_lb.metrics import AdaptiveSharpness, Keskar, LambdaMax
+from tune_lb.models import MLP
+from tune_lb.optimizers import SGD
+from tune_lb.remedies import SAM, GhostBatchNorm, GradientNoise, Warmup
 from tune_lb.schedules import Cosine
-from tune_lb.settings.domain import over
-from tune_lb.space.arm import Arm
-from tune_lb.space.space import Space
 
 NOISE = GradientNoise(alpha=over(1e-9, 1e-3, log=True), gamma=over(0.0, 1.0))
 SHARPNESS_AWARE = SAM(rho=over(0.02, 1.0, log=True))

@@ -7,43 +7,40 @@ Beside the arms below run large_batch with the small batch's rate (copied) and r
 for arms that take c gradients per update, large_batch trained c times as long: compare those arms with it.
 """
 
+from tune_lb import Arm, Space, over
 from tune_lb.budgets import Epochs, Updates
-from tune_lb.data.digits import Digits
-from tune_lb.metrics.lambda_max import LambdaMax
-from tune_lb.models.mlp import MLP
-from tune_lb.optimizers.elementwise import SGD
-from tune_lb.optimizers.lamb import LAMB
-from tune_lb.optimizers.lars import LARS
-from tune_lb.optimizers.muon import Muon
-from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
-from tune_lb.remedies.adascale import AdaScale
-from tune_lb.remedies.adversarial import Adversarial
-from tune_lb.remedies.augmentation import Augmentation
-from tune_lb.remedies.batch_growth import BatchGrowth
-from tune_lb.remedies.conservative import Conservative
-from tune_lb.remedies.ema import EMA
-from tune_lb.remedies.fisher_noise import FisherNoise
-from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
-from tune_lb.remedies.gradient_noise import GradientNoise
-from tune_lb.remedies.gradient_norm_penalty import GradientNormPenalty
-from tune_lb.remedies.initial_variance_noise import InitialVarianceNoise
-from tune_lb.remedies.label_smoothing import LabelSmoothing
-from tune_lb.remedies.lawa import LAWA
-from tune_lb.remedies.layer_noise import LayerNoise
-from tune_lb.remedies.mixup import Mixup
-from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
-from tune_lb.remedies.post_local_sgd import PostLocalSGD
-from tune_lb.remedies.sam import SAM
-from tune_lb.remedies.scaling import Scaling
-from tune_lb.remedies.stability import Stability
-from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
-from tune_lb.remedies.swa import SWA
-from tune_lb.remedies.warm_start import WarmStart
-from tune_lb.remedies.warmup import Warmup
+from tune_lb.data import Digits
+from tune_lb.metrics import LambdaMax
+from tune_lb.models import MLP
+from tune_lb.optimizers import LAMB, LARS, SGD, Muon
+from tune_lb.remedies import (
+    EMA,
+    LAWA,
+    SAM,
+    SWA,
+    AdaptiveLinearization,
+    AdaScale,
+    Adversarial,
+    Augmentation,
+    BatchGrowth,
+    Conservative,
+    FisherNoise,
+    GhostBatchNorm,
+    GradientNoise,
+    GradientNormPenalty,
+    InitialVarianceNoise,
+    LabelSmoothing,
+    LayerNoise,
+    Mixup,
+    MultiplicativeNoise,
+    PostLocalSGD,
+    Scaling,
+    Stability,
+    SubsampleBatchNorm,
+    WarmStart,
+    Warmup,
+)
 from tune_lb.schedules import Constant, Cosine, Cyclical, Trapezoid
-from tune_lb.settings.domain import over
-from tune_lb.space.arm import Arm
-from tune_lb.space.space import Space
 
 NOISE = (
     Arm("noise", GradientNoise(alpha=over(1e-9, 1e-3, log=True), gamma=over(0.0, 1.0))),

@@ -82,7 +82,7 @@ ASKED = {
 }
 
 
-OWN = SPACE.replace("from tune_lb.data.digits import Digits", "import networks\nfrom tune_lb.data.user_files import Arrays").replace(
+OWN = SPACE.replace("from tune_lb.data.digits import Digits", "import networks\nfrom tune_lb.data import Arrays").replace(
     "Digits(num_train=400, num_validation=400)", 'Arrays("own.npz", num_validation=30)'
 ).replace("=400", "=100").replace("batch_size=20", "batch_size=10")  # fmt: skip
 NETWORKS = """

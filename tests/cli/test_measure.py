@@ -20,7 +20,7 @@ from tune_lb.metrics.measuring import measure
 from tune_lb.models.mlp import MLP
 from tune_lb.results.run_files import merge, write_space
 from tune_lb.results.storage import Store
-from tune_lb.search.planner import Job
+from tune_lb.search.job import Job
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description
 from tune_lb.space.loading import load_space

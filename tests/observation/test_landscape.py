@@ -21,7 +21,7 @@ from tune_lb.observation.landscape import LANDSCAPE, Point, filter_normalised, g
 from tune_lb.observation.stored_members import StoredMember, StoredMembers
 from tune_lb.results.run_files import merge, read_members, write_space
 from tune_lb.results.storage import Store
-from tune_lb.search.planner import Job
+from tune_lb.search.job import Job
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description, space_hash
 from tune_lb.space.loading import load_space

@@ -20,7 +20,7 @@ from tune_lb.results.columns import MEMBERS
 from tune_lb.results.run_files import merge, read_history, read_members, read_predictions
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_predictions
-from tune_lb.search.planner import Job
+from tune_lb.search.job import Job
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space

@@ -11,46 +11,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from tune_lb.samplers.sampler import Values
 from tune_lb.search.arm_in_split import ArmInSplit, Candidate, Split
+from tune_lb.search.job import FIRST_SEED, STAGES, Job
 from tune_lb.search.proposers import proposers
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
-from tune_lb.training.trial import Trial
-
-FIRST_SEED = {"search": 0, "rescreen": 1000, "confirm": 2000}
-"""Seeds of the stages never meet: what selected a configuration does not measure it."""
-
-STAGES = tuple(FIRST_SEED)
 
 MAX_RESCREENED = 3
-
-
-@dataclass(frozen=True)
-class Job:
-    """Members of one trial to be trained by one worker."""
-
-    trial: Trial
-    trial_id: str
-    arm: str
-    split_seed: int
-    stage: str
-    seeds: tuple[int, ...]
-    values: Mapping[str, Any] = field(compare=False)
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """Return what tells it from every other job of the run."""
-        return self.trial_id, self.seeds[0]
-
-    @property
-    def is_watched(self) -> bool:
-        """Say whether its members are those of the arm that are looked at while they train: the first confirmed ones."""
-        return self.stage == "confirm" and self.seeds[0] == FIRST_SEED["confirm"]
 
 
 @dataclass(frozen=True)

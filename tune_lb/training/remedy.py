@@ -20,6 +20,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from tune_lb.losses import LossFn
 from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.schedules import Position, Schedule
 from tune_lb.settings.setting import Settings
@@ -63,6 +64,11 @@ class TrialFacts(Protocol):
     @property
     def eta_over_b(self) -> float | None:
         """Peak learning rate per example, where the rate is given so."""
+        ...
+
+    @property
+    def loss(self) -> LossFn:
+        """The loss of single examples that is minimised."""
         ...
 
     @property

@@ -7,8 +7,7 @@ import hashlib
 import itertools
 import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,8 @@ from tune_lb.settings.identity import describe, identity
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
-from tune_lb.training.remedy import Nesting, Remedy, nested, overrides
+from tune_lb.training.remedy import Remedy, nested, overrides
+from tune_lb.training.remedy_combinations import combination_problems
 from tune_lb.training.ways import PRECISIONS
 
 Model = Callable[[tuple[int, ...], int], nn.Module]
@@ -38,9 +38,6 @@ PARTS = ("optimizer", "schedule", "budget", "data", "model", "loss", "initializa
 
 PLAIN_PREFIXES = ("optimizer", "schedule", "budget")
 """Parts whose fields are columns under their own name: momentum, epochs."""
-
-SINGLE_HOOKS = {"batch_size": "set the size of the batch", "evaluated": "choose the weights that are evaluated"}
-"""Hooks that one remedy of a trial may use: a second would undo the first."""
 
 
 @dataclass(frozen=True)
@@ -189,10 +186,10 @@ class Trial(Settings):
                 identity(getattr(self, name))
             except TypeError as error:
                 found.append(f"{where}.{name}: {error}")
-        found += [f"{where}: {problem}" for problem in _remedy_problems(self.remedies)]
+        found += [f"{where}: {problem}" for problem in combination_problems(self.remedies, _taken_names())]
         for i, phase in enumerate(self.phases, 1):
             remedies = [remedy for remedy in phase.remedies or () if isinstance(remedy, Remedy)]
-            found += [f"{where}: phase{i}: {problem}" for problem in _remedy_problems(remedies)]
+            found += [f"{where}: phase{i}: {problem}" for problem in combination_problems(remedies, _taken_names())]
         if self.phases and getattr(self.budget, "watches_loss", False):
             found.append(
                 f"{where}.budget = {describe(self.budget)}: after phases give a budget that is counted, as Epochs"
@@ -281,30 +278,9 @@ def column_name(prefix: str, field: str) -> str:
     return field if prefix in PLAIN_PREFIXES else f"{prefix}.{field}"
 
 
-def _remedy_problems(remedies: Sequence[Remedy]) -> list[str]:
-    names = [remedy.name for remedy in remedies]
-    own = {*PARTS, *(field.name for field in dataclasses.fields(Trial)), "plan"}
-    taken = [
-        f"{type(remedy).__name__}: its name, {remedy.name!r}, is that of a part of every trial; take another"
-        for remedy in remedies
-        if remedy.name in own or re.fullmatch(r"phase\d+", remedy.name)
-    ]
-    found = taken + [f"remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
-    active = nested(remedies)
-    found += [
-        f"{one.name} and {other.name} {one.excludes[other.name]}; give one of them"
-        for one in active
-        for other in active
-        if other.name in one.excludes
-    ]
-    points = sorted({r.name for r in remedies if r.nesting is Nesting.POINT})
-    if len(points) > 1:
-        found.append(f"{' and '.join(points)} each choose where the gradient is taken; together they are not defined")
-    for hook, what in SINGLE_HOOKS.items():
-        several = sorted({remedy.name for remedy in nested(remedies) if overrides(remedy, hook)})
-        if len(several) > 1:
-            found.append(f"{' and '.join(several)} each {what}; give one of them")
-    return found
+def _taken_names() -> set[str]:
+    """Return the names that a remedy may not have: those of a trial's fields and parts, and of the plan's numbers."""
+    return {*PARTS, *(field.name for field in dataclasses.fields(Trial)), "plan"}
 
 
 def _gradient_evaluations(remedy: Remedy) -> float:

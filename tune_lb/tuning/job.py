@@ -19,7 +19,7 @@ from tune_lb.observation.walker import walk_costs
 from tune_lb.pause import pause
 from tune_lb.results.run_files import trial_stem, write_trial
 from tune_lb.results.tables import encode_predictions
-from tune_lb.search.planner import Job
+from tune_lb.search.job import Job
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
 from tune_lb.tuning.replay import score_of

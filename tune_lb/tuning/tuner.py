@@ -36,7 +36,8 @@ from tune_lb.results.ledger import Ledger  # noqa: E402
 from tune_lb.results.merger import Merger  # noqa: E402
 from tune_lb.results.run_files import write_space  # noqa: E402
 from tune_lb.results.storage import Store  # noqa: E402
-from tune_lb.search.planner import Job, Search  # noqa: E402
+from tune_lb.search.job import Job  # noqa: E402
+from tune_lb.search.planner import Search  # noqa: E402
 from tune_lb.tuning import preparation  # noqa: E402
 from tune_lb.tuning.preparation import Prepared  # noqa: E402
 from tune_lb.tuning.progress import SearchProgress, search_progress  # noqa: E402
