@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import comparisons
 from analysis.adequacy import adequacy
 from analysis.comparisons import ALPHA, Contrast, contrast
-from analysis.configurations import COST, QUALITY, agreed, metric_columns, metric_values, usable
+from analysis.configurations import COST, Roles, agreed, metric_columns, metric_values, quality_columns, usable
 from analysis.decomposition import decompose, under_trained
 from analysis.design import REFERENCE_ROLES, Design
 from analysis.intervals import FloatArray, holm
@@ -29,7 +29,11 @@ def confirmed_members(members: pd.DataFrame, design: Design) -> pd.DataFrame:
 
 
 def arms_table(
-    members: pd.DataFrame, design: Design, resamples: Resamples, predictions: Mapping[str, ArmPredictions]
+    members: pd.DataFrame,
+    design: Design,
+    resamples: Resamples,
+    predictions: Mapping[str, ArmPredictions],
+    roles: Roles,
 ) -> pd.DataFrame:
     """One row per arm of the space, in its order; what is not known is null.
 
@@ -45,7 +49,7 @@ def arms_table(
     rows = []
     for name in names:
         row: dict[str, object] = _identity(name, members, confirmed, design)
-        row |= _reached(name, confirmed, design, resamples)
+        row |= _reached(name, confirmed, design, resamples, roles)
         row |= _difference(name, design, resamples)
         row |= _drop(name, confirmed, design, resamples)
         closed = comparisons.gap_closed(resamples, name, design, reason)
@@ -82,15 +86,17 @@ def _identity(name: str, members: pd.DataFrame, confirmed: pd.DataFrame, design:
     }
 
 
-def _reached(name: str, confirmed: pd.DataFrame, design: Design, resamples: Resamples) -> dict[str, object]:
+def _reached(
+    name: str, confirmed: pd.DataFrame, design: Design, resamples: Resamples, roles: Roles
+) -> dict[str, object]:
     own = confirmed[confirmed["arm"] == name]
-    values = [column for column in (*QUALITY, *metric_values(confirmed, design)) if column in own]
+    values = [*quality_columns(confirmed, roles), *metric_values(confirmed, roles)]
     by_split = own.groupby("split_seed")[values]
     means, freedom = by_split.mean(), by_split.count() - 1
     pooled = np.sqrt((by_split.var(ddof=1) * freedom).sum() / freedom.sum().where(freedom.sum() > 0))
     row: dict[str, object] = {column: means[column].mean() for column in values}
     row |= {f"{column}_std": pooled[column] for column in values}
-    row |= {column: agreed(own[column]) for column in metric_columns(confirmed, design) if column not in values}
+    row |= {column: agreed(own[column]) for column in metric_columns(confirmed, roles) if column not in values}
     level = contrast(resamples, name)
     effect = level.effect if level and design.searches_resampled else None
     seeds = comparisons.seed_interval(resamples.confirmed[name]) if level else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
@@ -9,13 +11,11 @@ from scipy.special import stdtrit
 from analysis.design import Design
 from analysis.intervals import LEVEL
 from analysis.selection import SEARCH_STAGES, confirmed_trials
+from tune_lb.results import columns
 
 STAGES = (*SEARCH_STAGES, "confirm")
 IDENTITY = ("arm", "split_seed", "trial_id")
-CONFIGURATION = (
-    *("data", "model", "loss", "optimizer", "schedule", "budget", "initialization", "batch_size", "lr", "eta_over_b"),
-    *("momentum", "weight_decay", "epochs", "remedies", "noise_scale"),
-)
+CONFIGURATION = tuple(column.name for column in columns.CONFIGURATION)
 ERRORS = ("validation_error", "test_error", "train_error")
 QUALITY = (
     *ERRORS,
@@ -23,18 +23,8 @@ QUALITY = (
     *("train_loss", "validation_loss", "test_loss", "running_train_loss"),
 )
 COST = ("wall_s", "examples", "updates", "gradient_evaluations")
-OTHER = (
-    *("schema_version", "run", "space_hash", "seed", "stage", "status", "error", "diverged_at_step", "stop_reason"),
-    *("peak_memory_bytes", "git_commit", "tune_lb_version", "torch_version", "device", "execution", "threads"),
-    "finished_at",
-)
-PROTOCOL = frozenset(
-    (
-        *("split", "num_samples", "batch_norm", "dtype", "seed", "tolerance", "eps", "start", "method", "chunk"),
-        *("dimension", "max_hvps", "hvps", "steps", "evaluations", "iterations", "max_evaluations", "max_iterations"),
-        *("residual", "converged", "reason", "stop", "starts", "p", "law", "rho", "loss"),
-    )
-)
+Roles = Mapping[str, str]
+"""Role of each column of the members table, as its file states it (tune_lb.results.columns.Role)."""
 
 
 def usable(members: pd.DataFrame) -> pd.DataFrame:
@@ -42,37 +32,40 @@ def usable(members: pd.DataFrame) -> pd.DataFrame:
     return members[members["status"].isin(("completed", "diverged"))]
 
 
-def remedy_columns(members: pd.DataFrame, design: Design) -> list[str]:
-    """Columns that hold a remedy's field, such as sam.rho."""
-    prefixes = {name for arm in design.arms for name in (*arm.remedies, *(arm.dimensions or ()))}
-    prefixes |= {name for text in members["remedies"].dropna().unique() for name in str(text).split(",")}
-    prefixes = {name.partition(".")[0] for name in prefixes}
-    return [name for name in _unknown(members) if "." in name and name.partition(".")[0] in prefixes]
+def remedy_columns(members: pd.DataFrame, roles: Roles, remedies: Collection[str]) -> list[str]:
+    """Columns that hold a field of one of the remedies, such as sam.rho."""
+    return [name for name in setting_columns(members, roles) if "." in name and name.partition(".")[0] in remedies]
 
 
-def metric_columns(members: pd.DataFrame, design: Design) -> list[str]:
+def setting_columns(members: pd.DataFrame, roles: Roles) -> list[str]:
+    """Columns with what was chosen, those that every run has first."""
+    found = [name for name in members.columns if roles.get(name) == "setting"]
+    return sorted(found, key=lambda name: CONFIGURATION.index(name) if name in CONFIGURATION else len(CONFIGURATION))
+
+
+def quality_columns(members: pd.DataFrame, roles: Roles) -> list[str]:
+    """Columns with losses and errors: those of every run, and those of other weights, such as test_error@last."""
+    others = [name for name in members.columns if "@" in name and roles.get(name) == "outcome"]
+    return [*(name for name in QUALITY if name in members), *others]
+
+
+def metric_columns(members: pd.DataFrame, roles: Roles) -> list[str]:
     """Columns that a metric wrote, values and protocol."""
-    remedies = set(remedy_columns(members, design))
-    return [name for name in _unknown(members) if name not in remedies]
+    return [name for name in members.columns if roles.get(name) in ("metric", "protocol")]
 
 
-def metric_values(members: pd.DataFrame, design: Design) -> list[str]:
-    """Columns with a metric's values: numbers whose last part does not name a part of the protocol."""
+def metric_values(members: pd.DataFrame, roles: Roles) -> list[str]:
+    """Columns with a metric's values: numbers that are no part of the protocol."""
     return [
         name
-        for name in metric_columns(members, design)
-        if name.rpartition(".")[2] not in PROTOCOL
+        for name in members.columns
+        if roles.get(name) == "metric"
         and pd.api.types.is_numeric_dtype(members[name])
         and not pd.api.types.is_bool_dtype(members[name])
     ]
 
 
-def _unknown(members: pd.DataFrame) -> list[str]:
-    known = {*IDENTITY, *CONFIGURATION, *QUALITY, *COST, *OTHER}
-    return [name for name in members.columns if name not in known]
-
-
-def configurations(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+def configurations(members: pd.DataFrame, design: Design, roles: Roles) -> pd.DataFrame:
     """One row per (arm, split_seed, trial_id), best by validation first within an arm and split.
 
     Quality and metrics are over the confirm members of a confirmed trial (n of them), else over those of search and
@@ -81,9 +74,9 @@ def configurations(members: pd.DataFrame, design: Design) -> pd.DataFrame:
     and total_ sums over all stages.
     """
     results = usable(members)
-    values = [*[name for name in QUALITY if name in members], *metric_values(members, design)]
-    fields = [name for name in (*CONFIGURATION, *remedy_columns(members, design)) if name in members]
-    protocol = [name for name in metric_columns(members, design) if name not in values]
+    values = [*quality_columns(members, roles), *metric_values(members, roles)]
+    fields = setting_columns(members, roles)
+    protocol = [name for name in metric_columns(members, roles) if name not in values]
     costs = [name for name in COST if name in members]
     selected = confirmed_trials(results, design)["trial_id"]
 

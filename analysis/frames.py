@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analysis.configurations import ERRORS
+from analysis.configurations import ERRORS, Roles
 from analysis.design import Design
 from tune_lb.errors import RequestError
+from tune_lb.results.columns import roles_of
 from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.results.run_files import read_history, read_members, read_predictions, read_space, read_targets
 from tune_lb.results.storage import Store
@@ -36,7 +37,7 @@ class Predictions:
 class Frames:
     """A run as its files tell it.
 
-    members: one row per (trial_id, seed). history: tidy. descriptions: of the members' columns. problems: what could
+    members: one row per (trial_id, seed). history: tidy. descriptions, roles: of the members' columns. problems: what could
     not be read, each with its name. store: where predictions are read from when they are asked for.
     """
 
@@ -44,6 +45,7 @@ class Frames:
     members: pd.DataFrame
     history: pd.DataFrame
     descriptions: Mapping[str, str]
+    roles: Roles
     problems: tuple[str, ...] = ()
     store: Store | None = None
 
@@ -74,7 +76,7 @@ def read_frames(store: Store) -> Frames:
         history, more = HISTORY_SCHEMA.empty_table(), error.problems
     found = {column.name: (column.metadata or {}).get(b"description", b"").decode() for column in members.schema}
     seen = tuple(dict.fromkeys((*problems, *more)))
-    return Frames(space, members.to_pandas(), history.to_pandas(), found, seen, store)
+    return Frames(space, members.to_pandas(), history.to_pandas(), found, roles_of(members.schema), seen, store)
 
 
 def at_chance(members: pd.DataFrame, design: Design) -> pd.DataFrame:

@@ -61,7 +61,7 @@ class Results:
     @cached_property
     def configurations(self) -> pd.DataFrame:
         """One row per configuration tried; see `analysis.configurations`."""
-        return configurations(self.members, self.design)
+        return configurations(self.members, self.design, self.frames.roles)
 
     @cached_property
     def resamples(self) -> Resamples:
@@ -71,7 +71,7 @@ class Results:
     @cached_property
     def arms(self) -> pd.DataFrame:
         """One row per arm; see `analysis.arms.arms_table`."""
-        return arms_table(self.members, self.design, self.resamples, self.predictions)
+        return arms_table(self.members, self.design, self.resamples, self.predictions, self.frames.roles)
 
     @cached_property
     def confirmed(self) -> pd.DataFrame:
@@ -97,7 +97,9 @@ class Results:
     def sharpness_values(self) -> list[str]:
         """Names of the metric values that some confirmed member has, cheaper bounds on the same values left out."""
         values = [
-            name for name in metric_values(self.members, self.design) if not name.partition(".")[2].startswith(BOUNDS)
+            name
+            for name in metric_values(self.members, self.frames.roles)
+            if not name.partition(".")[2].startswith(BOUNDS)
         ]
         return [name for name in values if self.confirmed[name].notna().any()]
 

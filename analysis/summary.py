@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.comparisons import NO_DROP
-from analysis.configurations import CONFIGURATION
+from analysis.configurations import CONFIGURATION, remedy_columns
 from analysis.design import DERIVED_ROLES
 from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
 from analysis.results import Results
@@ -118,7 +118,7 @@ def best(results: Results) -> dict[str, dict[str, Any]]:
     """
     table = results.configurations
     selected = table[table["is_selected"].astype(bool)].sort_values("selection_validation_error", kind="stable")
-    remedies = [name for name in table.columns if "." in name and name.partition(".")[0] in _remedies(results)]
+    remedies = remedy_columns(results.members, results.frames.roles, _remedies(results))
     found: dict[str, dict[str, Any]] = {}
     for row in selected.to_dict("records"):
         arm = results.design.arm(str(row["arm"]))

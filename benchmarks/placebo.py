@@ -115,7 +115,7 @@ def simulate(repeat: int, pool: Mapping[tuple[int, int, int], dict[str, Any]], t
         arm: {str(s): chosen.trial_id for s in space.split_seeds if (chosen := search.selected(arm, s)) is not None}
         for arm in {arm for arm, _ in search.pairs}
     }
-    return Results(Frames(template | {"selected": selected}, pd.DataFrame(rows), pd.DataFrame(), {}))
+    return Results(Frames(template | {"selected": selected}, pd.DataFrame(rows), pd.DataFrame(), {}, {}))
 
 
 def _all_seeds(space: Space) -> list[int]:

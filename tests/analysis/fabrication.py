@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Frames
-from tune_lb.results.columns import Column, members_schema
+from tune_lb.results.columns import Column, members_schema, roles_of
 from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.results.run_files import merge, trial_stem, write_space, write_targets, write_trial
 from tune_lb.results.storage import Store
@@ -22,11 +22,11 @@ from tune_lb.results.tables import encode_predictions, to_table
 
 BOUNDS = {"low": 1e-4, "high": 1e-1, "log": True, "integer": False}
 COLUMNS = [
-    Column("sam.rho", "float", "radius of the ascent step"),
-    Column("lambda_max", "float", "largest eigenvalue of the Hessian"),
-    Column("lambda_max.residual", "float", "relative residual of the eigenpair"),
-    Column("lambda_max.batch_norm", "str", "mode of batch norm"),
-    Column("keskar.full_1e-3", "float", "Metric 2.1, full space, eps 1e-3"),
+    Column("sam.rho", "float", "radius of the ascent step", role="setting"),
+    Column("lambda_max", "float", "largest eigenvalue of the Hessian", role="metric"),
+    Column("lambda_max.residual", "float", "relative residual of the eigenpair", role="protocol"),
+    Column("lambda_max.batch_norm", "str", "mode of batch norm", role="protocol"),
+    Column("keskar.full_1e-3", "float", "Metric 2.1, full space, eps 1e-3", role="metric"),
 ]
 
 
@@ -96,7 +96,8 @@ def fabricate(arms: Mapping[str, Arm] = ARMS, procedure: Procedure = Procedure()
             chosen = best if arm.role == "baseline" else chosen
     members = pd.DataFrame(rows)
     history = HISTORY_SCHEMA.empty_table().to_pandas()
-    return Frames(space(arms, procedure), members, history, {column.name: column.description for column in COLUMNS})
+    descriptions = {column.name: column.description for column in COLUMNS}
+    return Frames(space(arms, procedure), members, history, descriptions, roles_of(members_schema(COLUMNS)))
 
 
 def _searched(

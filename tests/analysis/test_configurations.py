@@ -45,8 +45,8 @@ def test_metrics_come_with_their_protocol(results: Results) -> None:
     row = results.configurations.query("is_selected").iloc[0]
     assert row["lambda_max.batch_norm"] == "recomputed"
     assert row["lambda_max.residual"] == pytest.approx(1e-4)
-    assert metric_values(results.members, results.design) == ["lambda_max", "keskar.full_1e-3"]
-    assert remedy_columns(results.members, results.design) == ["sam.rho"]
+    assert metric_values(results.members, results.frames.roles) == ["lambda_max", "keskar.full_1e-3"]
+    assert remedy_columns(results.members, results.frames.roles, ["sam"]) == ["sam.rho"]
 
 
 def test_agreed_values() -> None:

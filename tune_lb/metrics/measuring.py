@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tune_lb.errors import RequestError
 from tune_lb.losses import LossFn
-from tune_lb.metrics.metric import DIAGNOSTICS, SHARED_COLUMNS, Metric, Value, unmeasured
+from tune_lb.metrics.metric import Metric, Value, unmeasured
 from tune_lb.metrics.names import as_metrics
+from tune_lb.results.columns import PROTOCOL_FIELDS
 from tune_lb.surface.loss_surface import BatchNormMode, LossSurface
 from tune_lb.surface.member_surfaces import MemberSurfaces
 from tune_lb.surface.per_example_loss import PerExample
@@ -136,7 +137,7 @@ def main_values(metric: Metric, row: Mapping[str, Value]) -> dict[str, float]:
     """Return the numbers that a metric is for: `<name>`, or every number `<name>.<what>` that is no protocol of it."""
     name = metric.name
     keys = [name] if name in row else [key for key in metric.columns() if key.count(".") == 1]
-    left_out = {f"{name}.{what}" for what in (*SHARED_COLUMNS, *DIAGNOSTICS)}
+    left_out = {f"{name}.{what}" for what in PROTOCOL_FIELDS}
     found = {key: row[key] for key in keys if key not in left_out}
     return {key: value for key, value in found.items() if isinstance(value, float)}
 

@@ -24,9 +24,6 @@ SHARED_COLUMNS = {
 }
 """Fields that every metric reports as `<name>.<field>`, beside its own."""
 
-DIAGNOSTICS = ("residual", "tolerance", "relative_error", "standard_error", "eps", "rho", "share")
-"""Numbers under `<name>.<field>` that say how well something was measured, or with which settings."""
-
 
 class Metric(Protocol):
     """Something measured on a trained member, leaving it as it was: a frozen dataclass whose fields are its protocol.

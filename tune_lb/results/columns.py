@@ -6,6 +6,7 @@ not measured, or not defined for that member.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -21,6 +22,10 @@ FINISHED: Final = ("completed", "stopped", "diverged")
 """Statuses of members that are there for good; the others are trained again."""
 
 ColumnType = Literal["float", "int", "str", "bool", "bytes"]
+Role = Literal["identity", "setting", "outcome", "metric", "protocol", "cost", "provenance"]
+"""What a column is: identity names the row; setting is what was chosen; outcome how training ended and how well; metric what was
+measured, protocol how; cost what was spent; provenance which code made the row, and where."""
+
 ARROW_TYPES: Final = {
     "float": pa.float64(),
     "int": pa.int64(),
@@ -35,17 +40,19 @@ class Column:
     """One column of a table.
 
     name: in tables, files and code alike; a part's field is part.field (sam.rho). type: float (64 bits), int (64 bits),
-    str, bool or bytes. description: one line with the unit. required: never null.
+    str, bool or bytes. description: one line with the unit. required: never null. role: see Role; None where a table has none.
     """
 
     name: str
     type: ColumnType
     description: str
     required: bool = False
+    role: Role | None = None
 
     def field(self) -> pa.Field:
-        """Return the column as pyarrow has it, the description in its metadata."""
+        """Return the column as pyarrow has it, description and role in its metadata."""
         described = {b"description": self.description.encode()}
+        described |= {} if self.role is None else {b"role": self.role.encode()}
         return pa.field(self.name, ARROW_TYPES[self.type], nullable=not self.required, metadata=described)
 
 
@@ -53,7 +60,12 @@ def _columns(type: ColumnType, required: bool = False, **descriptions: str) -> t
     return tuple(Column(name, type, description, required) for name, description in descriptions.items())
 
 
-IDENTITY: Final = (
+def _all(role: Role, *columns: Column) -> tuple[Column, ...]:
+    return tuple(dataclasses.replace(column, role=role) for column in columns)
+
+
+IDENTITY: Final = _all(
+    "identity",
     Column("schema_version", "int", "version of the columns' meaning", required=True),
     *_columns(
         "str",
@@ -68,7 +80,8 @@ IDENTITY: Final = (
     Column("split_seed", "int", "seed of the cut into training, validation and test examples", required=True),
 )
 
-CONFIGURATION: Final = (
+CONFIGURATION: Final = _all(
+    "setting",
     *_columns(
         "str",
         data="data set and its options",
@@ -93,28 +106,33 @@ CONFIGURATION: Final = (
     Column("noise_scale", "float", "eta N / (B (1 - momentum)), N training examples, B batch size, eta learning rate"),
 )
 
-OUTCOME: Final = (
+OUTCOME: Final = _all(
+    "outcome",
     Column("status", "str", f"how training ended: {', '.join(STATUSES)}"),
     Column("error", "str", "text of the error; null where there was none"),
     Column("diverged_at_step", "int", "update at which the loss was first not finite, from 0; null unless diverged"),
     Column("stop_reason", "str", "what stopped training before its budget; null unless stopped"),
 )
 
-QUALITY: Final = _columns(
-    "float",
-    train_loss="loss on the clean training set after training, batch-norm statistics recomputed, nats per example",
-    train_error="error on the clean training set, fraction; chance level if diverged",
-    validation_loss="loss on the validation set, nats per example",
-    validation_error="error on the validation set, fraction; chance level if diverged",
-    test_loss="loss on the test set, nats per example",
-    test_error="error on the test set, fraction; chance level if diverged",
-    test_error_running="error on the test set with the running batch-norm statistics of training, fraction",
-    generalization_gap="test_error - train_error, fraction; null if diverged",
-    generalization_gap_loss="test_loss - train_loss, nats per example",
-    running_train_loss="mean loss of the last epoch's batches as seen in training, nats per example",
+QUALITY: Final = _all(
+    "outcome",
+    *_columns(
+        "float",
+        train_loss="loss on the clean training set after training, batch-norm statistics recomputed, nats per example",
+        train_error="error on the clean training set, fraction; chance level if diverged",
+        validation_loss="loss on the validation set, nats per example",
+        validation_error="error on the validation set, fraction; chance level if diverged",
+        test_loss="loss on the test set, nats per example",
+        test_error="error on the test set, fraction; chance level if diverged",
+        test_error_running="error on the test set with the running batch-norm statistics of training, fraction",
+        generalization_gap="test_error - train_error, fraction; null if diverged",
+        generalization_gap_loss="test_loss - train_loss, nats per example",
+        running_train_loss="mean loss of the last epoch's batches as seen in training, nats per example",
+    ),
 )
 
-COST: Final = (
+COST: Final = _all(
+    "cost",
     Column("wall_s", "float", "training time of the member, its share where members train together, s"),
     *_columns(
         "int",
@@ -125,7 +143,8 @@ COST: Final = (
     ),
 )
 
-PROVENANCE: Final = (
+PROVENANCE: Final = _all(
+    "provenance",
     *_columns(
         "str",
         git_commit="commit of the code; null outside a repository",
@@ -173,12 +192,24 @@ TARGETS: Final = (
     Column("targets", "bytes", "true class of each test example, coded as the predictions are", required=True),
 )
 
-# Protocol fields that metrics share; the type of a column that is null in every row so far comes from here.
-_METRIC_FIELDS: Final[dict[str, ColumnType]] = {
-    **dict.fromkeys(("reason", "split", "batch_norm", "dtype", "start", "method"), "str"),
-    **dict.fromkeys(("seed", "num_samples", "chunk", "hvps", "max_hvps", "steps", "evaluations", "dimension"), "int"),
-    "converged": "bool",
+PROTOCOL_FIELDS: Final[dict[str, ColumnType]] = {
+    **dict.fromkeys(
+        ("reason", "split", "batch_norm", "dtype", "start", "starts", "stop", "mode", "law", "method"), "str"
+    ),
+    **dict.fromkeys(
+        ("seed", "num_samples", "num_parameters", "num_directions", "num_batches", "batch_size", "chunk"), "int"
+    ),
+    **dict.fromkeys(("hvps", "max_hvps", "max_products", "evaluations", "max_evaluations", "iterations"), "int"),
+    **dict.fromkeys(("max_iterations", "steps", "linf_steps", "probes", "deflated", "dimension", "p"), "int"),
+    **dict.fromkeys(("groups", "small_batch"), "int"),
+    **dict.fromkeys(
+        ("loss", "residual", "tolerance", "relative_error", "eps", "rho", "linf_rho", "sigma", "share"), "float"
+    ),
+    **dict.fromkeys(("standard_error", "alignment_standard_error", "two_batches_standard_error"), "float"),
+    "critical_batch_size_standard_error": "float",
+    **dict.fromkeys(("converged", "adaptive"), "bool"),
 }
+"""Last parts of `<metric>.<field>` that say how something was measured and how well, not what; with the type of each."""
 
 
 def metric_columns(descriptions: Mapping[str, str], rows: Iterable[Mapping[str, Any]] = ()) -> list[Column]:
@@ -186,7 +217,8 @@ def metric_columns(descriptions: Mapping[str, str], rows: Iterable[Mapping[str, 
 
     A column has the type of its values in the rows; where it has none, that of its last part (`.converged` is bool,
     `.hvps` int, `.split` str, ...), else float. A trial's file and the run's schema may therefore differ in the type of
-    a column that is all null in one of them; tune_lb.results takes the type of the one with values.
+    a column that is all null in one of them; tune_lb.results takes the type of the one with values. The role is protocol
+    for PROTOCOL_FIELDS, else metric.
     """
     found: dict[str, ColumnType] = {}
     for row in rows:
@@ -194,8 +226,41 @@ def metric_columns(descriptions: Mapping[str, str], rows: Iterable[Mapping[str, 
             kind = _type_of(row[name])
             if kind is not None and found.get(name) != "float":
                 found[name] = kind
-    types = {name: found.get(name, _METRIC_FIELDS.get(name.rpartition(".")[2], "float")) for name in descriptions}
-    return [Column(name, types[name], description) for name, description in descriptions.items()]
+    types = {name: found.get(name, PROTOCOL_FIELDS.get(_field_of(name), "float")) for name in descriptions}
+    return [
+        Column(name, types[name], description, role=_role_of_metric(name)) for name, description in descriptions.items()
+    ]
+
+
+def roles_of(schema: pa.Schema) -> dict[str, Role]:
+    """Return the role of every column of a members table.
+
+    It stands in the column's metadata. For files written before roles were it follows from the names: those that every table
+    has are known; a metric is whatever has a column `<name>.reason`; the rest are settings.
+    """
+    known = {column.name: column.role for column in MEMBERS}
+    metrics = tuple(name.removesuffix("reason") for name in schema.names if name.endswith(".reason"))
+    found: dict[str, Role] = {}
+    for field in schema:
+        stated: Any = (field.metadata or {}).get(b"role", b"").decode() or known.get(field.name)
+        found[field.name] = stated or _role_by_name(field.name, metrics)
+    return found
+
+
+def _role_by_name(name: str, metrics: tuple[str, ...]) -> Role:
+    if f"{name}.".startswith(metrics) and metrics:
+        return _role_of_metric(name)
+    if name == "lr_times_lambda_max":
+        return "metric"
+    return "cost" if name.startswith("walk.") else "outcome" if "@" in name else "setting"
+
+
+def _role_of_metric(name: str) -> Role:
+    return "protocol" if _field_of(name) in PROTOCOL_FIELDS else "metric"
+
+
+def _field_of(name: str) -> str:
+    return name.rpartition(".")[2] if "." in name else ""
 
 
 def members_schema(extra: Iterable[Column] = ()) -> pa.Schema:

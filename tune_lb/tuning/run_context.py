@@ -60,11 +60,12 @@ class RunContext:
                     "lr_times_lambda_max",
                     "float",
                     "peak learning rate times lambda_max; 2 is gradient descent's edge of stability",
+                    role="metric",
                 )
             )
         if self.walk is not None:
             types = {name: "float" if name.endswith("_s") else "int" for name in WALK_COLUMNS}
-            extra += [Column(name, types[name], text) for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]
+            extra += [Column(name, types[name], text, role="cost") for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]
         return members_schema(extra)
 
 
@@ -78,12 +79,12 @@ def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
                 column = column_name(prefix, name)
                 text = metadata.get("description") or f"{name} of {type(part).__name__}"
                 if column not in everywhere:
-                    found[column] = Column(column, column_type(types), text)
+                    found[column] = Column(column, column_type(types), text, role="setting")
         for remedy in design.template.remedies:
             for split, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
                 for name in remedy.alternative_names():
                     text = f"{split}_{kind} of the weights called {name} by {remedy.name}"
-                    found[f"{split}_{kind}@{name}"] = Column(f"{split}_{kind}@{name}", "float", text)
+                    found[f"{split}_{kind}@{name}"] = Column(f"{split}_{kind}@{name}", "float", text, role="outcome")
     return tuple(found.values())
 
 
