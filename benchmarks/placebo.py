@@ -98,7 +98,7 @@ def simulate(repeat: int, pool: Mapping[tuple[int, int, int], dict[str, Any]], t
     rates = {point: row["eta_over_b"] for (_, point, _), row in pool.items()}
     by_rate = {rate: point for point, rate in rates.items()}
     for pair in search.pairs.values():
-        pair.sampler = FromPool(rng.choice(POOL_POINTS, pair.design.num_samples, replace=False).tolist(), rates)
+        pair.proposer = FromPool(rng.choice(POOL_POINTS, pair.design.num_samples, replace=False).tolist(), rates)
     seeds: dict[str, dict[int, int]] = {}
     rows = []
     while not search.finished:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import tune_lb.remedies
-from tune_lb.budgets import Epochs
-from tune_lb.data.dataset import DataSet, DataSource, Part
+from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import Parts, on_device
-from tune_lb.losses import cross_entropy
-from tune_lb.models.mlp import MLP
-from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization
 from tune_lb.remedies.adascale import AdaScale
 from tune_lb.remedies.adversarial import Adversarial
@@ -44,14 +38,16 @@ from tune_lb.remedies.subsample_batch_norm import SubsampleBatchNorm
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
-from tune_lb.schedules import Cosine
-from tune_lb.settings.setting import setting
+from tune_lb.testing.small_training import Clusters, flat, same_bits, same_up_to_rounding, small_trial, trajectory
+from tune_lb.testing.small_training import training_of as training
 from tune_lb.training.checks import check_against_data
 from tune_lb.training.gradient import Batch, stack
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.remedy import Remedy, overrides
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
+
+__all__ = ["flat", "same_bits", "same_up_to_rounding", "training", "trajectory"]
 
 EXAMPLES: dict[str, list[Remedy]] = {
     "sam": [
@@ -102,39 +98,15 @@ EXAMPLES: dict[str, list[Remedy]] = {
 
 
 @dataclass(frozen=True)
-class Blobs(DataSource):
-    """Points of three classes around three centres: separable, if not quite."""
-
-    num_train: int = setting(24, "examples to train on", low=1)
-    num_features: int = setting(5, "features", low=1)
+class Blobs(Clusters):
+    """The data of the conformance suites, under the name that identities of trials in tests have."""
 
     def load(self, split_seed: int) -> DataSet:
         """Return three parts of equal size."""
-        rng = np.random.default_rng([7, split_seed])
-        centres = rng.normal(size=(3, self.num_features))
-
-        def part() -> Part:
-            targets = np.arange(self.num_train, dtype=np.int64) % 3
-            noise = rng.normal(size=(self.num_train, self.num_features))
-            return Part((centres[targets] + noise).astype(np.float32), targets)
-
-        return DataSet("blobs", 3, part(), part(), part(), offset=0.1, scale=1.5)
+        return replace(super().load(split_seed), name="blobs")
 
 
-def trial(*remedies: Remedy, **settings: Any) -> Trial:
-    """Return a trial of six updates of eight examples on a small network with batch norm."""
-    chosen = {
-        "arm": "arm",
-        "data": Blobs(),
-        "model": MLP(hidden=(6,)),
-        "optimizer": SGD(momentum=0.9, weight_decay=1e-3),
-        "schedule": Cosine(),
-        "budget": Epochs(2.0),
-        "loss": cross_entropy,
-        "batch_size": 8,
-        "lr": 0.1,
-    }
-    return Trial(**(chosen | settings), remedies=remedies)
+trial = functools.partial(small_trial, data=Blobs())
 
 
 def refusals(*remedies: Remedy) -> list[str]:
@@ -151,32 +123,8 @@ def many_that_compose() -> list[Remedy]:
     return chosen
 
 
-def training(
-    of: Trial, seeds: Sequence[int] = (0,), execution: str = "alone", dtype: torch.dtype = torch.float64
-) -> Training:
-    return Training(of, seeds, parts_of(of), execution=execution, dtype=dtype)
-
-
 def parts_of(of: Trial) -> Parts:
     return on_device(of.data.load(of.split_seed), "cpu")
-
-
-def flat(tree: dict[str, Tensor]) -> Tensor:
-    return torch.cat([value.detach().double().flatten() for value in tree.values()])
-
-
-def trajectory(
-    of: Trial, seeds: Sequence[int] = (0,), execution: str = "alone", dtype: torch.dtype = torch.float64
-) -> dict[int, Tensor]:
-    """Return by seed what one can see of a member after every single update, (updates, n): weights, buffers, losses."""
-    running = training(of, seeds, execution, dtype)
-    seen: dict[int, list[Tensor]] = {seed: [] for seed in seeds}
-    while not running.done:
-        rows = running.advance(1e-9)
-        for member in running.trained():
-            losses = [row.value for row in rows if row.seed == member.seed]
-            seen[member.seed].append(torch.cat([flat(member.params), flat(member.buffers), torch.tensor(losses)]))
-    return {seed: torch.stack(values) for seed, values in seen.items()}
 
 
 def history(running: Training, epochs: float = 1.0) -> list[HistoryRow]:
@@ -185,14 +133,6 @@ def history(running: Training, epochs: float = 1.0) -> list[HistoryRow]:
     while not running.done:
         rows += running.advance(epochs)
     return rows
-
-
-def same_bits(a: dict[int, Tensor], b: dict[int, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[seed], b[seed]) for seed in a)
-
-
-def same_up_to_rounding(a: dict[int, Tensor], b: dict[int, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.allclose(a[seed], b[seed], rtol=1e-9, atol=1e-12) for seed in a)
 
 
 def named(value: object) -> str:

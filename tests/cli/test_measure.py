@@ -12,12 +12,12 @@ import safetensors.torch
 import torch.nn.functional as F
 
 from tests.cli.conftest import Called
-from tune_lb.cli import measure as module
 from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure
 from tune_lb.models.mlp import MLP
+from tune_lb.observation import remeasure as module
 from tune_lb.results.run_files import merge, write_space
 from tune_lb.results.storage import Store
 from tune_lb.search.job import Job

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.laws import assert_leaves_no_trace
 from tests.metrics.cases import data, dense_hessian, network, reference_loss
 from tune_lb.errors import RequestError
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure
 from tune_lb.metrics.names import as_metrics, metric_kinds
 from tune_lb.surface.per_example_loss import PerExample
+from tune_lb.testing.traces import assert_leaves_no_trace
 
 EXACT = LambdaMax(tolerance=1e-8)
 

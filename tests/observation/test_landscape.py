@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from tests.cli.conftest import Called, call  # noqa: F401  (a fixture)
-from tests.laws import assert_leaves_no_trace
 from tune_lb.cli.landscape import chosen
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
@@ -25,6 +24,7 @@ from tune_lb.search.job import Job
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description, space_hash
 from tune_lb.space.loading import load_space
+from tune_lb.testing.traces import assert_leaves_no_trace
 from tune_lb.tuning.job import RunningJob
 from tune_lb.tuning.run_context import make_context
 

@@ -156,6 +156,7 @@ def test_a_profile_needs_enough_batches():
 )
 def test_what_cannot_be_done_is_refused(remedies, words):
     of = trial(*remedies)
-    lines = [line for remedy in of.active for line in remedy.conflicts(of, 24, MLP(hidden=(6,))((5,), 3))]
+    network = MLP(hidden=(6,))((5,), 3)
+    lines = of.problems() + [line for remedy in of.active for line in remedy.conflicts(of, 24, network)]
     assert bool(lines) == bool(words), lines
     assert all(any(word in line for line in lines) for word in words), lines

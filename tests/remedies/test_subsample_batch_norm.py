@@ -70,7 +70,8 @@ def test_evaluation_is_that_of_batch_norm(shape):
 )
 def test_what_cannot_be_done_is_refused(size, others, model, words):
     remedy = SubsampleBatchNorm(num_examples=size)
-    lines = remedy.conflicts(trial(remedy, *others), 24, model((5,), 3))
+    of = trial(remedy, *others)
+    lines = of.problems() + remedy.conflicts(of, 24, model((5,), 3))
     assert len(lines) == bool(words)
     assert all(word in lines[0] for word in words)
 

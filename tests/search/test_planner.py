@@ -106,7 +106,7 @@ def by_level(levels):
         search = Search(run_space, SPLITS)
         ranks = {}
         for (arm, split_seed), pair in search.pairs.items():
-            trials = [pair.candidate(i, pair.sampler.propose(i, [])) for i in range(pair.design.num_samples)]
+            trials = [pair.candidate(i, pair.proposer.propose(i, [])) for i in range(pair.design.num_samples)]
             for rank, c in enumerate(sorted(trials, key=lambda c: c.trial.learning_rate)):
                 ranks[c.trial_id] = (arm, split_seed, levels[rank])
         return lambda trial_id, seed: ranks.get(trial_id, (0, 0, 0.5))[2] + (spread if seed % 2 else -spread)

@@ -144,8 +144,8 @@ class Grown(Settings):
 
 
 def test_a_field_added_later_leaves_identities_as_they_were():
-    assert identity(Grown()) == {"type": "tests.test_setting.Grown", "old": 1}
-    assert identity(Grown(new=0.5)) == {"type": "tests.test_setting.Grown", "old": 1, "new": 0.5}
+    assert identity(Grown()) == {"type": "tests.settings.test_setting.Grown", "old": 1}
+    assert identity(Grown(new=0.5)) == {"type": "tests.settings.test_setting.Grown", "old": 1, "new": 0.5}
     assert identity(Grown(old=1.0)) != identity(Grown(old=2.0))
 
 

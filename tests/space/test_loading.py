@@ -112,7 +112,7 @@ def test_file_without_a_space(tmp_path: Path) -> None:
             "keyword_a.py:2: TypeError: SAM.__init__() got",
         ),
         ("keyword_b", "from tune_lb.remedies.sam import SAM\nSAM(roh=0.1)", "did you mean 'rho'?"),
-        ("keyword_c", "import tune_lb.space.space as s\ns.over(1, 2, integr=True)", "did you mean 'integer'?"),
+        ("keyword_c", "import tune_lb as s\ns.over(1, 2, integr=True)", "did you mean 'integer'?"),
         ("name_a", "from tune_lb.remedies.sam import Sam", "did you mean 'SAM'?"),
         ("name_b", "from tune_lb.remedies.warm_up import Warmup", "did you mean 'warmup'?"),
     ],

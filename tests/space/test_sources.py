@@ -49,7 +49,7 @@ def test_another_machine_imports_them_when_it_comes_to_it(tmp_path: Path) -> Non
     found = sources_beside("space_s", [written(tmp_path)])
     sent = pickle.dumps(found)
     code = (
-        "import pickle, sys\nfrom tune_lb.sources import install\n"
+        "import pickle, sys\nfrom tune_lb.space.sources import install\n"
         f"sources = pickle.loads({sent!r})\ninstall(sources)\ninstall(sources)\n"
         "import space_s\nprint(space_s.late(), sum(type(f).__name__ == 'SourceImporter' for f in sys.meta_path))\n"
         "try:\n    import unused_s\nexcept ModuleNotFoundError:\n    print('not sent')\n"

@@ -195,7 +195,10 @@ MISTAKES = {
     "part": ({"optimizer": SGD(momentum=2.0)}, ["space: optimizer.momentum = 2.0: must be below 1"]),
     "not a part": ({"optimizer": "sgd"}, ["space.optimizer = sgd: must be of type OptimizerSettings, not 'sgd'"]),
     "budget": ({"budget": Epochs("5")}, ["space: budget.epochs = 5: must be a number, not '5'"]),
-    "one of": ({"sampler": "sobl"}, ["must be one of 'sobol', 'random', 'grid', 'tpe'; did you mean 'sobol'?"]),
+    "one of": (
+        {"sampler": "sobl"},
+        ["must be a sampler, as in Sobol(), or one of 'sobol', 'random', 'grid', 'tpe'; did you mean 'sobol'?"],
+    ),
     "no batch": ({"batch_size": None}, ["arms 'large', 'sharp', 'noisy': batch_size is not given"]),
     "splits": ({"split_seeds": (1, 1)}, ["space.split_seeds = (1, 1): at least one, each once"]),
     "no splits": ({"split_seeds": 1}, ["space.split_seeds = 1: must be of type tuple, not 1"]),

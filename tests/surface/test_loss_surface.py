@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.laws import assert_leaves_no_trace
 from tests.metrics.cases import cross_entropy, data, dense_hessian, first, network, quadratic, reference_loss, surface
 from tune_lb.surface.evaluation_mode import chunk_size
 from tune_lb.surface.loss_surface import LossSurface
+from tune_lb.testing.traces import assert_leaves_no_trace
 
 MODES = ("running", "batch")
 DRAWS = torch.Generator()

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.laws import assert_leaves_no_trace
 from tests.metrics.cases import cross_entropy, data, dense_hessian, network, reference_loss, surface
 from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure_all, measure_members
 from tune_lb.surface import member_surfaces as module
 from tune_lb.surface.member_surfaces import SMALL, MemberSurfaces
+from tune_lb.testing.traces import assert_leaves_no_trace
 
 INPUTS, TARGETS = data(12)
 

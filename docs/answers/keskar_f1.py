@@ -1,4 +1,4 @@
-"""Print the table of docs/keskar_f1.md from the committed members: `python docs/keskar_f1.py`."""
+"""Print the table of docs/keskar_f1.md from the committed members: `python docs/answers/keskar_f1.py`."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def measured(members: pd.DataFrame) -> dict[str, pd.Series]:
 
 def main() -> None:
     """Print the table as Markdown."""
-    run = Path(__file__).parent / "results" / "keskar_f1" / "results"
+    run = Path(__file__).parents[1] / "results" / "keskar_f1" / "results"
     members = pd.read_parquet(run)
     print("| | small batch: here | published | large batch: here | published |\n|---|---|---|---|---|")
     for name, values in measured(members).items():

@@ -1,4 +1,4 @@
-"""Laws that remedies and metrics are held to, as comparators that tests share."""
+"""Whether something left a trace: in a module, in the random generators, in torch's modes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def assert_leaves_no_trace(fn: Callable[[], T], module: nn.Module) -> T:
     finally:
         after = _state(module)
         changed = [name for name in before.keys() | after.keys() if not _same(before.get(name), after.get(name))]
-        assert not changed, f"left behind: {sorted(changed)}"
+        # raised in place of what fn raised: that something was left behind is the worse of the two
+        if changed:
+            raise AssertionError(f"left behind: {sorted(changed)}")
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
