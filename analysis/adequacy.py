@@ -1,4 +1,4 @@
-"""Was the search large enough: best-of-k curves, whether the last doubling still gained, ease of tuning (rule C16)."""
+"""Was the search large enough: best-of-k curves, whether the last doubling still gained, ease of tuning."""
 
 from __future__ import annotations
 

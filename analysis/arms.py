@@ -130,7 +130,7 @@ def _difference(name: str, design: Design, resamples: Resamples) -> dict[str, ob
 
 def _covers(name: str, design: Design, found: Contrast | None) -> str:
     """What the headline interval is over, in words."""
-    search = "reselection" if design.sampler == "grid" else "search"
+    search = "reselection" if design.enumerates else "search"
     if not design.arm(name).searched:
         search = "search of the reference only"
     return f"{search}, seeds" + (", splits" if found and found.by_split.size > 1 else "")

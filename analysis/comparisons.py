@@ -116,7 +116,7 @@ class GapClosed(NamedTuple):
 
 
 def drop_reason(design: Design, drop: Contrast | None, sampling_error: float | None) -> str:
-    """Why no share of the drop can be given (validity rules C4, C17), "" where it can."""
+    """Why no share of the drop can be given (docs/inference.md, section 5), "" where it can."""
     if design.scheduler:
         return f"trials were stopped by {design.scheduler}: arms cannot be compared"
     if drop is None:
@@ -156,7 +156,7 @@ def gap_closed(resamples: Resamples, arm: str, design: Design, reason: str) -> G
 
 
 def tuning_closed(resamples: Resamples, design: Design) -> GapClosed:
-    """What tuning alone closes (rule C1): (copied - reference) / (copied - baseline), Fieller's interval.
+    """What tuning alone closes: (copied - reference) / (copied - baseline), Fieller's interval.
 
     Of the excess error of a large batch at the baseline's own rate, the share that goes when the rate is tuned.
     """

@@ -1,4 +1,4 @@
-"""Where the drop comes from: training or generalization (rule C9)."""
+"""Where the drop comes from: training or generalization."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ REFERENCE_ROLES = ("baseline", "reference", "placebo", *DERIVED_ROLES)
 
 
 @dataclass(frozen=True)
-class ArmDesign:
+class AskedArm:
     """One arm as it was asked for; the fields are those of space.json."""
 
     name: str
@@ -44,10 +44,14 @@ class Design:
     baseline: str | None
     reference: str | None
     placebo: str | None
-    arms: tuple[ArmDesign, ...]
+    arms: tuple[AskedArm, ...]
     split_seeds: tuple[int, ...]
     confirm_seeds: int | None
     sampler: str | None
+    exchangeable: bool
+    """Whether the sampler's configurations could have come in any order: only then may they be drawn again."""
+    enumerates: bool
+    """Whether the sampler goes through every combination: there is then no other draw of configurations."""
     scheduler: str | None
     metrics: tuple[str, ...]
     num_train: int | None
@@ -58,9 +62,9 @@ class Design:
     selected_trials: frozenset[str]
     data: str
 
-    def arm(self, name: str) -> ArmDesign:
+    def arm(self, name: str) -> AskedArm:
         """The arm of that name; one that only the result files know has the defaults."""
-        return next((arm for arm in self.arms if arm.name == name), ArmDesign(name))
+        return next((arm for arm in self.arms if arm.name == name), AskedArm(name))
 
     def order(self, names: list[str]) -> list[str]:
         """The names in the order of space.json, those that it does not know last."""
@@ -69,8 +73,8 @@ class Design:
 
     @property
     def searches_resampled(self) -> bool:
-        """Whether trials can be resampled: tpe proposes from what it saw, a scheduler stops some because of others."""
-        return self.sampler != "tpe" and not self.scheduler
+        """Whether trials can be resampled: not where a sampler learns from them, or a scheduler stops some because of others."""
+        return self.exchangeable and not self.scheduler
 
     def named(self, role: str) -> str | None:
         """The name of the first arm in that role, None where the space has none."""
@@ -84,7 +88,7 @@ class Design:
 
 def read_design(space: Mapping[str, Any]) -> Design:
     """Read the protocol from the contents of space.json."""
-    data = space.get("data") or {}
+    data, sampler = space.get("data") or {}, space.get("sampler")
     arms = tuple(_arm(entry) for entry in space.get("arms") or ())
     by_role = {arm.role: arm.name for arm in reversed(arms)}
     return Design(
@@ -96,7 +100,10 @@ def read_design(space: Mapping[str, Any]) -> Design:
         arms=arms,
         split_seeds=tuple(space.get("split_seeds") or ()),
         confirm_seeds=space.get("confirm_seeds"),
-        sampler=space.get("sampler"),
+        sampler=sampler,
+        # runs of version 0.1.0 give the sampler's name alone
+        exchangeable=bool(space.get("exchangeable", sampler != "tpe")),
+        enumerates=bool(space.get("enumerates", sampler == "grid")),
         scheduler=space.get("scheduler"),
         metrics=tuple(space.get("metrics") or ()),
         num_train=data.get("num_train"),
@@ -109,8 +116,8 @@ def read_design(space: Mapping[str, Any]) -> Design:
     )
 
 
-def _arm(entry: Mapping[str, Any]) -> ArmDesign:
-    return ArmDesign(
+def _arm(entry: Mapping[str, Any]) -> AskedArm:
+    return AskedArm(
         name=entry["name"],
         role=entry.get("role", "arm"),
         batch_size=entry.get("batch_size"),

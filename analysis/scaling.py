@@ -1,4 +1,4 @@
-"""Does the error follow eta/B alone, or the batch size as well (rule C13)? A fit over crossed configurations."""
+"""Does the error follow eta/B alone, or the batch size as well? A fit over crossed configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selection on validation, and the whole procedure resampled: points, reselection, seeds (validity rule C3)."""
+"""Selection on validation, and the whole procedure resampled: points, reselection, seeds (docs/inference.md, section 3)."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def resample(members: pd.DataFrame, design: Design, num_draws: int = NUM_DRAWS, 
             [arm for name in names if groups[name] == group for arm in found[name].values()],
             num_draws,
             np.random.default_rng((seed, group)),
-            resample_points=design.sampler != "grid",
+            resample_points=not design.enumerates,
         )
         for group in set(groups.values())
     }

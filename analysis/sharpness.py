@@ -1,4 +1,4 @@
-"""Sharpness beside generalization and training loss (rule C12): rank correlations, and arms at a common loss."""
+"""Sharpness beside generalization and training loss: rank correlations, and arms at a common loss."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 The whole procedure (search, rescreen, confirm, intervals, Holm, noise floor) is repeated with a placebo in place of each of the
 quickstart's five remedies: the large batch itself, with configurations and seeds of its own. Whatever it then claims is false.
-At 5 % over the family of arms about 2 of 40 repeats may hold a false claim; DESIGN asks for at most 4 claims in all.
+At 5 % over the family of arms about 2 of 40 repeats may hold a false claim; more than 4 would say that the intervals are too short.
 
 It is a fast simulation on real members: a pool of large-batch members is trained once on digits (POOL_POINTS rates x
 POOL_SEEDS seeds in each split), and every repeat and arm draws its configurations and its seeds from the pool at random.

@@ -61,7 +61,7 @@ class Step(ScheduleShape):
 
     milestones are epochs, or shares of the training (regime adaptation stretches them with the budget), as milestone_unit
     says; after the last one, or from the start where there are none, every further `every` is one more. A step that crosses
-    a milestone has the rate from before it. Jaiswal and Taura (paper 003): milestones 25 and 40 epochs, every 10; "by 10 %" is
+    a milestone has the rate from before it. Jaiswal and Taura: milestones 25 and 40 epochs, every 10; "by 10 %" is
     a drop of 0.9 or 0.1.
     """
 
@@ -104,7 +104,7 @@ class Trapezoid(ScheduleShape):
     """A ramp up, a plateau, a straight line down: min(1, x'/rise, final + (1 - final) (1 - x)/fall).
 
     x and x' are the shares of examples seen before and after the step: no step has rate 0 but where final is.
-    Source: Xing et al., 2018 (paper 002), appendix C. Rise 0.5 with fall 0.5 is one cycle of Cyclical. Cost: none.
+    Source: Xing et al., 2018, appendix C. Rise 0.5 with fall 0.5 is one cycle of Cyclical. Cost: none.
     """
 
     rise: float = setting(
@@ -136,8 +136,8 @@ class Cyclical(ScheduleShape):
     p is the position in cycle c = 0, 1, ..., counted in examples seen before the step; tri rises from 0 to 1 in the first half
     of a period and falls in the second.
 
-    Source: Smith, 2017, section 3.1 (CLR; paper 002, appendix C): triangular, and with shrink 0.5 triangular2; lowest 0.25 to
-    0.33 and half periods of 2 to 10 epochs are its rules of thumb.
+    Source: Smith, 2017, section 3.1 (CLR; Xing et al., 2018, appendix C): triangular, and with shrink 0.5 triangular2; lowest
+    0.25 to 0.33 and half periods of 2 to 10 epochs are its rules of thumb.
     Cost: none. Trap: where training ends inside a cycle its last rate is a high one.
     """
 

@@ -14,6 +14,7 @@ from tune_lb.results.columns import (
     Column,
     members_schema,
     metric_columns,
+    roles_of,
     table_schema,
 )
 
@@ -67,6 +68,23 @@ def test_columns_of_a_space_come_last_once_each() -> None:
     schema = members_schema([*EXTRA, EXTRA[0]])
     assert schema.names == [*members_schema().names, *(column.name for column in EXTRA)]
     assert schema.field("sam.rho").metadata == {b"description": EXTRA[0].description.encode()}
+
+
+def test_columns_carry_their_role_and_older_files_are_read_by_name() -> None:
+    own = [
+        Column("sam.rho", "float", "radius", role="setting"),
+        *metric_columns({"trace": "trace", "trace.hvps": "products", "trace.reason": "why not"}, []),
+    ]
+    written = members_schema(own)
+    assert written.field("test_error").metadata[b"role"] == b"outcome"
+    old = pa.schema([field.remove_metadata() for field in written])
+    assert roles_of(old) == roles_of(written)
+    roles = roles_of(written)
+    found = {name: roles[name] for name in ("trial_id", "lr", "sam.rho", "test_error", "trace", "trace.hvps", "wall_s")}
+    assert list(found.values()) == ["identity", "setting", "setting", "outcome", "metric", "protocol", "cost"]
+    # what a file says is believed: another column may be called like a metric's
+    told = written.append(pa.field("trace.of_mine", pa.float64(), metadata={b"role": b"setting"}))
+    assert roles_of(told)["trace.of_mine"] == "setting"
 
 
 @pytest.mark.parametrize("column", [Column("seed", "float", "x"), Column("sam.rho", "int", "x")])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
+from scipy.stats import qmc
 
 from tests.space.test_space import space
 from tune_lb.models.mlp import MLP
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
+from tune_lb.samplers import Sobol
 from tune_lb.search.proposers import proposers
 from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
@@ -104,6 +108,23 @@ def test_tpe_is_a_function_of_what_is_stored_and_goes_where_it_is_good():
     near = [rate for rate in found if 0.01 / 3 < rate < 0.01 * 3]
     # half of the domain in the logarithm; without learning about half of the proposals would lie there
     assert len(near) >= 10
+
+
+@dataclass(frozen=True)
+class Halton(Sobol):
+    """A sampler as a user writes it: other points in the same place."""
+
+    name: ClassVar[str] = "halton"
+
+    def points(self, power, num_columns, seed):
+        return qmc.Halton(num_columns, scramble=True, rng=seed).random(2**power)
+
+
+def test_a_sampler_of_ones_own_is_a_class_and_nothing_else():
+    ours, theirs = (proposals(space(*arms(), sampler=sampler)) for sampler in (Sobol(), Halton()))
+    assert theirs["sharp"] != ours["sharp"]
+    assert [v["eta_over_b"] for v in theirs["small"]] == [v["eta_over_b"] for v in theirs["large"]]
+    assert proposals(space(*arms(), sampler="sobol")) == ours, "the word means the object"
 
 
 def test_an_arm_with_nothing_to_search_has_one_configuration():

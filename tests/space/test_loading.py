@@ -114,7 +114,14 @@ def test_file_without_a_space(tmp_path: Path) -> None:
         ("keyword_b", "from tune_lb.remedies.sam import SAM\nSAM(roh=0.1)", "did you mean 'rho'?"),
         ("keyword_c", "import tune_lb as s\ns.over(1, 2, integr=True)", "did you mean 'integer'?"),
         ("name_a", "from tune_lb.remedies.sam import Sam", "did you mean 'SAM'?"),
-        ("name_b", "from tune_lb.remedies.warm_up import Warmup", "did you mean 'warmup'?"),
+        ("name_b", "from tune_lb.remedies.warm_up import Warmup", "write `from tune_lb.remedies import Warmup`"),
+        ("name_c", "from tune_lb.remedies.warm_up import Warmpu", "did you mean 'warmup'?"),
+        ("moved_a", "from tune_lb.space import Arm, Space", "write `from tune_lb import Arm`"),
+        (
+            "moved_b",
+            "from tune_lb.stored import (StoredWeights, over)",
+            "write `from tune_lb.models import StoredWeights`, `from tune_lb import over`",
+        ),
     ],
 )
 def test_file_that_raises(tmp_path: Path, name: str, text: str, expected: str) -> None:

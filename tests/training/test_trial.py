@@ -6,7 +6,9 @@ import hashlib
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -23,7 +25,9 @@ from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant
 from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
 from tune_lb.training.checks import check_against_data
+from tune_lb.training.remedy import Remedy
 
 
 def other_loss(outputs, targets):
@@ -143,6 +147,41 @@ def test_the_row_has_every_remedy_field_and_names_the_active_ones():
     assert {name: row[name] for name in expected} == expected
 
 
+@dataclass(frozen=True)
+class OfMine(Remedy):
+    """A remedy that is called like a part of a trial."""
+
+    name: ClassVar[str] = "model"
+    c: float = setting(0.0, "a number", low=0.0)
+
+
+@dataclass(frozen=True)
+class Beside(Remedy):
+    """Another one in the same file, which says what it does not go with."""
+
+    name: ClassVar[str] = "beside"
+    excludes: ClassVar[Mapping[str, str]] = {"sam": "both shorten the step"}
+    c: float = setting(0.0, "a number", low=0.0)
+
+
+def test_remedies_of_one_file_have_columns_of_their_own():
+    columns = trial(Beside(c=0.5), NamedLikeNothing(c=0.25)).columns()
+    assert (columns["beside.c"], columns["like_nothing.c"], columns["remedies"]) == (0.5, 0.25, "beside,like_nothing")
+
+
+@dataclass(frozen=True)
+class NamedLikeNothing(Remedy):
+    """A third one."""
+
+    name: ClassVar[str] = "like_nothing"
+    c: float = setting(0.0, "a number", low=0.0)
+
+
+def test_a_remedy_without_a_name_is_refused_where_it_is_made():
+    with pytest.raises(TypeError, match=r'remedy Nameless needs a name.*add name: ClassVar.str. = "nameless"'):
+        type("Nameless", (Remedy,), {})
+
+
 @pytest.mark.parametrize(
     ("settings", "remedies", "words"),
     [
@@ -160,6 +199,8 @@ def test_the_row_has_every_remedy_field_and_names_the_active_ones():
         ({"data": Blobs(num_train=0)}, [], "data.num_train = 0: must be at least 1"),
         ({}, [SAM(rho=-0.1)], "sam.rho = -0.1: must be at least 0"),
         ({}, [SAM(rho=0.1), SAM(rho=0.2)], "remedy sam is given twice"),
+        ({}, [OfMine(c=0.5)], "OfMine: its name, 'model', is that of a part of every trial; take another"),
+        ({}, [Beside(c=0.5), SAM(rho=0.1)], "beside and sam both shorten the step; give one of them"),
     ],
 )
 def test_one_mistake_one_line(settings, remedies, words):

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from tune_lb import __version__
+from tune_lb.samplers.names import NAMES
 
-SAMPLERS = ("sobol", "random", "grid", "tpe")
 EXIT_CODES = """exit codes: 0 done, 1 failed, 2 the request was wrong (nothing was started), 3 finished but some trials failed,
 130 interrupted and resumable (the same command goes on)"""
 START = "start: tune-lb search quickstart     (python -m tune_lb is the same program)"
@@ -99,7 +99,7 @@ def _search(command: argparse.ArgumentParser) -> None:
     add("--name", metavar="NAME", help="name of the run (default: that of the space)")
     add("--num-samples", type=int, metavar="N", help="configurations searched in each arm and split")
     add("--seeds", type=int, metavar="N", help="members of each searched configuration")
-    add("--sampler", metavar="S", help=f"how configurations are proposed: {', '.join(SAMPLERS)}")
+    add("--sampler", metavar="S", help=f"how configurations are proposed: {', '.join(NAMES)}")
     _storage(command)
     add("--address", metavar="A", help="address of a Ray cluster, auto for the one that this machine is part of")
     add("--dry-run", action="store_true", help="show the plan, its cost and the first configurations, and stop")

@@ -27,7 +27,7 @@ class AdaptiveSharpness:
     closed form rho T^2 g / |T g| of ASAM. At a point with T g = 0 the ascent starts from a random u on the sphere.
 
     linf_rho: None, or the radius of a box in which the highest rise is sought as well: |d_i| <= linf_rho |w_i|, by the
-    conditional gradients of `tune_lb.metrics.ascent`, steps of them, the first to the corner sign(g). Its columns are
+    conditional gradients of tune_lb/surface/ball_ascent.py, steps of them, the first to the corner sign(g). Its columns are
     `adaptive_sharpness.linf` and `.linf_<field>`; 0.002 is usual.
 
     Source: Kwon et al., 2021, definition 2 (elementwise T); fixed steps keeping the best as in

@@ -37,7 +37,7 @@ def measure(
     loss: of each example, or the mean over a batch, as nn.CrossEntropyLoss() and F.cross_entropy give it (PerExample).
     inputs (N, ...), targets (N, ...): tensors; or, in place of both, a DataLoader or other iterable of such pairs,
     which is read once and held in memory.
-    metrics: names ("lambda_max", "keskar(p=50)"; tune_lb.catalog.metric_kinds() has all) or instances.
+    metrics: names ("lambda_max", "keskar(p=50)"; `tune_lb.metrics` has all) or instances.
     batch_norm, chunk, dtype, weights, split: see LossSurface. seed: of the metrics' own draws.
     Returns every column of every metric: the main value is `<name>` or `<name>.<what>`, the rest its protocol. Many
     metrics measure on at most 2,048 examples unless told otherwise: `<name>.num_samples` says on how many.

@@ -16,7 +16,7 @@ class ParticipationRatio:
     """The participation ratio of the Hessian's eigenvalues: how many directions share the curvature.
 
     r = (tr H)^2 / tr H^2: 1 where one eigenvalue is all, n where all n are equal; below 1 only where eigenvalues of both
-    signs cancel. Both traces come from the same products (tune_lb.metrics.hutchinson); the standard error of r is that
+    signs cancel. Both traces come from the same products (tune_lb/surface/traces.py); the standard error of r is that
     of the delta method without the correlation of the two, |r| sqrt((2 s / tr H)^2 + (s_2 / tr H^2)^2).
 
     deflate: products spent on the space in which the trace is exact, at least 1.

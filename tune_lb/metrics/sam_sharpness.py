@@ -22,7 +22,7 @@ class SamSharpness:
     s = max { f(w + d) - f(w) : |d|_2 <= rho }, nats per example, >= 0; one step: d = rho g / |g|_2, g the gradient at w,
     which may be negative, and is 0 at g = 0. Near a minimum s is about rho^2 lambda_max / 2.
 
-    The maximum is sought by the conditional-gradient ascent of `tune_lb.metrics.ascent`, whose first step is SAM's (a
+    The maximum is sought by the conditional-gradient ascent of tune_lb/surface/ball_ascent.py, whose first step is SAM's (a
     random one where g = 0), so s is a lower bound that grows with the steps. Source: Foret et al., 2021, eq. 1 and 2.
     Departure: the whole data set shares one perturbation (n-SAM), where training perturbs batch by batch.
 

@@ -14,7 +14,7 @@ from tune_lb.surface.loss_surface import LossSurface
 class Trace:
     """The trace of the Hessian of the mean loss, the sum of its eigenvalues, with its standard error.
 
-    tr H = tr T + E z^T H z: exact in a Krylov space, random signs in what is orthogonal to it (tune_lb.metrics.hutchinson);
+    tr H = tr T + E z^T H z: exact in a Krylov space, random signs in what is orthogonal to it (tune_lb/surface/traces.py);
     nats per squared unit of weight. Never stopped by how little a running mean moves, which says nothing about its error.
 
     deflate: products spent on the space in which the trace is exact, at least 1.

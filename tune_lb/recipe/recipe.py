@@ -79,7 +79,7 @@ class _Code:
         own += [] if self._is_plain_model() else [_import(self.trial.model)]
         own += [] if self.trial.loss is cross_entropy else [_import(self.trial.loss)]
         if not isinstance(self.trial.schedule, Cosine | Constant):
-            own += [_import(self.trial.schedule), "from tune_lb.training.remedy import Position"]
+            own += [_import(self.trial.schedule), "from tune_lb.schedules import Position"]
         own += [] if self.trial.initialization is None else [_import(self.trial.initialization)]
         if not type(self._built()).__module__.startswith("torch.optim"):
             own.append(_import(self._built()))

@@ -13,7 +13,7 @@ from tune_lb.schedules import Position
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
 from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.training.pieces import gradient_variances, piece_problems, white_noise
+from tune_lb.training.pieces import gradient_variances, normal_per_parameter, piece_problems, white_noise
 from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 PREFIX = "fisher_noise/"
@@ -76,9 +76,7 @@ class FisherNoise(Remedy):
         """The variance of every entry of the gradient, in the shapes of the parameters."""
         return {name: torch.zeros_like(value) for name, value in params.items()}
 
-    def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor:
-        """Draw one standard normal number per parameter, shape (n,)."""
-        return torch.randn(num_parameters, generator=generator, dtype=like.dtype, device=like.device)
+    draws = normal_per_parameter
 
     def gradient(self, inner: GradientFn) -> GradientFn:
         """Return the gradient plus the noise of its entries."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
 from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.pieces import normal_per_parameter, white_noise
 from tune_lb.training.remedy import Remedy
 
 
@@ -43,9 +44,7 @@ class GradientNoise(Remedy):
         """Without variance there is no noise, whatever the decay."""
         return self.alpha == 0
 
-    def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor:
-        """Draw one standard normal number per parameter, shape (n,)."""
-        return torch.randn(num_parameters, generator=generator, dtype=like.dtype, device=like.device)
+    draws = normal_per_parameter
 
     def gradient(self, inner: GradientFn) -> GradientFn:
         """Return the gradient plus sigma_t times the step's normal draw."""
@@ -54,8 +53,7 @@ class GradientNoise(Remedy):
             loss, gradients, updated = inner(params, buffers, batch)
             alpha, gamma = batch.values["gradient_noise.alpha"], batch.values["gradient_noise.gamma"]
             sigma = torch.sqrt(alpha / (1.0 + batch.step) ** gamma)
-            pieces = torch.split(batch.draws["gradient_noise"], [value.numel() for value in gradients.values()])
-            noise = dict(zip(gradients, pieces, strict=True))
-            return loss, {k: g + sigma * noise[k].view_as(g) for k, g in gradients.items()}, updated
+            noise = white_noise(batch.draws["gradient_noise"], gradients)
+            return loss, {name: g + sigma * noise[name] for name, g in gradients.items()}, updated
 
         return noisy

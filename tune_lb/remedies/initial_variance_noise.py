@@ -12,7 +12,7 @@ from tune_lb.schedules import Position
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
 from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
-from tune_lb.training.pieces import gradient_variances, piece_problems, white_noise
+from tune_lb.training.pieces import gradient_variances, normal_per_parameter, piece_problems, white_noise
 from tune_lb.training.remedy import Remedy, State, TrialFacts
 
 VARIANCE = "initial_variance_noise/variance"
@@ -67,9 +67,7 @@ class InitialVarianceNoise(Remedy):
         """The largest variance of one example's gradient, ()."""
         return {"variance": next(iter(params.values())).new_zeros(())}
 
-    def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor:
-        """Draw one standard normal number per parameter, shape (n,)."""
-        return torch.randn(num_parameters, generator=generator, dtype=like.dtype, device=like.device)
+    draws = normal_per_parameter
 
     def gradient(self, inner: GradientFn) -> GradientFn:
         """Return the gradient plus sigma times the step's normal draw."""

@@ -30,7 +30,7 @@ class SAM(Remedy):
     g, p = 2: rho T^2 g / |T g|_2; T = |w| + eta for the parameters named weight (scales of batch norm too), 1 for others.
     every = k: in the steps 0, k, 2k, ... alone; the others are plain steps (of the whole batch, whatever m).
 
-    Source: Foret et al., 2021, eq. 2 and section 4.1 (m-sharpness); for large batches Surlemont et al. (paper 004), eq. 6;
+    Source: Foret et al., 2021, eq. 2 and section 4.1 (m-sharpness); for large batches Surlemont et al., eq. 6;
     adaptive: Kwon et al., 2021, eq. 8. Every k steps is SAM left out, not LookSAM, which reuses a part of the last ascent.
     Batch-norm statistics come from the first pass only; weight decay, noise and momentum stay outside the perturbation; the loss
     reported is that of the first pass. Both passes see the same examples and dropout masks; same_masks = False draws the masks

@@ -11,7 +11,7 @@ import pyarrow.fs as fs
 from tune_lb.results.storage import Store, can_rename
 
 _TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{12}|(writable|shared)-[0-9a-f]{12}")
-"""Names that tune_lb.storage writes under before it renames, and those of files written only to see whether that works."""
+"""Names that `storage` writes under before it renames, and those of files written only to see whether that works."""
 
 
 def delete_left_over(store: Store, before_s: float | None) -> list[str]:

@@ -75,7 +75,7 @@ class Store:
     def write(self, path: str, data: bytes | pa.Buffer, *, pause_point: str = "rename") -> None:
         """Put a whole file in the place of whatever has that name; folders are made as needed.
 
-        pause_point: where tests may stop the process (tune_lb.pause).
+        pause_point: where tests may stop the process (tune_lb/pause.py).
         """
         target = self._path(path)
         if target.rpartition("/")[2].startswith("."):

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from tune_lb.errors import RequestError
+from tune_lb.settings.domain import Choice, Interval
+from tune_lb.settings.identity import name_in_identities
+from tune_lb.settings.stored_names import STORED
+from tune_lb.training.trial import PLAIN_PREFIXES
 
 MAX_LINES = 12
-PLAIN = ("optimizer", "schedule", "budget")
-"""Parts whose fields are known by their own name: momentum, epochs."""
+INTERVAL, CHOICE = name_in_identities(Interval), name_in_identities(Choice)
 
 Leaves = dict[str, Any]
 
 
 def refuse_changed(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    """Raise RequestError, with every difference, where a run exists with another space (Space.description of both)."""
+    """Raise RequestError, with every difference, where a run exists with another space (`description` of both)."""
     lines = changes(old, new)
     if not lines:
         return
@@ -72,17 +75,17 @@ def _different(old: Leaves, new: Leaves, path: str = "") -> list[tuple[str, str,
         was, now = old.get(key, ...), new.get(key, ...)
         if was == now:
             continue
-        place = path if key in PLAIN and not path else f"{path}{key}."
+        place = path if key in PLAIN_PREFIXES and not path else f"{path}{key}."
         if _is_part(was) and _is_part(now) and was["type"] == now["type"]:
             found += _different(was, now, place)
             continue
-        parts = [_by_module(value) for value in (was, now)]
+        parts = [_by_name(value) for value in (was, now)]
         if parts[0] is not None and parts[1] is not None:
             if parts[0].keys() != parts[1].keys():
                 names = [", ".join(part) or "none" for part in parts if part is not None]
                 found.append((f"{path}{key}", names[0], names[1]))
             common = [name for name in parts[0] if name in parts[1]]
-            # the fields of a remedy or a metric are known by its module's name
+            # the fields of a remedy or a metric are known by its name
             found += _different({n: parts[0][n] for n in common}, {n: parts[1][n] for n in common}, path)
             continue
         found.append((f"{path}{key}", _text(was), _text(now)))
@@ -91,15 +94,23 @@ def _different(old: Leaves, new: Leaves, path: str = "") -> list[tuple[str, str,
 
 def _is_part(value: Any) -> bool:
     """Say whether a value has fields of its own; a domain is a value."""
-    return isinstance(value, dict) and "type" in value and not str(value["type"]).startswith("tune_lb.domain.")
+    return isinstance(value, dict) and "type" in value and value["type"] not in (INTERVAL, CHOICE)
 
 
-def _by_module(value: Any) -> dict[str, Any] | None:
-    """Return a list of parts by their modules' names; None for what is no such list."""
+def _by_name(value: Any) -> dict[str, Any] | None:
+    """Return a list of remedies or metrics by their names; None for what is no such list."""
     if not isinstance(value, list) or not all(_is_part(entry) for entry in value):
         return None
-    named = {str(entry["type"]).split(".")[-2]: entry for entry in value if "." in str(entry["type"])}
+    named = {_name(str(entry["type"])): entry for entry in value}
     return named if len(named) == len(value) else None
+
+
+def _name(kind: str) -> str:
+    """Return the name of a remedy or metric from that of its type: of those of 0.1.0 it is their module's, else the class's."""
+    module, _, name = kind.rpartition(".")
+    if kind in STORED.values():
+        return module.rpartition(".")[2]
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _text(value: Any) -> str:
@@ -112,9 +123,9 @@ def _text(value: Any) -> str:
         return str(value)
     fields = {key: entry for key, entry in value.items() if key != "type"}
     name = str(value.get("type", "")).rpartition(".")[2]
-    if value.get("type") == "tune_lb.domain.Interval":
+    if value.get("type") == INTERVAL:
         flags = "".join(f", {flag}=True" for flag in ("log", "integer") if fields.get(flag))
         return f"over({fields['low']}, {fields['high']}{flags})"
-    if value.get("type") == "tune_lb.domain.Choice":
+    if value.get("type") == CHOICE:
         return f"over({_text(fields['values'])})"
     return f"{name}({', '.join(f'{key}={_text(entry)}' for key, entry in fields.items())})"

@@ -5,20 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import inspect
 import os
-import pkgutil
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tune_lb.errors import RequestError, nearest
+from tune_lb.space.mistakes import message, place_of
 from tune_lb.space.sources import Source, sources_beside
 
 if TYPE_CHECKING:
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 PACKAGE = "search_spaces"
 OWN_PACKAGES = frozenset({"tune_lb", "analysis", PACKAGE})
 """Installed wherever tune_lb is: other processes import them by name."""
-
-_UNEXPECTED_KEYWORD = re.compile(r"([\w.]+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
-_NO_SUCH_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 
 
 @dataclass(frozen=True)
@@ -165,7 +160,7 @@ def _imported(name: str, path: Path, folders: Sequence[str]) -> ModuleType:
         return importlib.import_module(name)
     # whatever somebody's module raises is a mistake in it, to be shown with its place
     except (Exception, SystemExit) as error:
-        raise RequestError(f"search space {_place(error, path, folders)}: {_message(error)}") from error
+        raise RequestError(f"search space {place_of(error, path, folders)}: {message(error)}") from error
 
 
 def _space_of(module: ModuleType, path: Path) -> Space:
@@ -177,52 +172,5 @@ def _space_of(module: ModuleType, path: Path) -> Space:
         raise RequestError(f"search space {path}: there is no SPACE in it{advice}")
     space = vars(module)["SPACE"]
     if not isinstance(space, Space):
-        raise RequestError(
-            f"search space {path}: SPACE is a {type(space).__name__}; it must be a tune_lb.space.Space(...)"
-        )
+        raise RequestError(f"search space {path}: SPACE is a {type(space).__name__}; it must be a tune_lb.Space(...)")
     return space
-
-
-def _place(error: BaseException, path: Path, folders: Sequence[str]) -> str:
-    """Return file:line of the innermost line that lies beside the space, else the file."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if any(Path(folder) in Path(frame.filename).parents for folder in folders)]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg}"
-    text = " ".join("".join(traceback.TracebackException.from_exception(error).format_exception_only()).split())
-    return text if "Did you mean" in text else text + _nearest_name(error)
-
-
-def _nearest_name(error: BaseException) -> str:
-    """Return which name may have been meant where a keyword, a module or a name in a module is not known."""
-    keyword = _UNEXPECTED_KEYWORD.search(str(error)) if isinstance(error, TypeError) else None
-    if keyword:
-        called = _called(error, keyword[1].split(".")[-1])
-        return _nearest(keyword[2], inspect.signature(called).parameters) if called else ""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        parent, _, missing = error.name.rpartition(".")
-        folders = sys.modules[parent].__path__ if parent in sys.modules else []
-        return _nearest(missing, [module.name for module in pkgutil.iter_modules(folders)]) if parent else ""
-    name = _NO_SUCH_NAME.search(str(error)) if isinstance(error, ImportError) else None
-    return _nearest(name[1], [known for known in dir(sys.modules.get(name[2])) if known[0] != "_"]) if name else ""
-
-
-def _called(error: BaseException, name: str) -> Callable[..., Any] | None:
-    """Return the class or function of that name, looked up where the call was made, else in what we offer."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    places = [names for frame in reversed(frames) for names in (frame.f_locals, frame.f_globals)]
-    places += [vars(module) for key, module in list(sys.modules.items()) if key.startswith("tune_lb.")]
-    return next((names[name] for names in places if callable(names.get(name))), None)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    """Return the nearest of the known words; one that differs in case alone is the nearest."""
-    words = list(known)
-    same = [other for other in words if other.casefold() == word.casefold()]
-    return nearest(same[0], same) if same else nearest(word, words)

@@ -25,7 +25,7 @@ class Walk(Settings):
     and at the end of every epoch, watched or not, walk.distance and walk.epoch_distance, the distance from its start.
 
     Source: Xing et al., 2018 (A Walk with SGD), sections 3.1 and 3.2: 10 points, epochs 1, 10, 25, 100; the distance
-    travelled by epoch: paper 000, figure 5. Departure: batch statistics are those of the whole train set.
+    travelled by epoch: Hynes, maxi-batch SGD, figure 5. Departure: batch statistics are those of the whole train set.
     Cost for each watched update: points + 1 losses (two passes over the train set each with batch norm), one gradient.
     """
 

@@ -27,7 +27,7 @@ def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Exa
     """Return the buffers with batch-norm statistics recomputed over the clean train set, in one pass.
 
     After few updates the running averages lag behind the weights; the error then moves by a point and lambda_max up to 30
-    times. See tune_lb.surface.evaluation_mode.recalibrated; the chunks are equal.
+    times. See `recalibrated` in tune_lb/surface/evaluation_mode.py; the chunks are equal.
     """
     dtype = next(iter(params.values())).dtype
     chunks = _chunks(len(train.targets), chunk_size(train.inputs))

@@ -100,7 +100,8 @@ def mean_gradient(
     loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them
     in place (batch-norm statistics); frozen parameters travel among them, and so does the state of remedies, under names
     with a stroke (`layer_noise/variances`), which the module does not see. precision: of the forward pass, see
-    tune_lb.precision; the loss is computed in the parameters' own. Cost: one forward and one backward pass.
+    `in_precision`;
+    the loss is computed in the parameters' own. Cost: one forward and one backward pass.
     """
 
     call = in_precision(functional(module), precision)

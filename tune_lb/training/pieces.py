@@ -111,6 +111,13 @@ def gradient_variances(gradient: GradientFn, params: Params, buffers: Buffers, b
     return {name: torch.stack([piece[name] for piece in pieces]).var(0) for name in params}
 
 
+def normal_per_parameter(
+    _: object, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor
+) -> Tensor:
+    """Draw one standard normal number per parameter, shape (n,): the `draws` of remedies that add noise to the gradient."""
+    return torch.randn(num_parameters, generator=generator, dtype=like.dtype, device=like.device)
+
+
 def white_noise(draws: Tensor, like: Params) -> Params:
     """Return one draw (n,) of standard normal numbers in the shapes of a tree, entry by entry in its order."""
     parts = torch.split(draws, [value.numel() for value in like.values()])

@@ -152,7 +152,7 @@ class Remedy(Settings):
         return []
 
     def variant(self) -> tuple[bool, ...]:
-        """Return on which of its hooks' ways it goes, where that hangs on fields that are not whole numbers.
+        """Return on which of its hooks' ways it goes, where that depends on fields that are not whole numbers.
 
         Trials that differ in such fields alone share a compiled step, unless this differs.
         """
