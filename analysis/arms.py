@@ -15,7 +15,8 @@ from analysis.decomposition import decompose, under_trained
 from analysis.design import REFERENCE_ROLES, Design
 from analysis.intervals import FloatArray, holm
 from analysis.predictions import ArmPredictions, compare_predictions, sampling_error, split_factor, two_way_draws
-from analysis.selection import Resamples, confirmed_trials
+from analysis.selection import confirmed_trials
+from analysis.two_level_bootstrap import Resamples
 
 NAN = float("nan")
 UNMEASURED = {"large_batch_drop": NAN, "drop_train_error": NAN, "drop_generalization_gap": NAN}

@@ -21,7 +21,7 @@ from analysis.intervals import (
     sign_flip,
     welch_effect,
 )
-from analysis.selection import Resamples
+from analysis.two_level_bootstrap import Resamples
 
 ALPHA = 0.05
 MIN_SAMPLING_ERRORS = 2.0

@@ -18,7 +18,7 @@ from analysis.configurations import configurations, metric_values, usable
 from analysis.design import Design, read_design
 from analysis.frames import Frames, Predictions, at_chance, read_frames
 from analysis.predictions import ArmPredictions, SplitPredictions
-from analysis.selection import Resamples, resample
+from analysis.two_level_bootstrap import Resamples, resample
 from tune_lb.results.storage import Store
 
 BOUNDS = ("corner", "one_step")
@@ -65,7 +65,7 @@ class Results:
 
     @cached_property
     def resamples(self) -> Resamples:
-        """The procedure as found and as drawn again; see `analysis.selection.resample`."""
+        """The procedure as found and as drawn again; see `resample`."""
         return resample(usable(self.members), self.design)
 
     @cached_property
