@@ -9,6 +9,7 @@ import pytest
 from tests.trainings import Blobs
 from tune_lb.budgets import Epochs, Updates
 from tune_lb.errors import RequestError
+from tune_lb.metrics import LambdaMax, Trace
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
@@ -183,6 +184,12 @@ def test_the_hash_changes_with_the_meaning():
     assert len(set(hashes)) == len(hashes)
 
 
+def test_metrics_are_given_as_objects_or_by_name():
+    named, built = (space(metrics=given) for given in (("lambda_max(tolerance=0.1)",), (LambdaMax(tolerance=0.1),)))
+    assert named.metrics == built.metrics
+    assert space_hash(named) == space_hash(built)
+
+
 MISTAKES = {
     "no arms": ({"arms": ()}, ["there are no arms"]),
     "baseline": ({"baseline": "smal"}, ["space.baseline = 'smal' is not among the arms; did you mean 'small'?"]),
@@ -203,7 +210,16 @@ MISTAKES = {
     "splits": ({"split_seeds": (1, 1)}, ["space.split_seeds = (1, 1): at least one, each once"]),
     "no splits": ({"split_seeds": 1}, ["space.split_seeds = 1: must be of type tuple, not 1"]),
     "not arms": ({"arms": ("small",)}, ["space.arms: a tuple of Arm(...) is needed"]),
-    "metric": ({"metrics": ("lambda_max",)}, ["metric 'lambda_max': not a metric"]),
+    "metric": (
+        {"metrics": ("lambda_mx",)},
+        ["space.metrics: there is no metric 'lambda_mx'; did you mean 'lambda_max'"],
+    ),
+    "setting of a metric": (
+        {"metrics": ("lambda_max(tol=1)",)},
+        ["space.metrics: metric lambda_max has no setting 'tol'"],
+    ),
+    "not a metric": ({"metrics": (3,)}, ["space.metrics: metric 3: give a name or an instance, as in LambdaMax()"]),
+    "metrics": ({"metrics": (Trace(), "trace")}, ["space.metrics: metric trace is given twice"]),
     "grid": ({"sampler": "grid"}, ["sampler grid needs lists of values, eta_over_b is the range 0.001 .. 0.1 (log)"]),
     "unknown": (
         {"overrides": (("epohcs", 3),)},

@@ -5,29 +5,21 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
-import importlib
-import pkgutil
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import tune_lb.metrics
 from tune_lb.errors import RequestError, nearest
 
 if TYPE_CHECKING:
     from tune_lb.metrics.metric import Metric
 
-PACKAGE = "tune_lb.metrics"
-
 
 @functools.cache
 def metric_kinds() -> dict[str, type[Metric]]:
-    """Return every metric of tune_lb.metrics by its name: the dataclasses there that measure something."""
-    found: dict[str, type[Metric]] = {}
-    for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__, f"{PACKAGE}."):
-        for member in vars(importlib.import_module(module.name)).values():
-            own = isinstance(member, type) and member.__module__ == module.name and dataclasses.is_dataclass(member)
-            if own and hasattr(member, "measure") and hasattr(member, "name"):
-                found[member.name] = member
-    return dict(sorted(found.items()))
+    """Return every metric of tune_lb.metrics by its name."""
+    offered = [getattr(tune_lb.metrics, name) for name in tune_lb.metrics.__all__]
+    return {kind.name: kind for kind in sorted(offered, key=lambda kind: str(kind.name))}
 
 
 def as_metrics(given: str | Metric | Iterable[str | Metric]) -> tuple[Metric, ...]:
@@ -55,6 +47,18 @@ def as_metrics(given: str | Metric | Iterable[str | Metric]) -> tuple[Metric, ..
     if problems:
         raise RequestError(problems)
     return tuple(found)
+
+
+def known_metrics(entries: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the entries with the metric in place of every text that stands for one; the others as they are."""
+
+    def known(entry: Any) -> Any:
+        try:
+            return _from_text(entry) if isinstance(entry, str) else entry
+        except RequestError:
+            return entry
+
+    return tuple(map(known, entries))
 
 
 def _checked(entry: Metric) -> Metric:

@@ -16,7 +16,7 @@ from tune_lb.observation.watcher import Watcher
 from tune_lb.space.observation import Walk, Watch
 from tune_lb.training.evaluation import recalibrated
 from tune_lb.training.members import HistoryRow, TrainedMember
-from tune_lb.training.phased_training import Running
+from tune_lb.training.running import Running
 
 CROSSINGS = (0.3, 0.1, 0.03, 0.01)
 """Train losses (nats) at whose first crossing lambda_max is stored, so that arms can be compared at equal loss."""

@@ -17,7 +17,7 @@ from tune_lb.observation.surfaces import surfaces_over
 from tune_lb.training.evaluation import quality, recalibrated
 from tune_lb.training.gradient import Buffers
 from tune_lb.training.members import TrainedMember
-from tune_lb.training.phased_training import Running
+from tune_lb.training.running import Running
 
 METRIC_SEED = 0
 """All members are measured with the same random draws (start vectors, random subspace, subset of examples)."""

@@ -17,7 +17,7 @@ from tune_lb.surface.derivatives import flat
 from tune_lb.training.evaluation import recalibrated
 from tune_lb.training.gradient import Buffers, Params
 from tune_lb.training.members import HistoryRow
-from tune_lb.training.phased_training import Running
+from tune_lb.training.running import Running
 
 WALK_COLUMNS = {
     "walk.evaluations": "losses over the whole train set taken to observe the walk; not part of the training's cost",

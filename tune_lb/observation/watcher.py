@@ -16,7 +16,7 @@ from tune_lb.observation.surfaces import surface_over
 from tune_lb.space.observation import Watch
 from tune_lb.training.evaluation import recalibrated
 from tune_lb.training.members import HistoryRow
-from tune_lb.training.phased_training import Running
+from tune_lb.training.running import Running
 
 
 @dataclass

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tune_lb.errors import RequestError, nearest
+from tune_lb.metrics.names import as_metrics
 from tune_lb.samplers.names import NAMES
 from tune_lb.samplers.sampler import Sampler
 from tune_lb.settings.setting import Settings
@@ -38,11 +39,7 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     found += combination_problems({arm.name: arm.combines for arm in space.arms})
     if isinstance(space.split_seeds, tuple | list) and not 0 < len(space.split_seeds) == len(set(space.split_seeds)):
         found.append(f"{where}.split_seeds = {space.split_seeds}: at least one, each once")
-    found += [
-        f"metric {metric!r}: not a metric (it has no name and columns)"
-        for metric in space.metrics
-        if not hasattr(metric, "columns")
-    ]
+    found += _metric_problems(space, where)
     found += space.walk.problems(f"{where}.walk") if isinstance(space.walk, Walk) else []
     found += space.watch.problems(f"{where}.watch") if isinstance(space.watch, Watch) else []
     if not isinstance(space.sampler, Sampler):
@@ -60,6 +57,16 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     run = [design.name for design in unchecked_designs(space)]
     added = sorted({name for name in run if run.count(name) > 1})
     return [f"arm {name!r}: the space adds an arm of that name; take another" for name in added]
+
+
+def _metric_problems(space: Space, where: str) -> list[str]:
+    if not space.metrics:
+        return []
+    try:
+        as_metrics(space.metrics)
+    except RequestError as error:
+        return [f"{where}.metrics: {problem}" for problem in error.problems]
+    return []
 
 
 def _name_problems(space: Space, where: str) -> list[str]:

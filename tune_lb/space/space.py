@@ -15,6 +15,7 @@ from tune_lb.budgets import Budget, Epochs
 from tune_lb.data.dataset import DataSource
 from tune_lb.losses import LossFn, cross_entropy
 from tune_lb.metrics.metric import Metric
+from tune_lb.metrics.names import known_metrics
 from tune_lb.optimizers.elementwise import SGD
 from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.samplers.names import sampler_named
@@ -99,9 +100,11 @@ class Space(Settings):
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        # the command line's word for a sampler is taken as well
+        # names are taken in place of objects, as on the command line; what they do not name is said by the checks
         if isinstance(self.sampler, str):
             object.__setattr__(self, "sampler", sampler_named(self.sampler) or self.sampler)
+        if isinstance(self.metrics, tuple) and any(isinstance(entry, str) for entry in self.metrics):
+            object.__setattr__(self, "metrics", known_metrics(self.metrics))
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
         """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size)."""

@@ -13,13 +13,14 @@ from tune_lb.data.device import Parts
 from tune_lb.training.gradient import Buffers, Params
 from tune_lb.training.members import HistoryRow, Members, TrainedMember
 from tune_lb.training.microbatch_size import chosen_size
+from tune_lb.training.running import Running
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
 from tune_lb.training.ways import AUTO
 
 
 class PhasedTraining:
-    """The training of a trial that has phases, with the face of a Training; see Phase for what goes from one to the next.
+    """The training of a trial that has phases, as one that is running (`Running`); see Phase for what goes from one to the next.
 
     Steps, epochs, updates and gradient evaluations count on over the phases; a member that diverged stays so.
     """
@@ -149,10 +150,6 @@ class PhasedTraining:
         way: dict[str, Any] = {"execution": self.execution, "dtype": self.dtype}
         size = chosen_size(self.phases[number], self.seeds, parts, self.asked_microbatch, **way)
         self.now = Training(self.phases[number], self.seeds, parts, microbatch=size, **way, **options)
-
-
-Running = Training | PhasedTraining
-"""A training in progress, of a trial with phases or without."""
 
 
 def begun(

@@ -13,7 +13,8 @@ from tune_lb.search.planner import MAX_RESCREENED
 from tune_lb.search.proposers import proposers
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
-from tune_lb.training.phased_training import Running, begun
+from tune_lb.training.phased_training import begun
+from tune_lb.training.running import Running
 from tune_lb.training.trial import Trial
 
 METRICS_TIMED_ON = 512
