@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.columns import described
+from analysis.column_descriptions import described
 from analysis.report import report_text
 from analysis.results import Results, load, run_store
 from analysis.summary import summary

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from analysis.design import Design
+from analysis.asked import Asked
 from analysis.intervals import FloatArray
 from analysis.selection import SEARCH_STAGES
 
@@ -57,10 +57,10 @@ def _log_choose(n: np.ndarray, k: np.ndarray) -> FloatArray:
     return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0), dtype=np.float64)
 
 
-def curves(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+def curves(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """Best-of-k curves: arm, split_seed, k, test_error; empty where trials are not exchangeable (tpe, schedulers)."""
     columns = ["arm", "split_seed", "k", "test_error"]
-    if not design.searches_resampled:
+    if not asked.searches_resampled:
         return pd.DataFrame(columns=columns)
     parts = [
         pd.DataFrame({"arm": arm, "split_seed": split, "k": range(1, len(rows) + 1), "test_error": _curve(rows)})
@@ -73,7 +73,7 @@ def _curve(rows: pd.DataFrame) -> FloatArray:
     return best_of_k(rows["validation_error"].to_numpy(np.float64), rows["test_error"].to_numpy(np.float64))
 
 
-def adequacy(members: pd.DataFrame, design: Design, arm: str, reference_errors: dict[int, float]) -> Adequacy:
+def adequacy(members: pd.DataFrame, asked: Asked, arm: str, reference_errors: dict[int, float]) -> Adequacy:
     """Of one arm: the gain of the last doubling of trials beside its standard error, median trial, share that beats.
 
     Gain: best_of_k at T // 2 minus at T. Its standard error: the pooled standard deviation over the search seeds of a
@@ -84,7 +84,7 @@ def adequacy(members: pd.DataFrame, design: Design, arm: str, reference_errors: 
     by_split = [rows for _, rows in trials.groupby("split_seed")]
     if not by_split:
         return UNSEARCHED
-    gains = [_last_doubling(rows) for rows in by_split] if design.searches_resampled else [float("nan")]
+    gains = [_last_doubling(rows) for rows in by_split] if asked.searches_resampled else [float("nan")]
     gain, error = float(np.mean(gains)), _trial_standard_error(members[members["arm"] == arm])
     known = trials[trials["split_seed"].isin(list(reference_errors))]
     beats = known["test_error"] < known["split_seed"].map(reference_errors)

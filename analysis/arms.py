@@ -9,11 +9,12 @@ import pandas as pd
 
 from analysis import comparisons
 from analysis.adequacy import adequacy
-from analysis.comparisons import ALPHA, Contrast, contrast
+from analysis.asked import Asked
+from analysis.claims import with_claims
+from analysis.comparisons import Contrast, contrast
 from analysis.configurations import COST, Roles, agreed, metric_columns, metric_values, quality_columns, usable
 from analysis.decomposition import decompose, under_trained
-from analysis.design import REFERENCE_ROLES, Design
-from analysis.intervals import FloatArray, holm
+from analysis.intervals import FloatArray
 from analysis.predictions import ArmPredictions, compare_predictions, sampling_error, split_factor, two_way_draws
 from analysis.selection import confirmed_trials
 from analysis.two_level_bootstrap import Resamples
@@ -22,16 +23,16 @@ NAN = float("nan")
 UNMEASURED = {"large_batch_drop": NAN, "drop_train_error": NAN, "drop_generalization_gap": NAN}
 
 
-def confirmed_members(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+def confirmed_members(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """The rows that are the arms' results: usable confirm members of the selected trials."""
     results = usable(members)
-    chosen = results["trial_id"].isin(confirmed_trials(results, design)["trial_id"])
+    chosen = results["trial_id"].isin(confirmed_trials(results, asked)["trial_id"])
     return results[chosen & (results["stage"] == "confirm")]
 
 
 def arms_table(
     members: pd.DataFrame,
-    design: Design,
+    asked: Asked,
     resamples: Resamples,
     predictions: Mapping[str, ArmPredictions],
     roles: Roles,
@@ -40,40 +41,40 @@ def arms_table(
 
     Means are over splits of means over confirm seeds; _std is over seeds within splits, pooled. The primary comparison
     is `difference` (test error of the arm minus the reference's) with the headline interval; p_holm is over the arms
-    that are no references; claim is true where p_holm < 0.05 and the difference is above the placebo's. All else is
+    that are tested; claim is true where p_holm < 0.05 and the difference is above the placebo's. All else is
     exploratory.
     """
-    confirmed = confirmed_members(members, design)
-    names = design.order(sorted({arm.name for arm in design.arms} | set(members["arm"].unique())))
-    reason = drop_reason_of(design, resamples, predictions)
-    draws = two_way_draws(predictions, design)
+    confirmed = confirmed_members(members, asked)
+    names = asked.order(sorted({arm.name for arm in asked.arms} | set(members["arm"].unique())))
+    reason = drop_reason_of(asked, resamples, predictions)
+    draws = two_way_draws(predictions, asked)
     rows = []
     for name in names:
-        row: dict[str, object] = _identity(name, members, confirmed, design)
-        row |= _reached(name, confirmed, design, resamples, roles)
-        row |= _difference(name, design, resamples)
-        row |= _drop(name, confirmed, design, resamples)
-        closed = comparisons.gap_closed(resamples, name, design, reason)
+        row: dict[str, object] = _identity(name, members, confirmed, asked)
+        row |= _reached(name, confirmed, asked, resamples, roles)
+        row |= _difference(name, asked, resamples)
+        row |= _drop(name, confirmed, asked, resamples)
+        closed = comparisons.gap_closed(resamples, name, asked, reason)
         row |= {
             "gap_closed": NAN if closed.value is None else closed.value,
             "gap_closed_low": closed.interval.low,
             "gap_closed_high": closed.interval.high,
         }
-        row |= {"gap_closed_reason": closed.reason} | _matched(name, design, resamples)
-        row |= _predictions(name, design, predictions, draws)
-        row |= adequacy(usable(members), design, name, _reference_errors(design, resamples))._asdict()
+        row |= {"gap_closed_reason": closed.reason} | _matched(name, asked, resamples)
+        row |= _predictions(name, asked, predictions, draws)
+        row |= adequacy(usable(members), asked, name, _reference_errors(asked, resamples))._asdict()
         rows.append(row | _cost(name, members, confirmed))
-    return _with_claims(pd.DataFrame(rows), design)
+    return with_claims(pd.DataFrame(rows), asked)
 
 
-def drop_reason_of(design: Design, resamples: Resamples, predictions: Mapping[str, ArmPredictions]) -> str:
+def drop_reason_of(asked: Asked, resamples: Resamples, predictions: Mapping[str, ArmPredictions]) -> str:
     """Why no share of the reference's drop can be given, "" where it can; see `comparisons.drop_reason`."""
-    drop = _between(resamples, design.reference, design.baseline)
-    return comparisons.drop_reason(design, drop, _sampling_error(resamples, design, predictions))
+    drop = _between(resamples, asked.reference, asked.baseline)
+    return comparisons.drop_reason(asked, drop, _sampling_error(resamples, asked, predictions))
 
 
-def _identity(name: str, members: pd.DataFrame, confirmed: pd.DataFrame, design: Design) -> dict[str, object]:
-    arm, own, found = design.arm(name), confirmed[confirmed["arm"] == name], members[members["arm"] == name]
+def _identity(name: str, members: pd.DataFrame, confirmed: pd.DataFrame, asked: Asked) -> dict[str, object]:
+    arm, own, found = asked.arm(name), confirmed[confirmed["arm"] == name], members[members["arm"] == name]
     lost = found[(found["stage"] == "confirm") & ~found["status"].isin(("completed", "diverged"))]
     return {
         "arm": name,
@@ -87,9 +88,7 @@ def _identity(name: str, members: pd.DataFrame, confirmed: pd.DataFrame, design:
     }
 
 
-def _reached(
-    name: str, confirmed: pd.DataFrame, design: Design, resamples: Resamples, roles: Roles
-) -> dict[str, object]:
+def _reached(name: str, confirmed: pd.DataFrame, asked: Asked, resamples: Resamples, roles: Roles) -> dict[str, object]:
     own = confirmed[confirmed["arm"] == name]
     values = [*quality_columns(confirmed, roles), *metric_values(confirmed, roles)]
     by_split = own.groupby("split_seed")[values]
@@ -99,7 +98,7 @@ def _reached(
     row |= {f"{column}_std": pooled[column] for column in values}
     row |= {column: agreed(own[column]) for column in metric_columns(confirmed, roles) if column not in values}
     level = contrast(resamples, name)
-    effect = level.effect if level and design.searches_resampled else None
+    effect = level.effect if level and asked.searches_resampled else None
     seeds = comparisons.seed_interval(resamples.confirmed[name]) if level else None
     return row | {
         "test_error_low": effect.low if effect else NAN,
@@ -110,15 +109,15 @@ def _reached(
     }
 
 
-def _difference(name: str, design: Design, resamples: Resamples) -> dict[str, object]:
-    found = None if name == design.reference else _between(resamples, name, design.reference)
-    seeds = comparisons.compare_seeds(resamples, design, name, str(design.reference)) if found else None
-    headline = found.effect if found and design.searches_resampled else None
+def _difference(name: str, asked: Asked, resamples: Resamples) -> dict[str, object]:
+    found = None if name == asked.reference else _between(resamples, name, asked.reference)
+    seeds = comparisons.compare_seeds(resamples, asked, name, str(asked.reference)) if found else None
+    headline = found.effect if found and asked.searches_resampled else None
     return {
         "difference": found.estimate if found else NAN,
         "difference_low": headline.low if headline else NAN,
         "difference_high": headline.high if headline else NAN,
-        "difference_covers": _covers(name, design, found) if headline else "",
+        "difference_covers": _covers(name, asked, found) if headline else "",
         "difference_between_split_std": found.between_variance**0.5 if found else NAN,
         "difference_seed_low": seeds.effect.low if seeds else NAN,
         "difference_seed_high": seeds.effect.high if seeds else NAN,
@@ -129,24 +128,24 @@ def _difference(name: str, design: Design, resamples: Resamples) -> dict[str, ob
     }
 
 
-def _covers(name: str, design: Design, found: Contrast | None) -> str:
+def _covers(name: str, asked: Asked, found: Contrast | None) -> str:
     """What the headline interval is over, in words."""
-    search = "reselection" if design.enumerates else "search"
-    if not design.arm(name).searched:
+    search = "reselection" if asked.enumerates else "search"
+    if not asked.arm(name).searched:
         search = "search of the reference only"
     return f"{search}, seeds" + (", splits" if found and found.by_split.size > 1 else "")
 
 
-def _drop(name: str, confirmed: pd.DataFrame, design: Design, resamples: Resamples) -> dict[str, object]:
-    found = None if name == design.baseline else _between(resamples, name, design.baseline)
-    headline = found.effect if found and design.searches_resampled else None
+def _drop(name: str, confirmed: pd.DataFrame, asked: Asked, resamples: Resamples) -> dict[str, object]:
+    found = None if name == asked.baseline else _between(resamples, name, asked.baseline)
+    headline = found.effect if found and asked.searches_resampled else None
     row: dict[str, object] = dict(UNMEASURED) | {"under_trained": None}
     row |= {"large_batch_drop_low": headline.low if headline else NAN}
     row |= {"large_batch_drop_high": headline.high if headline else NAN}
     if found is None:
         return row
     means = confirmed.groupby(["arm", "split_seed"])[["test_error", "train_error", "train_loss"]].mean()
-    own, other = means.xs(name, level="arm"), means.xs(design.baseline, level="arm")
+    own, other = means.xs(name, level="arm"), means.xs(asked.baseline, level="arm")
     common = own.index.intersection(other.index)
     test, train, loss = (float(value) for value in own.loc[common].to_numpy().mean(axis=0))
     baseline_test, baseline_train, baseline_loss = (float(value) for value in other.loc[common].to_numpy().mean(axis=0))
@@ -154,10 +153,10 @@ def _drop(name: str, confirmed: pd.DataFrame, design: Design, resamples: Resampl
     return row | parts._asdict() | {"under_trained": under_trained(train, loss, baseline_loss)}
 
 
-def _matched(name: str, design: Design, resamples: Resamples) -> dict[str, object]:
-    matched_by = design.arm(name).matched_by
+def _matched(name: str, asked: Asked, resamples: Resamples) -> dict[str, object]:
+    matched_by = asked.arm(name).matched_by
     found = _between(resamples, name, matched_by)
-    headline = found.effect if found and design.searches_resampled else None
+    headline = found.effect if found and asked.searches_resampled else None
     return {
         "matched_by": matched_by or "",
         "matched_difference": found.estimate if found else NAN,
@@ -168,11 +167,11 @@ def _matched(name: str, design: Design, resamples: Resamples) -> dict[str, objec
 
 def _predictions(
     name: str,
-    design: Design,
+    asked: Asked,
     predictions: Mapping[str, ArmPredictions],
     draws: Mapping[str, Mapping[int, FloatArray]],
 ) -> dict[str, object]:
-    other = str(design.reference) if name != design.reference else ""
+    other = str(asked.reference) if name != asked.reference else ""
     (low, high), p, disagreement = compare_predictions(predictions, draws, name, other)
     return {"two_way_low": low, "two_way_high": high, "mcnemar_p": p, "disagreement": disagreement}
 
@@ -187,53 +186,18 @@ def _between(resamples: Resamples, first: str | None, second: str | None) -> Con
     return contrast(resamples, first, second) if first is not None and second is not None else None
 
 
-def _sampling_error(resamples: Resamples, design: Design, predictions: Mapping[str, ArmPredictions]) -> float | None:
+def _sampling_error(resamples: Resamples, asked: Asked, predictions: Mapping[str, ArmPredictions]) -> float | None:
     """Standard error of the reference's drop from drawing the test examples; from predictions where there are any."""
-    baseline, reference = str(design.baseline), str(design.reference)
+    baseline, reference = str(asked.baseline), str(asked.reference)
     if baseline in predictions and reference in predictions:
-        return sampling_error(predictions[reference], predictions[baseline], design)
-    if design.num_test is None or baseline not in resamples.confirmed or reference not in resamples.confirmed:
+        return sampling_error(predictions[reference], predictions[baseline], asked)
+    if asked.num_test is None or baseline not in resamples.confirmed or reference not in resamples.confirmed:
         return None
     errors = [comparisons.mean_error(resamples.confirmed[name]) for name in (reference, baseline)]
-    factor = split_factor(design, len(resamples.split_seeds))
-    return comparisons.binomial_sampling_error(errors[0], errors[1], design.num_test) * float(factor**0.5)
+    factor = split_factor(asked, len(resamples.split_seeds))
+    return comparisons.binomial_sampling_error(errors[0], errors[1], asked.num_test) * float(factor**0.5)
 
 
-def _reference_errors(design: Design, resamples: Resamples) -> dict[int, float]:
-    estimates = resamples.estimates.get(str(design.reference), np.full(len(resamples.split_seeds), NAN))
+def _reference_errors(asked: Asked, resamples: Resamples) -> dict[int, float]:
+    estimates = resamples.estimates.get(str(asked.reference), np.full(len(resamples.split_seeds), NAN))
     return {split: float(e) for split, e in zip(resamples.split_seeds, estimates, strict=True) if np.isfinite(e)}
-
-
-def _with_claims(table: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """Holm over the arms that are no references, the placebo's noise floor, and what may be claimed."""
-    tested = ~table["role"].isin(REFERENCE_ROLES)
-    p_holm = np.full(len(table), NAN)
-    p_holm[tested] = holm(table.loc[tested, "p"].to_numpy(np.float64))
-    placebo = table.loc[table["arm"] == design.placebo, "difference"].abs()
-    floor = float(placebo.iloc[0]) if len(placebo) else NAN
-    reasons = [
-        _claim_reason(design, floor, tests, adjusted, difference)
-        for tests, adjusted, difference in zip(tested, p_holm, table["difference"], strict=True)
-    ]
-    claims = [reason == "" if tests else None for tests, reason in zip(tested, reasons, strict=True)]
-    flags = {name: pd.array(table[name].tolist(), dtype="boolean") for name in ("under_trained", "search_converged")}
-    table = table.assign(**flags)
-    return table.assign(p_holm=p_holm, noise_floor=floor, claim=pd.array(claims, dtype="boolean"), claim_reason=reasons)
-
-
-def _claim_reason(design: Design, floor: float, tested: bool, p_holm: float, difference: float) -> str:
-    if not tested:
-        return "a reference, not tested"
-    if not np.isfinite(difference):
-        return "not confirmed yet"
-    if not design.searches_resampled:
-        return "the noise of the search is not known"
-    if not np.isfinite(p_holm):
-        return "fewer than 2 confirm seeds in a split"
-    if not p_holm < ALPHA:
-        return f"not told from the reference (Holm p = {p_holm:.2g})"
-    if design.placebo is not None and not np.isfinite(floor):
-        return "the noise floor is not known: the placebo is not confirmed yet"
-    if np.isfinite(floor) and abs(difference) <= floor:
-        return "below the noise floor (the placebo's difference)"
-    return ""

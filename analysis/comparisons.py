@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.design import Design
+from analysis.asked import Asked
 from analysis.intervals import (
     UNKNOWN,
     Effect,
@@ -86,7 +86,7 @@ class SeedComparison(NamedTuple):
     p_sign_flip: float
 
 
-def compare_seeds(resamples: Resamples, design: Design, first: str, second: str) -> SeedComparison | None:
+def compare_seeds(resamples: Resamples, asked: Asked, first: str, second: str) -> SeedComparison | None:
     """Paired Student t where both arms have the same seeds (they share weights and data order), else Welch's t.
 
     Pairing costs little where seeds pair badly (7 instead of about 14 degrees of freedom with 8 seeds) and gains much
@@ -99,7 +99,7 @@ def compare_seeds(resamples: Resamples, design: Design, first: str, second: str)
     if not common.any():
         return None
     one, two = one[common], two[common]
-    paired = design.arm(first).shares_draws and design.arm(second).shares_draws
+    paired = asked.arm(first).shares_draws and asked.arm(second).shares_draws
     differences = one - two
     if paired and np.isfinite(differences).any(axis=1).all():
         complete = differences[:, np.isfinite(differences).all(axis=0)]
@@ -115,15 +115,15 @@ class GapClosed(NamedTuple):
     reason: str
 
 
-def drop_reason(design: Design, drop: Contrast | None, sampling_error: float | None) -> str:
+def drop_reason(asked: Asked, drop: Contrast | None, sampling_error: float | None) -> str:
     """Why no share of the drop can be given (docs/inference.md, section 5), "" where it can."""
-    if design.scheduler:
-        return f"trials were stopped by {design.scheduler}: arms cannot be compared"
+    if asked.scheduler:
+        return f"trials were stopped by {asked.scheduler}: arms cannot be compared"
     if drop is None:
-        missing = "baseline" if design.baseline is None else f"{design.baseline} or {design.reference}"
+        missing = "baseline" if asked.baseline is None else f"{asked.baseline} or {asked.reference}"
         return f"no drop known: {missing} has no confirmed members in a common split"
-    if not design.searches_resampled:
-        return f"the drop's interval over searches is not known with the {design.sampler} sampler"
+    if not asked.searches_resampled:
+        return f"the drop's interval over searches is not known with the {asked.sampler} sampler"
     estimate, low, high, _ = drop.effect
     if not np.isfinite(low):
         return "the drop's interval is not known: fewer than 2 confirm seeds in a split"
@@ -137,14 +137,14 @@ def drop_reason(design: Design, drop: Contrast | None, sampling_error: float | N
     return ""
 
 
-def gap_closed(resamples: Resamples, arm: str, design: Design, reason: str) -> GapClosed:
+def gap_closed(resamples: Resamples, arm: str, asked: Asked, reason: str) -> GapClosed:
     """1 - drop(arm) / drop(reference) = (reference - arm) / (reference - baseline), in shares of 1."""
     if reason:
         return GapClosed(None, UNKNOWN, reason)
-    if arm in (design.baseline, design.reference):
+    if arm in (asked.baseline, asked.reference):
         # by definition: no interval
-        return GapClosed(1.0 if arm == design.baseline else 0.0, UNKNOWN, "")
-    reference, baseline = str(design.reference), str(design.baseline)
+        return GapClosed(1.0 if arm == asked.baseline else 0.0, UNKNOWN, "")
+    reference, baseline = str(asked.reference), str(asked.baseline)
     closed = contrast(resamples, reference, arm, baseline)
     drop = contrast(resamples, reference, baseline, arm)
     if closed is None or drop is None:
@@ -155,16 +155,16 @@ def gap_closed(resamples: Resamples, arm: str, design: Design, reason: str) -> G
     return GapClosed(closed.estimate / drop.estimate, interval, "")
 
 
-def tuning_closed(resamples: Resamples, design: Design) -> GapClosed:
+def tuning_closed(resamples: Resamples, asked: Asked) -> GapClosed:
     """What tuning alone closes: (copied - reference) / (copied - baseline), Fieller's interval.
 
     Of the excess error of a large batch at the baseline's own rate, the share that goes when the rate is tuned.
     """
-    copied = design.named("copied")
-    if copied is None or design.reference is None or design.baseline is None:
+    copied = asked.named("copied")
+    if copied is None or asked.reference is None or asked.baseline is None:
         return GapClosed(None, UNKNOWN, "the space has no arm with the baseline's rate copied")
-    closed = contrast(resamples, copied, design.reference, design.baseline)
-    excess = contrast(resamples, copied, design.baseline, design.reference)
+    closed = contrast(resamples, copied, asked.reference, asked.baseline)
+    excess = contrast(resamples, copied, asked.baseline, asked.reference)
     if closed is None or excess is None:
         return GapClosed(None, UNKNOWN, "not confirmed yet")
     interval = ratio_interval(closed, excess)

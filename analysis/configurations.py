@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.design import Design
+from analysis.asked import Asked
 from analysis.intervals import LEVEL
 from analysis.selection import SEARCH_STAGES, confirmed_trials
 from tune_lb.results import columns
@@ -65,7 +65,7 @@ def metric_values(members: pd.DataFrame, roles: Roles) -> list[str]:
     ]
 
 
-def configurations(members: pd.DataFrame, design: Design, roles: Roles) -> pd.DataFrame:
+def configurations(members: pd.DataFrame, asked: Asked, roles: Roles) -> pd.DataFrame:
     """One row per (arm, split_seed, trial_id), best by validation first within an arm and split.
 
     Quality and metrics are over the confirm members of a confirmed trial (n of them), else over those of search and
@@ -78,7 +78,7 @@ def configurations(members: pd.DataFrame, design: Design, roles: Roles) -> pd.Da
     fields = setting_columns(members, roles)
     protocol = [name for name in metric_columns(members, roles) if name not in values]
     costs = [name for name in COST if name in members]
-    selected = confirmed_trials(results, design)["trial_id"]
+    selected = confirmed_trials(results, asked)["trial_id"]
 
     trials = members.groupby("trial_id")
     table = trials[["arm", "split_seed", *fields]].first()
@@ -101,7 +101,7 @@ def configurations(members: pd.DataFrame, design: Design, roles: Roles) -> pd.Da
         table = table.join(pd.DataFrame({name: _agreed_by_trial(shown, name) for name in protocol}))
     table = table.join(trials[costs].mean()).join(trials[costs].sum().add_prefix("total_"))
 
-    order = {name: position for position, name in enumerate(design.order(list(table["arm"].unique())))}
+    order = {name: position for position, name in enumerate(asked.order(list(table["arm"].unique())))}
     table = table.reset_index().assign(order=table["arm"].map(order).to_numpy())
     table = table.sort_values(["order", "split_seed", "selection_validation_error", "trial_id"]).drop(columns="order")
     return table[[*IDENTITY, *[name for name in table.columns if name not in IDENTITY]]].reset_index(drop=True)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis import figures
+from analysis.asked import UNTESTED_ROLES
 from analysis.canvas import (
     DASHES,
     FADED,
@@ -26,7 +27,6 @@ from analysis.canvas import (
     new_figure,
     png,
 )
-from analysis.design import REFERENCE_ROLES
 from analysis.notation import points
 from analysis.results import Results
 
@@ -127,7 +127,7 @@ def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
         if not np.isfinite(difference):
             axes.annotate("the reference", (0, y), xytext=(6, 0), va="center", color=ROLES["reference"], **small)
             continue
-        claimed = arm["role"] in REFERENCE_ROLES or arm["claim"] is True
+        claimed = arm["role"] in UNTESTED_ROLES or arm["claim"] is True
         colour, ink = (inks.colour[name], INK) if claimed else (FADED, GREY)
         text, beyond = points(difference / 100), not low <= difference <= high
         if beyond:

@@ -126,13 +126,13 @@ def arm_errors(results: Results) -> ArmErrors | None:
     )
     floor = float(table["noise_floor"].iloc[0])
     covers = next((text for text in table["difference_covers"] if text), "") if headline else "seeds only"
-    design = results.design
+    asked = results.asked
     return ArmErrors(
         _finding(results),
         arms,
         members.reset_index(drop=True),
-        _mean(arms, design.baseline),
-        _mean(arms, design.reference),
+        _mean(arms, asked.baseline),
+        _mean(arms, asked.reference),
         100 * floor,
         covers or "search, seeds",
     )
@@ -145,7 +145,7 @@ def _mean(arms: pd.DataFrame, name: str | None) -> float:
 
 def _finding(results: Results) -> str:
     """What the comparison shows, as a title."""
-    table, reference = results.arms, results.design.reference
+    table, reference = results.arms, results.asked.reference
     if reference is None or not (table.loc[table["arm"] == reference, "n"] > 0).any():
         return "Test error after the search"
     claimed = table[table["claim"].fillna(False).astype(bool)]
@@ -156,10 +156,10 @@ def _finding(results: Results) -> str:
         parts.append(f"{listed(better)} {'improve' if len(better) > 1 else 'improves'} on {reference}")
     if worse:
         parts.append(f"{listed(worse)} {'are' if len(worse) > 1 else 'is'} worse than {reference}")
-    if not parts and not (table["role"] == "arm").any() and results.design.baseline is not None:
-        row = table.loc[table["arm"] == results.design.baseline].iloc[0]
+    if not parts and not (table["role"] == "arm").any() and results.asked.baseline is not None:
+        row = table.loc[table["arm"] == results.asked.baseline].iloc[0]
         apart = row["difference_low"] * row["difference_high"] > 0
-        return f"{reference} {'differs' if apart else 'cannot be told'} from {results.design.baseline}"
+        return f"{reference} {'differs' if apart else 'cannot be told'} from {results.asked.baseline}"
     return "; ".join(parts) or f"No remedy can be told from {reference}"
 
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from analysis.asked import Asked
 from analysis.configurations import ERRORS, Roles
-from analysis.design import Design
 from tune_lb.errors import RequestError
 from tune_lb.results.columns import roles_of
 from tune_lb.results.merger import HISTORY_SCHEMA
@@ -79,13 +79,13 @@ def read_frames(store: Store) -> Frames:
     return Frames(space, members.to_pandas(), history.to_pandas(), found, roles_of(members.schema), seen, store)
 
 
-def at_chance(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+def at_chance(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """Members with the errors of diverged ones at chance, 1 - 1 / num_classes, and their gaps and losses unknown."""
-    if design.num_classes is None:
+    if asked.num_classes is None:
         return members
     diverged = members["status"] == "diverged"
     errors = [name for name in (*ERRORS, "test_error_running") if name in members]
     unknown = [name for name in UNKNOWN_IF_DIVERGED if name in members]
-    chance = 1 - 1 / design.num_classes
+    chance = 1 - 1 / asked.num_classes
     replaced = {name: members[name].mask(diverged, chance) for name in errors}
     return members.assign(**replaced, **{name: members[name].mask(diverged) for name in unknown})

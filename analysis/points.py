@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.design import Design
+from analysis.asked import Asked
 
 DECIMALS = 6
 
 
-def shared_dimensions(design: Design) -> tuple[str, ...]:
+def shared_dimensions(asked: Asked) -> tuple[str, ...]:
     """Dimensions that every searched arm with shared points has, in order of name."""
-    arms = [set(arm.dimensions or ()) for arm in design.arms if arm.searched and arm.shares_points]
+    arms = [set(arm.dimensions or ()) for arm in asked.arms if arm.searched and arm.shares_points]
     return tuple(sorted(set.intersection(*arms))) if arms else ()
 
 
@@ -35,7 +35,7 @@ def unit_coordinate(value: Any, dimension: Mapping[str, Any]) -> float:
     return float((value - low) / (high - low))
 
 
-def point_numbers(members: pd.DataFrame, design: Design) -> pd.Series:
+def point_numbers(members: pd.DataFrame, asked: Asked) -> pd.Series:
     """The number of the point behind each trial, by trial_id: equal in all arms (and splits) that share it.
 
     The number is that of the rounded unit coordinates in the shared dimensions, so it does not depend on the batch
@@ -44,17 +44,17 @@ def point_numbers(members: pd.DataFrame, design: Design) -> pd.Series:
     points.
     """
     trials = members.drop_duplicates("trial_id").sort_values("trial_id")
-    dimensions = shared_dimensions(design)
+    dimensions = shared_dimensions(asked)
     keys = pd.Series(
-        [_key(row, design, dimensions) for row in trials.to_dict("records")], index=trials.index, dtype=object
+        [_key(row, asked, dimensions) for row in trials.to_dict("records")], index=trials.index, dtype=object
     )
     repeats = trials.assign(key=keys).groupby(["arm", "split_seed", "key"]).cumcount()
     codes, _ = pd.factorize(pd.Series(list(zip(keys, repeats, strict=True)), dtype=object), sort=True)
     return pd.Series(codes.astype(np.int64), index=trials["trial_id"].to_numpy(), name="point")
 
 
-def _key(row: Mapping[Any, Any], design: Design, dimensions: tuple[str, ...]) -> tuple[str, ...]:
-    arm = design.arm(row["arm"])
+def _key(row: Mapping[Any, Any], asked: Asked, dimensions: tuple[str, ...]) -> tuple[str, ...]:
+    arm = asked.arm(row["arm"])
     alone = not (arm.searched and arm.shares_points and dimensions)
     names = tuple(sorted(arm.dimensions or ())) if alone else dimensions
     given = arm.dimensions or {}

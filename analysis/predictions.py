@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from analysis.design import Design
+from analysis.asked import Asked
 from analysis.intervals import UNKNOWN, FloatArray, Interval, percentile_effect, t_scale
 
 NUM_DRAWS = 1000
@@ -69,7 +69,7 @@ def compare_predictions(
     return PredictionComparison(Interval(effect.low, effect.high), p, float(np.mean(unequal)))
 
 
-def two_way_draws(predictions: Mapping[str, ArmPredictions], design: Design) -> dict[str, dict[int, FloatArray]]:
+def two_way_draws(predictions: Mapping[str, ArmPredictions], asked: Asked) -> dict[str, dict[int, FloatArray]]:
     """Error rates with new test examples and new seeds: arm -> split_seed -> (num_draws,).
 
     In each draw the examples get Dirichlet(1, ..., 1) weights (Rubin's Bayesian bootstrap, 1981) and the seeds t-scaled
@@ -81,11 +81,11 @@ def two_way_draws(predictions: Mapping[str, ArmPredictions], design: Design) -> 
     for split in sorted({split for by_split in predictions.values() for split in by_split}):
         arms = {arm: by_split[split] for arm, by_split in predictions.items() if split in by_split}
         num_test = next(iter(arms.values())).targets.size
-        generator = np.random.default_rng((0 if design.own_test_split else split, num_test))
+        generator = np.random.default_rng((0 if asked.own_test_split else split, num_test))
         weights = generator.standard_exponential((NUM_DRAWS, num_test), dtype=np.float32)
         weights /= weights.sum(axis=1, keepdims=True)
         for arm, found in arms.items():
-            stream = 0 if design.arm(arm).shares_draws else 1
+            stream = 0 if asked.arm(arm).shares_draws else 1
             draws[arm][split] = _reseeded(weights @ found.errors.T.astype(np.float32), found.seeds, stream)
     return draws
 
@@ -119,7 +119,7 @@ def mcnemar(first_wrong: NDArray[np.bool_], second_wrong: NDArray[np.bool_]) -> 
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), total, 0.5))) if total else 1.0
 
 
-def sampling_error(first: ArmPredictions, second: ArmPredictions, design: Design) -> float | None:
+def sampling_error(first: ArmPredictions, second: ArmPredictions, asked: Asked) -> float | None:
     """Standard error of the difference of mean errors from drawing the test examples; None without common predictions.
 
     Per split the standard deviation over examples of (share of seeds wrong, first minus second) / sqrt(num_test). Over
@@ -134,12 +134,12 @@ def sampling_error(first: ArmPredictions, second: ArmPredictions, design: Design
         float((first[s].errors.mean(axis=0) - second[s].errors.mean(axis=0)).var(ddof=1)) / first[s].targets.size
         for s in splits
     ]
-    return float(np.sqrt(np.mean(variances) * split_factor(design, len(splits))))
+    return float(np.sqrt(np.mean(variances) * split_factor(asked, len(splits))))
 
 
-def split_factor(design: Design, num_splits: int) -> float:
+def split_factor(asked: Asked, num_splits: int) -> float:
     """1/S + (S - 1)/S f: how much of the variance of one test set is left in a mean over S splits."""
-    parts = (design.num_train, design.num_validation, design.num_test)
+    parts = (asked.num_train, asked.num_validation, asked.num_test)
     total = sum(part or 0 for part in parts)
-    overlap = 1.0 if design.own_test_split or not total else (design.num_test or 0) / total
+    overlap = 1.0 if asked.own_test_split or not total else (asked.num_test or 0) / total
     return 1 / num_splits + (num_splits - 1) / num_splits * overlap

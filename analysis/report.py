@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from analysis.eta_over_b_fit import scaling_fit
 from analysis.notation import MISSING, count, known, listed, percent, points, significant, with_interval
 from analysis.results import Results
-from analysis.scaling import scaling_fit
 from analysis.sharpness import at_common_loss
 
 CAPTIONS = {
@@ -40,8 +40,8 @@ def report_text(results: Results, shown: Mapping[str, Any], figures: Iterable[st
     pictures = {name: f"![{CAPTIONS[name]}]({name}.png)" for name in drawn}
     sharp = [pictures[name] for name in ("sharpness_and_gap", "sharpness_and_loss") if name in pictures]
     parts = [
-        f"# {results.design.name}",
-        results.design.question,
+        f"# {results.asked.name}",
+        results.asked.question,
         "## Answer",
         bullets(shown["sentences"]),
         pictures.get("test_error", ""),
@@ -145,7 +145,7 @@ def _sharpness(results: Results, pictures: list[str]) -> list[str]:
     ]
     parts = ["## Sharpness", table(rows), "Rank correlations (exploratory):", table(correlations), *pictures]
     # an arm at the baseline's own rate is hardly trained: it would leave no common level
-    copied = [arm.name for arm in results.design.arms if arm.role == "copied"]
+    copied = [arm.name for arm in results.asked.arms if arm.role == "copied"]
     common = at_common_loss(results.history, results.confirmed[~results.confirmed["arm"].isin(copied)])
     if len(common):
         level = significant(common["threshold"].iloc[0], 1)
@@ -154,7 +154,7 @@ def _sharpness(results: Results, pictures: list[str]) -> list[str]:
             f"{f' ({listed(copied)} aside)' if copied else ''}:"
         )
         cells = (
-            common.set_index("arm").loc[results.design.order(common["arm"].tolist())].reset_index().to_dict("records")
+            common.set_index("arm").loc[results.asked.order(common["arm"].tolist())].reset_index().to_dict("records")
         )
         parts.append(
             table(
@@ -218,17 +218,17 @@ def _value(value: Any) -> str:
 
 
 def _protocol(results: Results) -> str:
-    space, design = results.space, results.design
-    sizes = f"{design.num_train} training, {design.num_validation} validation, {design.num_test} test examples"
-    cut = "a test split of its own" if design.own_test_split else "cut by split_seed"
+    space, asked = results.space, results.asked
+    sizes = f"{asked.num_train} training, {asked.num_validation} validation, {asked.num_test} test examples"
+    cut = "a test split of its own" if asked.own_test_split else "cut by split_seed"
     seeds = (
-        f"{space.get('seeds')} to search, {space.get('rescreen_seeds')} to rescreen, {design.confirm_seeds} to confirm"
+        f"{space.get('seeds')} to search, {space.get('rescreen_seeds')} to rescreen, {asked.confirm_seeds} to confirm"
     )
     rows = {
-        "data": f"{design.data}: {sizes} ({cut})",
-        "splits": ", ".join(map(str, design.split_seeds)),
+        "data": f"{asked.data}: {sizes} ({cut})",
+        "splits": ", ".join(map(str, asked.split_seeds)),
         "seeds": seeds,
-        "sampler": f"{design.sampler}{f', stopped by {design.scheduler}' if design.scheduler else ''}",
+        "sampler": f"{asked.sampler}{f', stopped by {asked.scheduler}' if asked.scheduler else ''}",
         "members": count(len(results.members)),
         "execution": "; ".join(f"{name} {_all(results, name)}" for name in ("device", "execution", "threads")),
         "space": str(space.get("hash")),

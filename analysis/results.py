@@ -13,9 +13,9 @@ import pandas as pd
 
 from analysis import adequacy, sharpness
 from analysis.arms import arms_table, confirmed_members, drop_reason_of
+from analysis.asked import Asked, read_asked
 from analysis.comparisons import GapClosed, tuning_closed
 from analysis.configurations import configurations, metric_values, usable
-from analysis.design import Design, read_design
 from analysis.frames import Frames, Predictions, at_chance, read_frames
 from analysis.predictions import ArmPredictions, SplitPredictions
 from analysis.two_level_bootstrap import Resamples, resample
@@ -49,49 +49,49 @@ class Results:
         return tuple(dict.fromkeys((*self.frames.problems, *self._stored_predictions.problems)))
 
     @cached_property
-    def design(self) -> Design:
+    def asked(self) -> Asked:
         """The protocol, from space.json."""
-        return read_design(self.frames.space)
+        return read_asked(self.frames.space)
 
     @cached_property
     def members(self) -> pd.DataFrame:
         """One row per trained member; diverged ones count at chance."""
-        return at_chance(self.frames.members, self.design).reset_index(drop=True)
+        return at_chance(self.frames.members, self.asked).reset_index(drop=True)
 
     @cached_property
     def configurations(self) -> pd.DataFrame:
         """One row per configuration tried; see `analysis.configurations`."""
-        return configurations(self.members, self.design, self.frames.roles)
+        return configurations(self.members, self.asked, self.frames.roles)
 
     @cached_property
     def resamples(self) -> Resamples:
         """The procedure as found and as drawn again; see `resample`."""
-        return resample(usable(self.members), self.design)
+        return resample(usable(self.members), self.asked)
 
     @cached_property
     def arms(self) -> pd.DataFrame:
         """One row per arm; see `analysis.arms.arms_table`."""
-        return arms_table(self.members, self.design, self.resamples, self.predictions, self.frames.roles)
+        return arms_table(self.members, self.asked, self.resamples, self.predictions, self.frames.roles)
 
     @cached_property
     def confirmed(self) -> pd.DataFrame:
         """The members that are the arms' results."""
-        return confirmed_members(self.members, self.design)
+        return confirmed_members(self.members, self.asked)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Best-of-k curves: arm, split_seed, k, test_error."""
-        return adequacy.curves(usable(self.members), self.design)
+        return adequacy.curves(usable(self.members), self.asked)
 
     @cached_property
     def tuning_closed(self) -> GapClosed:
         """What tuning alone closes."""
-        return tuning_closed(self.resamples, self.design)
+        return tuning_closed(self.resamples, self.asked)
 
     @cached_property
     def no_gap_reason(self) -> str:
         """Why no share of the drop can be given, "" where it can."""
-        return drop_reason_of(self.design, self.resamples, self.predictions)
+        return drop_reason_of(self.asked, self.resamples, self.predictions)
 
     @cached_property
     def sharpness_values(self) -> list[str]:
@@ -125,7 +125,7 @@ class Results:
 
     @cached_property
     def _stored_predictions(self) -> Predictions:
-        return self.frames.predictions(set(self.confirmed["trial_id"]), self.design.num_classes)
+        return self.frames.predictions(set(self.confirmed["trial_id"]), self.asked.num_classes)
 
 
 def load(run: str | os.PathLike[str], storage: str | os.PathLike[str] = "runs") -> Results:

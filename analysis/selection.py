@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.design import Design
+from analysis.asked import Asked
 from analysis.intervals import FloatArray
 from analysis.points import point_numbers
 
@@ -37,7 +37,7 @@ class SearchedArm:
         return float(np.nanmean(self.confirm_test))
 
 
-def confirmed_trials(members: pd.DataFrame, design: Design) -> pd.DataFrame:
+def confirmed_trials(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """The selected trial of each arm and split (columns arm, split_seed, trial_id): the one with confirm members.
 
     Where an extended search has confirmed several, the one that space.json calls selected; if it does not say (the search
@@ -46,16 +46,16 @@ def confirmed_trials(members: pd.DataFrame, design: Design) -> pd.DataFrame:
     confirm = members.loc[members["stage"] == "confirm", ["arm", "split_seed", "trial_id"]].drop_duplicates()
     before = members[members["stage"].isin(SEARCH_STAGES)].groupby("trial_id")["validation_error"].mean()
     ranked = confirm.assign(
-        other=~confirm["trial_id"].isin(design.selected_trials), before=confirm["trial_id"].map(before)
+        other=~confirm["trial_id"].isin(asked.selected_trials), before=confirm["trial_id"].map(before)
     ).sort_values(["other", "before", "trial_id"])
     return ranked.drop_duplicates(["arm", "split_seed"])[["arm", "split_seed", "trial_id"]]
 
 
-def searched_arms(members: pd.DataFrame, design: Design) -> dict[str, dict[int, SearchedArm]]:
+def searched_arms(members: pd.DataFrame, asked: Asked) -> dict[str, dict[int, SearchedArm]]:
     """Arm -> split_seed -> what it showed; arms and splits without a confirmed member are left out."""
-    points = point_numbers(members, design)
+    points = point_numbers(members, asked)
     members = members[["arm", "split_seed", "trial_id", "stage", "seed", "validation_error", "test_error"]]
-    selected = confirmed_trials(members, design)
+    selected = confirmed_trials(members, asked)
     before = members[members["stage"].isin(SEARCH_STAGES)]
     search_seeds = np.unique(before["seed"])
     confirm = members[members["stage"] == "confirm"]

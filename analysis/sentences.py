@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.asked import UNTESTED_ROLES
 from analysis.comparisons import NO_DROP
 from analysis.decomposition import UNDER_TRAINED_ERROR
-from analysis.design import REFERENCE_ROLES
 from analysis.notation import known, listed, percent, points, significant, with_interval
 from analysis.results import Results
 
@@ -33,7 +33,7 @@ def sentences(results: Results) -> list[str]:
 
 
 def _missing(results: Results, arms: dict[str, Any]) -> Iterator[str]:
-    design = results.design
+    asked = results.asked
     waiting = [name for name, row in arms.items() if row["n"] == 0]
     if len(waiting) == len(arms):
         yield f"No arm is confirmed yet: {len(results.members)} members are there, and nothing can be compared."
@@ -41,15 +41,15 @@ def _missing(results: Results, arms: dict[str, Any]) -> Iterator[str]:
     if waiting:
         yield f"Not confirmed yet, so not compared: {listed(waiting)}."
     for role in ("baseline", "reference"):
-        if getattr(design, role) is None:
+        if getattr(asked, role) is None:
             yield f"The space has no {role} arm, so what depends on it is not given."
-    if design.placebo is None:
+    if asked.placebo is None:
         yield "The space has no placebo arm: the noise floor of the comparison is not known."
 
 
 def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
-    design = results.design
-    baseline, reference = arms.get(str(design.baseline)), arms.get(str(design.reference))
+    asked = results.asked
+    baseline, reference = arms.get(str(asked.baseline)), arms.get(str(asked.reference))
     if baseline is None or reference is None or not known(reference["large_batch_drop"]):
         return
     drop = points(reference["large_batch_drop"])
@@ -69,7 +69,7 @@ def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
     train, gap = points(reference["drop_train_error"]), points(reference["drop_generalization_gap"])
     yield f"Of it, {train} points are lost on the training set itself and {gap} points in generalization."
     if reference["under_trained"] is True:
-        yield _under_trained(design.reference, reference, design.baseline, baseline)
+        yield _under_trained(asked.reference, reference, asked.baseline, baseline)
     closed = results.tuning_closed
     if closed.value is not None:
         share = with_interval(f"{percent(closed.value, 0)} %", *closed.interval, digits=0)
@@ -90,21 +90,19 @@ def _under_trained(reference: str | None, row: dict[str, Any], baseline: str | N
 
 
 def _remedies(results: Results, arms: dict[str, Any]) -> Iterator[str]:
-    design = results.design
-    placebo = arms.get(str(design.placebo))
+    asked = results.asked
+    placebo = arms.get(str(asked.placebo))
     if placebo is not None and known(placebo["difference"]):
         yield (
-            f"Noise floor: {design.placebo}, which is {design.reference} with other random draws, "
+            f"Noise floor: {asked.placebo}, which is {asked.reference} with other random draws, "
             f"differs from it by {_effect(placebo)}. No smaller difference is claimed."
         )
-    tested = {
-        name: row for name, row in arms.items() if row["role"] not in REFERENCE_ROLES and known(row["difference"])
-    }
+    tested = {name: row for name, row in arms.items() if row["role"] not in UNTESTED_ROLES and known(row["difference"])}
     claimed = {name: row for name, row in tested.items() if row["claim"] is True}
     for name, row in sorted(claimed.items(), key=lambda item: item[1]["difference"]):
         yield _claim(results, name, row)
     if tested and not claimed:
-        yield f"No remedy can be told from {design.reference} in this search."
+        yield f"No remedy can be told from {asked.reference} in this search."
     rest = {name: row for name, row in tested.items() if name not in claimed}
     if rest:
         yield f"Not claimed: {'; '.join(_unclaimed(rest))}."
@@ -124,7 +122,7 @@ def _claim(results: Results, name: str, row: dict[str, Any]) -> str:
             f"{percent(row['gap_closed'], 0)} %", row["gap_closed_low"], row["gap_closed_high"], digits=0
         )
         text += f"; it closes {share} of the drop"
-    cost = results.design.arm(name).cost
+    cost = results.asked.arm(name).cost
     text += f", at {significant(cost)} gradient evaluations an update." if cost > 1 else "."
     if row["matched_by"] and known(row["matched_difference"]):
         matched = with_interval(
@@ -174,20 +172,20 @@ def _sharpness(results: Results, arms: dict[str, Any]) -> Iterator[str]:
 
 
 def _limits(results: Results) -> Iterator[str]:
-    design, confirmed = results.design, results.confirmed
+    asked, confirmed = results.asked, results.confirmed
     if results.problems:
         yield f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them."
-    if not design.searches_resampled:
+    if not asked.searches_resampled:
         why = (
-            f"trials were stopped by {design.scheduler}"
-            if design.scheduler
-            else f"{design.sampler} trials depend on each other"
+            f"trials were stopped by {asked.scheduler}"
+            if asked.scheduler
+            else f"{asked.sampler} trials depend on each other"
         )
         yield f"The noise of the search is not known ({why}): intervals are over seeds only, and nothing is claimed."
     if len(confirmed) == 0:
         return
     splits = confirmed["split_seed"].nunique()
-    if splits == 1 or (splits < MIN_SPLITS and not design.own_test_split):
+    if splits == 1 or (splits < MIN_SPLITS and not asked.own_test_split):
         yield (
             f"{splits} split{'s' * (splits > 1)} of the data: how much the answer depends on the cut is not known"
             f"{'' if splits == 1 else ' well'}; use at least {MIN_SPLITS} split_seeds."

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.asked import DERIVED_ROLES
 from analysis.comparisons import NO_DROP
 from analysis.configurations import CONFIGURATION, remedy_columns
-from analysis.design import DERIVED_ROLES
 from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
 from analysis.results import Results
 from analysis.sentences import sentences
@@ -121,12 +121,12 @@ def best(results: Results) -> dict[str, dict[str, Any]]:
     remedies = remedy_columns(results.members, results.frames.roles, _remedies(results))
     found: dict[str, dict[str, Any]] = {}
     for row in selected.to_dict("records"):
-        arm = results.design.arm(str(row["arm"]))
+        arm = results.asked.arm(str(row["arm"]))
         values = {name: plain(row.get(name)) for name in ("trial_id", "split_seed", *CONFIGURATION, *remedies)}
         chosen = found.setdefault(arm.name, {k: v for k, v in values.items() if v is not None} | {"by_split": {}})
         searched = {name: plain(row.get(name)) for name in arm.dimensions or ("lr", "eta_over_b")}
         chosen["by_split"][str(row["split_seed"])] = searched
-    return {name: found[name] for name in results.design.order(list(found))}
+    return {name: found[name] for name in results.asked.order(list(found))}
 
 
 def _remedies(results: Results) -> set[str]:

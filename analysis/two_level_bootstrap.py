@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.design import Design
+from analysis.asked import Asked
 from analysis.intervals import FloatArray, t_scale
 from analysis.selection import SearchedArm, searched_arms
 
@@ -31,7 +31,7 @@ class Resamples:
     split_noise: FloatArray
 
 
-def resample(members: pd.DataFrame, design: Design, num_draws: int = NUM_DRAWS, seed: int = 0) -> Resamples:
+def resample(members: pd.DataFrame, asked: Asked, num_draws: int = NUM_DRAWS, seed: int = 0) -> Resamples:
     """Draw the whole procedure again num_draws times.
 
     In each draw the points are drawn with replacement; a drawn trial's validation error is its mean over m seeds plus
@@ -41,18 +41,18 @@ def resample(members: pd.DataFrame, design: Design, num_draws: int = NUM_DRAWS, 
     is that of its search and rescreen seeds, with the same h. h and g are normal. Whatever arms share is drawn once for
     all of them (points, seeds, also over splits), so an arm that is the reference under another name differs from it by
     exactly 0 in every draw. The placebo has draws of its own. A grid is not resampled, only reselected; see
-    `Design.searches_resampled` for what cannot be.
+    `Asked.searches_resampled` for what cannot be.
     """
-    found = searched_arms(members, design)
+    found = searched_arms(members, asked)
     splits = tuple(sorted({split for by_split in found.values() for split in by_split}))
-    names = design.order(list(found))
-    groups = {name: 0 if design.arm(name).shares_draws else names.index(name) + 1 for name in names}
+    names = asked.order(list(found))
+    groups = {name: 0 if asked.arm(name).shares_draws else names.index(name) + 1 for name in names}
     randomness = {
         group: _Randomness.draw(
             [arm for name in names if groups[name] == group for arm in found[name].values()],
             num_draws,
             np.random.default_rng((seed, group)),
-            resample_points=not design.enumerates,
+            resample_points=not asked.enumerates,
         )
         for group in set(groups.values())
     }
@@ -62,7 +62,7 @@ def resample(members: pd.DataFrame, design: Design, num_draws: int = NUM_DRAWS, 
         size = next(arm.confirm_test.size for arm in by_split if arm)
         estimates[name] = np.array([arm.test_error if arm else np.nan for arm in by_split])
         confirmed[name] = np.array([arm.confirm_test if arm else np.full(size, np.nan) for arm in by_split])
-        redraw = randomness[groups[name]].procedure if design.searches_resampled else randomness[groups[name]].seeds
+        redraw = randomness[groups[name]].procedure if asked.searches_resampled else randomness[groups[name]].seeds
         draws[name] = np.stack([redraw(arm) if arm else np.full(num_draws, np.nan) for arm in by_split], axis=1)
     generator = np.random.default_rng((seed, len(names) + 1))
     normal = generator.standard_normal((num_draws, len(splits)))

@@ -45,7 +45,7 @@ from tune_lb.remedies.multiplicative_noise import MultiplicativeNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant
 from tune_lb.settings.setting import setting
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.remedy import Remedy, overrides
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial

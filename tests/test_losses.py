@@ -17,7 +17,7 @@ from tune_lb.losses import (
     squared_error,
     uniform_cross_entropy,
 )
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 
 OUTPUTS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
 TARGETS = torch.tensor([0, 3, 1, 1, 2, 0])

@@ -9,7 +9,7 @@ from tests.trainings import training, trial
 from tune_lb.data.device import on_device
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.loading import load_space
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.training import Training
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

@@ -40,7 +40,7 @@ from tune_lb.remedies.warm_start import WarmStart
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.testing.small_training import Clusters, flat, same_bits, same_up_to_rounding, small_trial, trajectory
 from tune_lb.testing.small_training import training_of as training
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.gradient import Batch, stack
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.remedy import Remedy, overrides

@@ -7,7 +7,7 @@ import pytest
 
 from analysis import Results
 from analysis.adequacy import best_of_k
-from analysis.scaling import leave_one_out_r2, scaling_fit
+from analysis.eta_over_b_fit import leave_one_out_r2, scaling_fit
 from tests.analysis.fabrication import ARMS, Procedure, fabricate
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis import Results
-from analysis.columns import describe, described
+from analysis.column_descriptions import describe, described
 from analysis.configurations import agreed, metric_values, remedy_columns
 from tests.analysis.fabrication import ARMS, Procedure, fabricate
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis import Results
-from analysis.design import Design, read_design
+from analysis.asked import Asked, read_asked
 from analysis.predictions import (
     SplitPredictions,
     compare_predictions,
@@ -20,9 +20,9 @@ from analysis.predictions import (
 from tests.analysis.fabrication import Arm, Procedure, space
 
 
-def design(splits: tuple[int, ...] = (0,), own_test_split: bool = False) -> Design:
+def asked(splits: tuple[int, ...] = (0,), own_test_split: bool = False) -> Asked:
     arms = {"reference": Arm(0.05, "reference"), "arm": Arm(0.05), "placebo": Arm(0.05, "placebo")}
-    return replace(read_design(space(arms, Procedure(split_seeds=splits))), own_test_split=own_test_split)
+    return replace(read_asked(space(arms, Procedure(split_seeds=splits))), own_test_split=own_test_split)
 
 
 def drawn(error: float, seed: int, num_test: int = 500, num_members: int = 8) -> SplitPredictions:
@@ -45,7 +45,7 @@ def test_majority_by_hand() -> None:
 def test_two_way_interval_of_equal_predictions_is_zero_and_covers_examples_otherwise() -> None:
     same = drawn(0.05, 1)
     predictions = {"reference": {0: same}, "arm": {0: same}, "placebo": {0: drawn(0.05, 2)}}
-    draws = two_way_draws(predictions, design())
+    draws = two_way_draws(predictions, asked())
     found = compare_predictions(predictions, draws, "arm", "reference")
     assert (found.two_way.low, found.two_way.high, found.mcnemar_p, found.disagreement) == (0.0, 0.0, 1.0, 0.0)
     other = compare_predictions(predictions, draws, "placebo", "reference")
@@ -61,16 +61,16 @@ def test_two_way_width_is_that_of_examples_where_seeds_agree() -> None:
         "reference": {0: SplitPredictions(seeds, one, targets)},
         "arm": {0: SplitPredictions(seeds, two, targets)},
     }
-    draws = two_way_draws(predictions, design())
+    draws = two_way_draws(predictions, asked())
     expected = np.std(two[0] - one[0].astype(float)) / np.sqrt(2000)
     assert np.std(draws["arm"][0] - draws["reference"][0]) == pytest.approx(expected, rel=0.1)
-    assert sampling_error(predictions["arm"], predictions["reference"], design()) == pytest.approx(expected, rel=1e-3)
+    assert sampling_error(predictions["arm"], predictions["reference"], asked()) == pytest.approx(expected, rel=1e-3)
 
 
 def test_test_sets_that_overlap_count_less_than_new_ones() -> None:
-    assert split_factor(design((0,)), 1) == 1.0
-    assert split_factor(design(own_test_split=True), 3) == pytest.approx(1.0)
-    assert split_factor(design(), 3) == pytest.approx(1 / 3 + 2 / 3 * 997 / 1797)
+    assert split_factor(asked((0,)), 1) == 1.0
+    assert split_factor(asked(own_test_split=True), 3) == pytest.approx(1.0)
+    assert split_factor(asked(), 3) == pytest.approx(1 / 3 + 2 / 3 * 997 / 1797)
 
 
 def test_predictions_of_confirmed_members_are_read(stored: Results) -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.asked import read_asked
 from analysis.comparisons import Contrast, compare_seeds, contrast
-from analysis.design import read_design
 from analysis.two_level_bootstrap import Resamples, resample
 from tests.analysis.fabrication import Arm, Procedure, fabricate
 
@@ -19,7 +19,7 @@ TWO = {"reference": Arm(0.05, "reference"), "other": Arm(0.045, best=0.4)}
 
 def resampled(arms: dict[str, Arm], procedure: Procedure, seed: int = 0, num_draws: int = 500) -> Resamples:
     frames = fabricate(arms, procedure, seed)
-    return resample(frames.members, read_design(frames.space), num_draws, seed)
+    return resample(frames.members, read_asked(frames.space), num_draws, seed)
 
 
 def between(resamples: Resamples, first: str, second: str) -> Contrast:
@@ -51,9 +51,9 @@ def test_without_a_search_the_headline_interval_is_students_t() -> None:
 
 def test_the_search_widens_the_interval() -> None:
     frames = fabricate(TWO, Procedure())
-    design = read_design(frames.space)
-    resamples = resample(frames.members, design)
-    seeds = compare_seeds(resamples, design, "other", "reference")
+    asked = read_asked(frames.space)
+    resamples = resample(frames.members, asked)
+    seeds = compare_seeds(resamples, asked, "other", "reference")
     headline = between(resamples, "other", "reference").effect
     assert seeds is not None
     assert seeds.test == "paired t"
@@ -74,15 +74,15 @@ def test_a_grid_is_reselected_but_not_resampled() -> None:
 def test_what_a_sampler_declares_is_what_counts() -> None:
     space = fabricate(TWO, Procedure()).space
     asked = {
-        name: read_design({**space, "sampler": "mine", **said})
+        name: read_asked({**space, "sampler": "mine", **said})
         for name, said in {
             "says nothing": {},
             "learns": {"exchangeable": False},
             "enumerates": {"enumerates": True},
         }.items()
     }
-    assert [design.searches_resampled for design in asked.values()] == [True, False, True]
-    assert [design.enumerates for design in asked.values()] == [False, False, True]
+    assert [asked.searches_resampled for asked in asked.values()] == [True, False, True]
+    assert [asked.enumerates for asked in asked.values()] == [False, False, True]
 
 
 @pytest.mark.parametrize("splits", [(0,), pytest.param((0, 1, 2), marks=pytest.mark.slow)])
@@ -93,10 +93,10 @@ def test_headline_interval_covers_the_procedures_effect(splits: tuple[int, ...])
     procedure = Procedure(split_seeds=splits, split_std=0.001 if len(splits) > 1 else 0.0)
     for seed in range(40):
         frames = fabricate(arms, procedure, 100 + seed)
-        design = read_design(frames.space)
-        resamples = resample(frames.members, design, 400, seed)
+        asked = read_asked(frames.space)
+        resamples = resample(frames.members, asked, 400, seed)
         for arm in ("other", "placebo"):
-            alone = compare_seeds(resamples, design, arm, "reference")
+            alone = compare_seeds(resamples, asked, arm, "reference")
             assert alone is not None
             headline.append((arm, *between(resamples, arm, "reference").effect))
             seeds.append((arm, *alone.effect))

@@ -24,8 +24,8 @@ from tune_lb.search.job import Job
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description
 from tune_lb.space.loading import load_space
-from tune_lb.tuning.job import RunningJob
 from tune_lb.tuning.run_context import make_context
+from tune_lb.tuning.running_job import RunningJob
 
 SPACE = """
 from tune_lb.budgets import Epochs

@@ -13,7 +13,7 @@ from tune_lb.data.user_files import TIMIT
 from tune_lb.models.mlp import F2
 from tune_lb.optimizers.elementwise import Adam
 from tune_lb.schedules import Constant
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.training import Training
 
 

@@ -16,7 +16,7 @@ from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure
 from tune_lb.metrics.names import as_metrics, metric_kinds
 from tune_lb.surface.per_example_loss import PerExample
-from tune_lb.testing.traces import assert_leaves_no_trace
+from tune_lb.testing.side_effects import assert_leaves_no_trace
 
 EXACT = LambdaMax(tolerance=1e-8)
 

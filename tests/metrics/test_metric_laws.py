@@ -12,7 +12,7 @@ import torch
 import tune_lb.metrics
 from tests.metrics.cases import data, network, surface
 from tune_lb.testing.metric_laws import check_metric
-from tune_lb.testing.traces import assert_leaves_no_trace
+from tune_lb.testing.side_effects import assert_leaves_no_trace
 
 METRICS = [
     member

@@ -16,7 +16,7 @@ from tune_lb.models.initialization import Initialization
 from tune_lb.models.mlp import MLP
 from tune_lb.settings.domain import over
 from tune_lb.settings.identity import identity
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 
 KINDS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "pytorch")
 

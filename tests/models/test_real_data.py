@@ -23,7 +23,7 @@ from tune_lb.models.torchvision_model import ResNet50, TorchvisionModel
 from tune_lb.models.vgg import C2, C4, VGG11
 from tune_lb.optimizers.elementwise import SGD
 from tune_lb.schedules import Constant
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.training import Training
 
 SOURCES = {"MNIST": MNIST, "CIFAR10": CIFAR10, "CIFAR100": CIFAR100, "Caltech101": Caltech101}

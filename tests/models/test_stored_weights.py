@@ -12,7 +12,7 @@ from tune_lb.models.mlp import MLP
 from tune_lb.models.stored_weights import StoredWeights
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.settings.identity import identity
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 
 from tests.trainings import Blobs, flat, parts_of, trial
 from tests.trainings import training as start_training
-from tests.tuning.test_job import a_trial, context_of, finished, history_of, job_of
+from tests.tuning.test_running_job import a_trial, context_of, finished, history_of, job_of
 from tune_lb.budgets import Epochs
 from tune_lb.metrics.keskar import Keskar
 from tune_lb.metrics.lambda_max import LambdaMax
@@ -24,7 +24,7 @@ from tune_lb.space.description import description, space_hash
 from tune_lb.space.observation import Watch
 from tune_lb.space.space import Space
 from tune_lb.training.evaluation import recalibrated
-from tune_lb.tuning.job import RunningJob
+from tune_lb.tuning.running_job import RunningJob
 
 WATCH = Watch(metrics=("lambda_max", Trace()), every_epochs=2, splits=("train", "test"))
 

@@ -14,8 +14,8 @@ from tune_lb.data.digits import Digits
 from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.augmentation import Augmentation
 from tune_lb.schedules import Constant
-from tune_lb.training.checks import check_against_data
 from tune_lb.training.compiled_step import program_key
+from tune_lb.training.data_checks import check_against_data
 
 WAYS = ["alone", "together"]
 

@@ -18,7 +18,7 @@ from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 
 
 @pytest.mark.parametrize(("power", "factor"), [(1.0, 4.0), (0.5, 2.0), (0.0, 1.0)])

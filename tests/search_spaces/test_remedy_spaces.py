@@ -13,7 +13,7 @@ from tune_lb.optimizers.lars import LARS
 from tune_lb.optimizers.muon import Muon
 from tune_lb.schedules import Cyclical, Trapezoid
 from tune_lb.space.checks import checked_designs
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 
 SPACES = {"remedies": remedies.SPACE, "remedies_mnist": remedies_mnist.SPACE}
 

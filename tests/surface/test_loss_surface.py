@@ -9,7 +9,7 @@ from torch import nn
 from tests.metrics.cases import cross_entropy, data, dense_hessian, first, network, quadratic, reference_loss, surface
 from tune_lb.surface.evaluation_mode import chunk_size
 from tune_lb.surface.loss_surface import LossSurface
-from tune_lb.testing.traces import assert_leaves_no_trace
+from tune_lb.testing.side_effects import assert_leaves_no_trace
 
 MODES = ("running", "batch")
 DRAWS = torch.Generator()

@@ -16,7 +16,7 @@ from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure_all, measure_members
 from tune_lb.surface import member_surfaces as module
 from tune_lb.surface.member_surfaces import SMALL, MemberSurfaces
-from tune_lb.testing.traces import assert_leaves_no_trace
+from tune_lb.testing.side_effects import assert_leaves_no_trace
 
 INPUTS, TARGETS = data(12)
 

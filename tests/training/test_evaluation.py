@@ -10,7 +10,7 @@ from torch import nn
 import tune_lb.surface.evaluation_mode
 from tune_lb.data.device import Examples
 from tune_lb.losses import cross_entropy
-from tune_lb.testing.traces import assert_leaves_no_trace
+from tune_lb.testing.side_effects import assert_leaves_no_trace
 from tune_lb.training.evaluation import quality, recalibrated
 
 

@@ -19,7 +19,7 @@ from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.phase import Phase
 from tune_lb.training.phased_training import PhasedTraining, begun
 

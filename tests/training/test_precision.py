@@ -22,8 +22,8 @@ from tune_lb.settings.identity import identity
 from tune_lb.space.checks import checked_designs, space_problems
 from tune_lb.space.description import description
 from tune_lb.space.loading import load_space
-from tune_lb.training.checks import check_against_data
 from tune_lb.training.compiled_step import program_key
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.gradient import Batch, by_autograd, by_functorch, mean_gradient, on_targets, over_members
 from tune_lb.training.precision import in_precision, normalizing_in_fp32
 from tune_lb.training.training import Training

@@ -26,7 +26,7 @@ from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.remedy import Remedy
 
 

@@ -14,7 +14,7 @@ from tune_lb.errors import RequestError, nearest
 from tune_lb.observation.observer import train_arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
 from tune_lb.training.trial import Trial

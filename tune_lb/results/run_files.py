@@ -8,6 +8,7 @@ trained. results/members.parquet, history/history.parquet and predictions/predic
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -78,6 +79,12 @@ def trial_stem(trial_id: str, stage: str, seeds: Sequence[int]) -> str:
     if not ordered or ordered != list(range(ordered[0], ordered[-1] + 1)):
         raise ValueError(f"results: seeds {list(seeds)} of trial {trial_id} are not consecutive; write them in pieces")
     return f"{trial_id}.{stage}.{ordered[0]}-{ordered[-1]}"
+
+
+def members_of(file_name: str) -> set[tuple[str, int]]:
+    """Return the members (trial_id, seed) that a trial's file is about, from its name; none for another file."""
+    match = re.fullmatch(r"(\w+)\.\w+\.(\d+)-(\d+)\.\w+\.parquet", file_name)
+    return {(match[1], seed) for seed in range(int(match[2]), int(match[3]) + 1)} if match else set()
 
 
 def write_trial(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tune_lb.metrics.measuring import measure_all
 from tune_lb.metrics.metric import SHARED_COLUMNS, Metric, Value
 from tune_lb.surface.loss_surface import LossSurface
-from tune_lb.testing.traces import assert_leaves_no_trace
+from tune_lb.testing.side_effects import assert_leaves_no_trace
 
 NUM_EXAMPLES = 10
 

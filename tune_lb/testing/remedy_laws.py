@@ -20,7 +20,7 @@ from tune_lb.testing.small_training import (
     training_of,
     trajectory,
 )
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import Trial
 

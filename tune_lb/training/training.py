@@ -14,8 +14,9 @@ from tune_lb.data.device import Examples, Parts
 from tune_lb.pause import pause
 from tune_lb.schedules import Position
 from tune_lb.streams import seed_of
-from tune_lb.training.batches import BatchStream
+from tune_lb.training.batch_stream import BatchStream
 from tune_lb.training.compiled_step import CompiledStep, compiled_step, program_key
+from tune_lb.training.divergence import first_divergence
 from tune_lb.training.evaluation import quality, recalibrated
 from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, Params, stack
 from tune_lb.training.members import HistoryRow, Members, TrainedMember, channels_last
@@ -290,9 +291,9 @@ class Training:
         rows = []
         rate = self.rate(self.plan.position(group.step - 1))
         for position, seed in enumerate(group.seeds):
-            bad = (~torch.isfinite(losses[:, position])).nonzero()
-            if len(bad) and seed not in group.diverged_at:
-                group.diverged_at[seed] = first + int(bad[0])
+            diverged = first_divergence(losses[:, position])
+            if diverged is not None and seed not in group.diverged_at:
+                group.diverged_at[seed] = first + diverged
             if seed not in group.diverged_at:
                 rows.append(
                     HistoryRow(seed, group.step, self.epoch, "running_train_loss", float(losses[:, position].mean()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,6 @@ from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
 from tune_lb.results.leftovers import delete_left_over
-from tune_lb.results.merger import Merger
 from tune_lb.results.run_files import read_space, write_space, write_targets
 from tune_lb.results.tables import encode_predictions
 from tune_lb.search.arm_in_split import Split
@@ -22,30 +20,18 @@ from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
-from tune_lb.training.checks import check_against_data
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.microbatches import asked_problems
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.tuning.execution_choice import choose_execution
-from tune_lb.tuning.replay import Scores, scores_of
 from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, resource_problems, workers
 from tune_lb.tuning.resources import Node, this_machine
 from tune_lb.tuning.run_context import RunContext, make_context
 from tune_lb.tuning.run_description import run_description
+from tune_lb.tuning.stored import Stored, stored_members
 
 ARM = "(arm)"
 """Stands for the arms that a mistake concerns until all are known."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What earlier calls left."""
-
-    scored: Scores
-    """Validation errors of the members that are there already."""
-    failed: list[str]
-    """Files of jobs that failed, to be deleted: their members are trained again."""
-    left_out: list[str]
-    """One line per result file that cannot be used: its members are trained again."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +93,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             known=None if known is None else known["execution"],
         )
         context = make_context(request.name, request.run, space, designs, data, execution.ways)
-        stored = Stored({}, [], []) if request.fresh else _stored(request, context)
+        stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
         cost = estimate(
             space,
             designs,
@@ -177,20 +163,3 @@ def _selection_problems(designs: Iterable[ArmDesign], data: DataSet | None) -> l
 
 def _known(request: Request) -> dict[str, Any] | None:
     return read_space(request.run) if request.run.exists("space.json") else None
-
-
-def _stored(request: Request, context: RunContext) -> Stored:
-    merger = Merger(request.run, context.schema())
-    merger.add_new()
-    rows = merger.table().select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
-    scored = scores_of(rows)
-    failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
-    names = request.run.child("trials").list(suffix=".parquet") if failed else []
-    again = [name for name in names if (members := members_of(name)) and members <= failed]
-    return Stored(scored, again, merger.problems)
-
-
-def members_of(file_name: str) -> set[tuple[str, int]]:
-    """Return the members (trial_id, seed) that a trial's file is about, from its name; none for another file."""
-    match = re.fullmatch(r"(\w+)\.\w+\.(\d+)-(\d+)\.\w+\.parquet", file_name)
-    return {(match[1], seed) for seed in range(int(match[2]), int(match[3]) + 1)} if match else set()

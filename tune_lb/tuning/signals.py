@@ -1,4 +1,8 @@
-"""Interruption: what a batch system or an operator sends (SIGTERM) is taken like Ctrl-C."""
+"""Interruption: what a batch system or an operator sends (SIGTERM) is taken like Ctrl-C (SIGINT).
+
+Both raise KeyboardInterrupt in the main thread. `tuner.search` then stops Ray's workers and merges what is stored; the
+command says how to go on and ends with exit code 130 (cli/search.py).
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from ray import tune
 
 from tune_lb.data.device import on_device
 from tune_lb.space.sources import Source, install
-from tune_lb.tuning.job import RunningJob, store_failure
 from tune_lb.tuning.run_context import RunContext
+from tune_lb.tuning.running_job import RunningJob, store_failure
 
 REPORT_EVERY_S = 1.0
 

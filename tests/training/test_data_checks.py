@@ -16,7 +16,7 @@ from tune_lb.models.alexnet import C1
 from tune_lb.models.mlp import MLP
 from tune_lb.models.resnet import ResNet
 from tune_lb.models.torchvision_model import TorchvisionModel
-from tune_lb.training.checks import check_against_data, fitting_network
+from tune_lb.training.data_checks import check_against_data, fitting_network
 
 
 def for_five_features(input_shape, num_classes):
@@ -68,8 +68,8 @@ def lazy(input_shape, num_classes):
         (for_ten_classes, (5,), ["for_ten_classes", "shape (2, 10), not (2, 3)"]),
         (two_outputs, (5,), ["two_outputs", "tuple"]),
         (lazy, (5,), ["lazy", "1.weight", "give the layer its input size"]),
-        (mistaken, (5,), ["mistaken", "KeyError: 'widht' (", "test_checks.py:"]),
-        (forgetful, (5,), ["forgetful", "AttributeError", "second", "test_checks.py:"]),
+        (mistaken, (5,), ["mistaken", "KeyError: 'widht' (", "test_data_checks.py:"]),
+        (forgetful, (5,), ["forgetful", "AttributeError", "second", "test_data_checks.py:"]),
         (no_network, (5,), ["no_network", "Tensor", "nn.Module"]),
         (needs_a_channel, (5,), ["needs_a_channel", "(5,)", "IndexError"]),
         (TorchvisionModel("alexnet"), (3, 8, 8), ["alexnet", "(3, 8, 8)"]),

@@ -25,8 +25,8 @@ from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
 from tune_lb.training.trial import Trial
-from tune_lb.tuning.job import RunningJob, store_failure
 from tune_lb.tuning.run_context import RunContext, make_context
+from tune_lb.tuning.running_job import RunningJob, store_failure
 
 NOISY = (SAM(rho=0.1), GradientNoise(alpha=0.01))
 EPOCHS = 5
@@ -228,7 +228,7 @@ def failed(folder, seeds, error=RuntimeError) -> str:
 def test_an_exception_in_a_model_is_a_failed_row_per_member(tmp_path):
     reason = failed(tmp_path, (4, 5))
     assert reason.startswith("RuntimeError: out of order (")
-    assert "test_job.py:" in reason
+    assert "test_running_job.py:" in reason
     rows = rows_of(tmp_path)
     assert [(row["seed"], row["status"], row["error"]) for row in rows] == [
         (4, "failed", reason),

@@ -1,4 +1,4 @@
-"""What was asked: the arms and the protocol of a run, read from its space.json."""
+"""What was asked: the arms of a run and how they are compared, read from its space.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 DERIVED_ROLES = ("copied", "scaled")
-REFERENCE_ROLES = ("baseline", "reference", "placebo", *DERIVED_ROLES)
+UNTESTED_ROLES = ("baseline", "reference", "placebo", *DERIVED_ROLES)
+"""Arms that are there to compare with: nothing is claimed of them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class AskedArm:
 
 
 @dataclass(frozen=True)
-class Design:
+class Asked:
     """The protocol of a run, as far as the tables need it; None where space.json does not say."""
 
     name: str
@@ -86,12 +87,12 @@ class Design:
         return tuple((arm.name, arm.matched_by) for arm in self.arms if arm.matched_by is not None)
 
 
-def read_design(space: Mapping[str, Any]) -> Design:
+def read_asked(space: Mapping[str, Any]) -> Asked:
     """Read the protocol from the contents of space.json."""
     data, sampler = space.get("data") or {}, space.get("sampler")
     arms = tuple(_arm(entry) for entry in space.get("arms") or ())
     by_role = {arm.role: arm.name for arm in reversed(arms)}
-    return Design(
+    return Asked(
         name=str(space.get("name", "")),
         question=str(space.get("question") or ""),
         baseline=space.get("baseline") or by_role.get("baseline"),

@@ -47,8 +47,8 @@ def leave_one_out_r2(axes: FloatArray, values: FloatArray) -> float:
     """1 - sum (e_i / (1 - h_i))^2 / sum (v_i - mean of the others)^2 for the full quadratic; h is the leverage."""
     centred = (axes - axes.mean(axis=0)) / np.where(axes.std(axis=0) > 0, axes.std(axis=0), 1.0)
     products = [centred[:, i] * centred[:, j] for i in range(axes.shape[1]) for j in range(i + 1)]
-    design = np.column_stack([np.ones(len(values)), centred, *products])
-    hat = design @ np.linalg.pinv(design, rcond=1e-8)
+    asked = np.column_stack([np.ones(len(values)), centred, *products])
+    hat = asked @ np.linalg.pinv(asked, rcond=1e-8)
     left = 1 - np.clip(np.diag(hat), 0, 1 - 1e-9)
     n = len(values)
     around_mean = (values - values.mean()) * n / (n - 1)

@@ -1,0 +1,35 @@
+"""What earlier calls of a search left: members that are there already, and what is to be trained again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tune_lb.results.merger import Merger
+from tune_lb.results.run_files import members_of
+from tune_lb.results.storage import Store
+from tune_lb.tuning.replay import Scores, scores_of
+from tune_lb.tuning.run_context import RunContext
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What earlier calls left."""
+
+    scored: Scores
+    """Validation errors of the members that are there already."""
+    failed: list[str]
+    """Files of jobs that failed, to be deleted: their members are trained again."""
+    left_out: list[str]
+    """One line per result file that cannot be used: its members are trained again."""
+
+
+def stored_members(run: Store, context: RunContext) -> Stored:
+    """Read the result files of a run, and say which members they hold."""
+    merger = Merger(run, context.schema())
+    merger.add_new()
+    rows = merger.table().select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
+    scored = scores_of(rows)
+    failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
+    names = run.child("trials").list(suffix=".parquet") if failed else []
+    again = [name for name in names if (members := members_of(name)) and members <= failed]
+    return Stored(scored, again, merger.problems)
