@@ -34,7 +34,7 @@ ARMS = {
     "claim": "p_holm < 0.05 and the difference is above the noise floor; null for arms that are not tested",
     "claim_reason": "why nothing is claimed",
     "large_batch_drop": "test error minus that of the baseline, fraction; interval: two-level bootstrap",
-    "drop_train_error": "the part of large_batch_drop lost on the training set, fraction",
+    "drop_train_error": "the part of large_batch_drop lost on the train set, fraction",
     "drop_generalization_gap": "the part of large_batch_drop lost in generalization, fraction",
     "under_trained": "train error above 0.005, or train loss above 3 times the baseline's",
     "gap_closed": "1 - large_batch_drop / that of the reference, share of 1; interval: Fieller",

@@ -221,7 +221,7 @@ def history_curves(results: Results) -> Curves | None:
     """What was recorded over training, mean and range over each arm's confirmed members; None without history."""
     history = results.history
     names = [name for name in HISTORY_NAMES if (history["name"] == name).any()]
-    # The loss on the clean training set, where it was looked at, says all that the running one does.
+    # The loss on the clean train set, where it was looked at, says all that the running one does.
     names = [name for name in names if name != "running_train_loss" or "train_loss" not in names][:MAX_PANELS]
     arms = results.confirmed.drop_duplicates("trial_id").set_index("trial_id")["arm"]
     keys = pd.MultiIndex.from_frame(results.confirmed[["trial_id", "seed"]])

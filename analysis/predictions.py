@@ -73,7 +73,7 @@ def two_way_draws(predictions: Mapping[str, ArmPredictions], asked: Asked) -> di
     """Error rates with new test examples and new seeds: arm -> split_seed -> (num_draws,).
 
     In each draw the examples get Dirichlet(1, ..., 1) weights (Rubin's Bayesian bootstrap, 1981) and the seeds t-scaled
-    multiplier weights. All arms see the same examples (all splits too, if the test split is the set's own), and those
+    multiplier weights. All arms see the same examples (all splits too, if the test part is the set's own), and those
     that share draws the same seeds. Cost: one product of (num_draws, num_test) and (num_test, num_members) per arm
     and split.
     """
@@ -124,7 +124,7 @@ def sampling_error(first: ArmPredictions, second: ArmPredictions, asked: Asked) 
 
     Per split the standard deviation over examples of (share of seeds wrong, first minus second) / sqrt(num_test). Over
     S splits the variance is the mean one times 1/S + (S - 1)/S f, where f is the share of examples that two test sets
-    have in common: 1 with a test split of the set's own, else num_test / (num_train + num_validation + num_test), its
+    have in common: 1 with a test part of the set's own, else num_test / (num_train + num_validation + num_test), its
     expectation.
     """
     splits = sorted(set(first) & set(second))

@@ -85,7 +85,7 @@ def _decomposition(results: Results) -> str:
             "arm": str(row["arm"]),
             "test error %": percent(row["test_error"]),
             "large-batch drop": points(row["large_batch_drop"]),
-            "= on the training set": points(row["drop_train_error"]),
+            "= on the train set": points(row["drop_train_error"]),
             "+ in generalization": points(row["drop_generalization_gap"]),
             "train error %": percent(row["train_error"]),
             "train loss": significant(row["train_loss"]),
@@ -220,7 +220,7 @@ def _value(value: Any) -> str:
 def _protocol(results: Results) -> str:
     space, asked = results.space, results.asked
     sizes = f"{asked.num_train} training, {asked.num_validation} validation, {asked.num_test} test examples"
-    cut = "a test split of its own" if asked.own_test_split else "cut by split_seed"
+    cut = "a test part of its own" if asked.own_test_split else "cut by split_seed"
     seeds = (
         f"{space.get('seeds')} to search, {space.get('rescreen_seeds')} to rescreen, {asked.confirm_seeds} to confirm"
     )

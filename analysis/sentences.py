@@ -67,7 +67,7 @@ def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
     else:
         yield f"The drop is {drop} points ({errors}); no share of it is given: {reason}."
     train, gap = points(reference["drop_train_error"]), points(reference["drop_generalization_gap"])
-    yield f"Of it, {train} points are lost on the training set itself and {gap} points in generalization."
+    yield f"Of it, {train} points are lost on the train set itself and {gap} points in generalization."
     if reference["under_trained"] is True:
         yield _under_trained(asked.reference, reference, asked.baseline, baseline)
     closed = results.tuning_closed

@@ -10,7 +10,7 @@ the ordinary way in the same round). The data path is included, but for "step on
                        one member. The workers are processes of their own, beside the threads that all others must do with
     step only          the same loop on batches that lie on the device already: no data path
     channels last      step only, network and images in torch.channels_last
-    alone ...          tune_lb's ways (tune_lb.program.EXECUTIONS); together: K members stacked
+    alone ...          tune_lb's ways (tune_lb.training.ways.EXECUTIONS); together: K members stacked
     jax, jax together  the whole as one JAX program: scan over steps, vmap over members (extra `bench`)
 
 The clock of a way starts at its second turn. Start-up is what the first one takes beyond a usual one: compilers begin with
@@ -286,7 +286,7 @@ def main() -> None:
             found = run(name, case, given)
             print("\n".join(table(name, case, found)), flush=True)
             reached += goals(name, found, given.device != "cpu")
-    print("\n| goal of the design | asked | found |\n|---|---:|---:|", *reached, sep="\n")
+    print("\n| goal | asked | found |\n|---|---:|---:|", *reached, sep="\n")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Updates(Budget):
 class GradientEvaluations(Budget):
     """Stop after the given mean gradients: a remedy that takes two per update gets half the updates."""
 
-    gradient_evaluations: int = setting(1000, "mean mini-batch gradients", low=1)
+    gradient_evaluations: int = setting(1000, "gradient evaluations", low=1)
 
     def allows(self, updates: int, examples: int, evaluations: float, num_train: int) -> bool:
         """Allow so many gradient evaluations."""

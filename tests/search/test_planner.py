@@ -27,7 +27,7 @@ ARMS = (Arm("small", batch_size=4), Arm("large"), Arm("noisy", NOISE), Arm("shar
 BOTH = Arm("both", NOISE, SAM(rho=over(0.1, 0.5)), combines=("noisy", "sharp"))
 
 
-def study(*arms, **settings):
+def compared(*arms, **settings):
     """Two splits, three configurations; everything a comparison needs is added."""
     chosen = {"split_seeds": (0, 1), "num_samples": 3, "seeds": 2, "rescreen_seeds": 2, "confirm_seeds": 3} | settings
     return space(*(arms or ARMS), **chosen)
@@ -75,7 +75,7 @@ def selections(run):
 
 
 def test_stages_follow_each_other_with_fresh_seeds():
-    run = Run(study())
+    run = Run(compared())
     for key, pair in run.search.pairs.items():
         stages = [job.stage for job in run.jobs if (job.arm, job.split_seed) == key]
         assert stages == sorted(stages, key=("search", "rescreen", "confirm").index)
@@ -89,7 +89,7 @@ def test_stages_follow_each_other_with_fresh_seeds():
 
 
 def test_every_arm_gets_the_same_budget_and_confirms_one_configuration():
-    run = Run(study(num_samples=5))
+    run = Run(compared(num_samples=5))
     for split_seed in SPLITS:
         for arm in ("small", "large", "noisy", "sharp", "placebo", "large_2x_epochs"):
             assert sum(len(job.seeds) for job in run.of(arm, "search", split_seed)) == 5 * 2
@@ -127,7 +127,7 @@ def by_level(levels):
 )
 def test_rescreened_is_what_lies_within_a_standard_error_of_the_best(levels, spread, near):
     # the two seeds of a configuration differ by twice the spread, so the standard error of their mean is the spread
-    of = study(num_samples=4)
+    of = compared(num_samples=4)
     run = Run(of, error=by_level(levels)(of, spread))
     assert statistics.stdev([-spread, spread]) / 2**0.5 == pytest.approx(spread)
     rescreened = {job.trial_id for job in run.of("large", "rescreen")}
@@ -136,7 +136,7 @@ def test_rescreened_is_what_lies_within_a_standard_error_of_the_best(levels, spr
 
 
 def test_the_best_over_search_and_rescreen_is_confirmed_whatever_its_confirm_members_show():
-    of = study(num_samples=4)
+    of = compared(num_samples=4)
     level = by_level((0.1, 0.105, 0.5, 0.5))(of, 0.01)
     lower = {}
 
@@ -156,7 +156,7 @@ def test_the_best_over_search_and_rescreen_is_confirmed_whatever_its_confirm_mem
 
 
 def test_derived_arms_take_the_rate_of_the_baseline_in_their_own_split():
-    run = Run(study())
+    run = Run(compared())
     position = {id(job): index for index, job in enumerate(run.jobs)}
     rates = set()
     for split_seed in SPLITS:
@@ -175,7 +175,7 @@ def test_derived_arms_take_the_rate_of_the_baseline_in_their_own_split():
 
 
 def test_the_bests_of_the_single_remedies_are_tried_first_with_the_others_neutral():
-    run = Run(study(*ARMS, BOTH, num_samples=4))
+    run = Run(compared(*ARMS, BOTH, num_samples=4))
     for split_seed in SPLITS:
         pair = run.search.pairs["both", split_seed]
         first, second, third = (pair.candidates[index].trial for index in range(3))
@@ -191,14 +191,14 @@ def test_the_bests_of_the_single_remedies_are_tried_first_with_the_others_neutra
 
 def test_a_combined_arm_takes_what_the_single_one_fixes():
     fixed = Arm("noisy", GradientNoise(alpha=1e-3, gamma=0.5), eta_over_b=2e-4)
-    run = Run(study(*ARMS[:2], fixed, ARMS[3], BOTH))
+    run = Run(compared(*ARMS[:2], fixed, ARMS[3], BOTH))
     taken = run.search.pairs["both", 0].candidates[0].trial
     assert [(r.alpha, r.gamma) for r in taken.active] == [(1e-3, GradientNoise().gamma)], "gamma is its own"
     assert taken.learning_rate == run.search.selected("noisy", 0).trial.learning_rate
 
 
 def test_a_remedy_without_effect_proposes_the_reference_s_configurations():
-    run = Run(study(Arm("small", batch_size=4), Arm("large"), Arm("null", GhostBatchNorm())))
+    run = Run(compared(Arm("small", batch_size=4), Arm("large"), Arm("null", GhostBatchNorm())))
     for split_seed in SPLITS:
         null, large = (run.search.pairs[arm, split_seed].candidates for arm in ("null", "large"))
         assert [c.values for c in null.values()] == [c.values for c in large.values()]
@@ -209,7 +209,7 @@ def test_a_remedy_without_effect_proposes_the_reference_s_configurations():
 
 @pytest.mark.parametrize("order", range(5))
 def test_resumed_from_any_subset_exactly_the_rest_is_trained(order):
-    of = study(*ARMS, BOTH)
+    of = compared(*ARMS, BOTH)
     whole = Run(of)
     draw = random.Random(order)
     # what was finished at a kill, and any subset at all (files were lost)
@@ -226,38 +226,38 @@ def test_resumed_from_any_subset_exactly_the_rest_is_trained(order):
 
 @pytest.mark.parametrize("raised", [{"seeds": 4}, {"num_samples": 6}, {"confirm_seeds": 9}, {"rescreen_seeds": 5}])
 def test_a_search_extended_trains_only_what_is_missing(raised):
-    first = Run(study())
-    more = Run(study(**raised), known=first.errors)
+    first = Run(compared())
+    more = Run(compared(**raised), known=first.errors)
     assert more.members
     assert not set(more.members) & set(first.members)
-    fresh = Run(study(**raised))
+    fresh = Run(compared(**raised))
     assert set(fresh.members) <= set(more.members) | set(first.members)
     assert selections(more) == selections(fresh)
-    assert not Run(study(**raised), known=more.errors).jobs
+    assert not Run(compared(**raised), known=more.errors).jobs
 
 
 def test_a_search_made_smaller_has_nothing_left_to_do():
-    first = Run(study(seeds=3, confirm_seeds=5))
-    again = Run(study(seeds=3, confirm_seeds=2), known=first.errors)
+    first = Run(compared(seeds=3, confirm_seeds=5))
+    again = Run(compared(seeds=3, confirm_seeds=2), known=first.errors)
     assert again.search.finished
     assert not again.jobs
 
 
 def test_failed_jobs_do_not_hold_up_the_others():
     draw = random.Random(4)
-    run = Run(study(), fails=lambda job: draw.random() < 0.3)
+    run = Run(compared(), fails=lambda job: draw.random() < 0.3)
     assert run.search.finished
     for key, pair in run.search.pairs.items():
         scored = [c for c in pair.candidates.values() if (c.trial_id, 0) in run.errors]
         assert (run.search.selected(*key) is None) == (not scored) or pair.design.derived_from
     assert not set(run.search.failed) & set(run.errors)
-    retried = Run(study(), known=run.errors)
+    retried = Run(compared(), known=run.errors)
     assert not set(retried.members) & set(run.members)
     assert {key for key in retried.members if key[1] < 1000} == {key for key in run.search.failed if key[1] < 1000}
 
 
 def test_of_an_arm_that_always_fails_nothing_is_selected():
-    run = Run(study(*ARMS, BOTH), fails=lambda job: job.arm in ("small", "noisy"))
+    run = Run(compared(*ARMS, BOTH), fails=lambda job: job.arm in ("small", "noisy"))
     assert run.search.finished
     for arm in ("small", "noisy", "large_copied", "large_scaled"):
         assert run.search.selected(arm, 0) is None
@@ -270,7 +270,7 @@ def test_of_an_arm_that_always_fails_nothing_is_selected():
 @pytest.mark.parametrize("order", range(2))
 def test_nothing_waits_for_nothing(sampler, order):
     """take() is None only while something runs, or at the end; every arm with results has then been confirmed."""
-    run = Run(study(*ARMS, BOTH, sampler=sampler, num_samples=4), order=order)
+    run = Run(compared(*ARMS, BOTH, sampler=sampler, num_samples=4), order=order)
     assert run.search.finished
     assert not run.search.running
     assert {(j.arm, j.split_seed) for j in run.jobs if j.stage == "confirm"} == set(run.search.pairs)
@@ -280,7 +280,7 @@ def test_nothing_waits_for_nothing(sampler, order):
 def test_an_arm_that_combines_others_tries_its_whole_grid_besides():
     noisy = Arm("noisy", GradientNoise(alpha=over([1e-6, 1e-4])))
     both = Arm("both", GradientNoise(alpha=over([1e-6, 1e-4])), SAM(rho=over([0.1, 0.3])), combines=("noisy",))
-    of = study(*ARMS[:2], noisy, both, sampler="grid", eta_over_b=over([0.01, 0.1]), compute_matched=False)
+    of = compared(*ARMS[:2], noisy, both, sampler="grid", eta_over_b=over([0.01, 0.1]), compute_matched=False)
     run = Run(of)
     assert run.search.finished
     pair = run.search.pairs["both", 0]
@@ -293,7 +293,7 @@ def test_an_arm_that_combines_others_tries_its_whole_grid_besides():
 
 
 def test_jobs_are_consecutive_seeds_of_a_limited_number():
-    of = study(seeds=7, confirm_seeds=9)
+    of = compared(seeds=7, confirm_seeds=9)
     known = {key: value for key, value in Run(of).errors.items() if key[1] not in (2, 2004)}
     jobs = Run(of, known=known, members_per_job=3).jobs + Run(of, members_per_job=3).jobs
     assert all(job.seeds == tuple(range(job.seeds[0], job.seeds[0] + len(job.seeds))) for job in jobs)
@@ -317,7 +317,7 @@ def test_a_learning_sampler_is_asked_late_and_learns():
 
 
 def test_the_combined_configurations_do_not_disturb_a_learning_sampler():
-    run = Run(study(*ARMS, BOTH, sampler="tpe", num_samples=12))
+    run = Run(compared(*ARMS, BOTH, sampler="tpe", num_samples=12))
     assert run.search.finished
     pair = run.search.pairs["both", 0]
     assert [len(pair.candidates[index].trial.active) for index in range(3)] == [1, 1, 2]
@@ -325,7 +325,7 @@ def test_the_combined_configurations_do_not_disturb_a_learning_sampler():
 
 @pytest.mark.parametrize("order", range(4))
 def test_a_learning_sampler_resumed_proposes_nothing_anew(order, tmp_path):
-    of = study(*ARMS, BOTH, sampler="tpe", num_samples=5)
+    of = compared(*ARMS, BOTH, sampler="tpe", num_samples=5)
     ledger = Ledger(Store(tmp_path))
     killed = Run(of, order=order, limit=15 * (order + 1))
     record_proposals(ledger, killed.search.new_proposals())
@@ -345,7 +345,7 @@ def test_a_learning_sampler_resumed_proposes_nothing_anew(order, tmp_path):
 
 def test_a_learning_sampler_with_few_choices_may_repeat_itself():
     ghost = Arm("ghost", GhostBatchNorm(ghost_batch_size=over([2, 3])), eta_over_b=1e-3)
-    of = study(*ARMS[:2], ghost, sampler="tpe", num_samples=6)
+    of = compared(*ARMS[:2], ghost, sampler="tpe", num_samples=6)
     run = Run(of)
     assert run.search.finished
     assert 1 <= len({job.trial_id for job in run.of("ghost", "search")}) <= 2
@@ -353,7 +353,7 @@ def test_a_learning_sampler_with_few_choices_may_repeat_itself():
 
 
 def test_progress_adds_up():
-    of = study(*ARMS, BOTH)
+    of = compared(*ARMS, BOTH)
     for limit in (0, 10, 40, 10**6):
         run = Run(of, limit=limit)
         arms = run.search.progress()
@@ -374,7 +374,7 @@ def test_progress_adds_up():
 
 
 def test_without_validation_examples_nothing_is_selected_by_score():
-    search = Search(study(num_samples=1), {0: Split("a", 0)})
+    search = Search(compared(num_samples=1), {0: Split("a", 0)})
     while (job := search.take()) is not None:
         assert job.stage != "rescreen"
         search.observe(job.trial_id, dict.fromkeys(job.seeds, 0.0))

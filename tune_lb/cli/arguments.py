@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tune_lb import __version__
 from tune_lb.samplers.names import NAMES
 
-EXIT_CODES = """exit codes: 0 done, 1 failed, 2 the request was wrong (nothing was started), 3 finished but some trials failed,
+EXIT_CODES = """exit codes: 0 done, 1 failed, 2 the request was wrong (nothing was started), 3 finished but some members failed,
 130 interrupted and resumable (the same command goes on)"""
 START = "start: tune-lb search quickstart     (python -m tune_lb is the same program)"
 

@@ -44,8 +44,8 @@ difference  test error minus the reference's, points [95 % over configurations, 
 seeds only  the same interval for these configurations alone: smaller than what a new search would show
 drop        test error minus the baseline's, points; gap closed: share of the reference's drop that is gone
 gap         test error minus train error, points
-Keskar      Metric 2.1, eps 1e-3, %
-gradients   mini-batch gradients of one training; n, updates, seconds: of confirmed members
+Keskar      Metric 2.1 of Keskar et al., 2017, eps 1e-3, %
+gradients   gradient evaluations of one training; n, updates, seconds: of confirmed members
 grey        not told from the noise floor"""
 SHARPNESS = ("lambda_max", "Keskar 1e-3")
 """Columns that are there where something was measured."""

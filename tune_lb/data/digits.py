@@ -14,7 +14,7 @@ from tune_lb.settings.setting import setting
 class Digits(DataSource):
     """Optical recognition of handwritten digits (Alpaydin and Kaynak, 1998; UCI), as scikit-learn ships it.
 
-    It has no test split of its own: the split seed cuts train, validation and test (the rest) by class.
+    It has no test part of its own: the split seed cuts train, validation and test (the rest) by class.
     """
 
     num_train: int = setting(400, "examples to train on", low=1)

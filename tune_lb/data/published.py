@@ -1,4 +1,4 @@
-"""Data sets with a test split of their own: what was published, and how train and validation are cut from it."""
+"""Data sets with a test part of their own: what was published, and how train and validation are cut from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True)
 class PublishedSource(DataSource):
-    """Base of the data sets with a test split of their own.
+    """Base of the data sets with a test part of their own.
 
     The split seed draws train and validation from the published train part, by class; the test part is used whole.
     """

@@ -22,7 +22,7 @@ class StoredWeights(Settings):
     A search stores the weights of every confirmed member there; the frame of members has the columns trial_id and seed.
     Parameters and batch-norm statistics are taken; draws and batches are those of the member that trains. Which file it is,
     is in the trial's identity by its content, not its place. Every machine of a cluster must reach the path.
-    Source: Keskar et al., 2017, figure 5: many large-batch runs from the iterates of one small-batch run.
+    Source: Keskar et al., 2017, figure 5: many large-batch trainings from the iterates of one small-batch training.
     Raises RequestError, before anything is trained, where the file is missing, damaged, or of another network.
     """
 

@@ -1,4 +1,4 @@
-"""The outcome of a training run: the part of a member's row that training, evaluation and metrics determine."""
+"""The outcome of a training: the part of a member's row that training, evaluation and metrics determine."""
 
 from __future__ import annotations
 

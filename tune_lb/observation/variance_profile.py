@@ -1,4 +1,4 @@
-"""The gradient variance of each layer in the course of a small-batch run, for `LayerNoise(profile=...)`."""
+"""The gradient variance of each layer in the course of a small-batch training, for `LayerNoise(profile=...)`."""
 
 from __future__ import annotations
 

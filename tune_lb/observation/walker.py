@@ -21,7 +21,7 @@ from tune_lb.training.running import Running
 
 WALK_COLUMNS = {
     "walk.evaluations": "losses over the whole train set taken to observe the walk; not part of the training's cost",
-    "walk.gradients": "mini-batch gradients taken again to observe the walk; not part of the training's cost",
+    "walk.gradients": "gradient evaluations made again to observe the walk; not part of the training's cost",
     "walk.wall_s": "time taken to observe the walk, the member's share, s; not in wall_s",
 }
 

@@ -24,8 +24,8 @@ class BatchGrowth(Remedy):
 
     Source: Byrd et al., 2012 (dynamic sampling, as named by Keskar et al., 2017, section 5); Smith et al., 2018, section 3.
     Smith et al. is decay=True, power=1 and schedule=Constant(): eta_over_b initial stays the rate while the batch grows, and
-    falls by the factor at each stage once the batch is B. Another schedule than Constant is multiplied in.
-    Departures: stages of equal length, each of which begins with the first step that starts in it; whole examples.
+    falls by the factor at each level once the batch is B. Another schedule than Constant is multiplied in.
+    Departures: levels of equal length, each of which begins with the first step that starts in it; whole examples.
     power: 1 keeps the rate per example (linear scaling), 0.5 is square-root scaling, 0 keeps the rate.
     Neutral: initial = None.
     Cost: more updates than the large batch for as many examples; no more gradients per example.
@@ -36,11 +36,11 @@ class BatchGrowth(Remedy):
     initial: int | None = setting(
         None, "examples in the first batch; none: the trial's own throughout", low=1, suggested=over([16, 32, 64])
     )
-    factor: float = setting(2.0, "growth of the batch from stage to stage", above=1.0, suggested=over(1.5, 5.0))
-    every: float = setting(1.0, "length of a stage, in epochs", above=0.0, suggested=over(1.0, 10.0))
+    factor: float = setting(2.0, "growth of the batch from level to level", above=1.0, suggested=over(1.5, 5.0))
+    every: float = setting(1.0, "length of a level, in epochs", above=0.0, suggested=over(1.0, 10.0))
     power: float = setting(1.0, "power of b / B in the rate", low=0.0, high=1.0, suggested=over([0.0, 0.5, 1.0]))
     decay: bool = setting(
-        False, "the rate falls by the factor at each stage, beside the batch", suggested=over([False, True])
+        False, "the rate falls by the factor at each level, beside the batch", suggested=over([False, True])
     )
 
     def is_neutral(self) -> bool:
@@ -56,15 +56,15 @@ class BatchGrowth(Remedy):
         return other_batches(self, trial, num_train, module)
 
     def batch_size(self, inner: BatchSize, num_train: int) -> BatchSize:
-        """Return the batch of the stage, no larger than the trial's."""
+        """Return the batch of the level, no larger than the trial's."""
         initial = self.initial
 
         def grown(examples: int) -> int:
             largest = inner(examples)
             if initial is None:
                 return largest
-            # in logarithms: after many stages the power is beyond the largest float
-            growth = self._stage(examples, num_train) * math.log(self.factor)
+            # in logarithms: after many levels the power is beyond the largest float
+            growth = self._level(examples, num_train) * math.log(self.factor)
             if growth >= math.log(largest / initial):
                 return largest
             return min(largest, round(initial * math.exp(growth)))
@@ -72,17 +72,17 @@ class BatchGrowth(Remedy):
         return grown
 
     def schedule(self, inner: Schedule, plan: Plan) -> Schedule:
-        """Return the schedule, scaled with the batch and, with decay, divided by the factor of every stage gone."""
+        """Return the schedule, scaled with the batch and, with decay, divided by the factor of every level gone."""
         scaled = rate_of_batch(inner, plan, self.power)
         if not self.decay:
             return scaled
 
         def decayed(position: Position) -> float:
-            return scaled(position) * self.factor ** -self._stage(position.examples, plan.num_train)
+            return scaled(position) * self.factor ** -self._level(position.examples, plan.num_train)
 
         return decayed
 
-    def _stage(self, examples: int, num_train: int) -> int:
+    def _level(self, examples: int, num_train: int) -> int:
         # 0.1 N is not always a whole number to the last digit
         return math.floor(examples / (self.every * num_train) + 1e-9)
 

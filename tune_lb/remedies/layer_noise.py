@@ -27,7 +27,7 @@ class LayerNoise(Remedy):
     scale = 1 gives the layer's gradient the trace of covariance that a batch of b has.
 
     V_l is measured on the run's own weights, over the B/b pieces of a batch every so many updates; or it is the profile of
-    a small-batch run, one row of V_l per epoch (the last row goes on), as `tune_lb.observation.variance_profile` returns it.
+    a small-batch training, one row of V_l per epoch (the last row goes on), as `tune_lb.observation.variance_profile` returns it.
 
     Source: Hynes, maxi-batch SGD, section 2.4: variances measured on the model of batch 50. Departures: the
     factor 1 - b/B, what a batch of B lacks; noise on all parameters, not on convolutions alone. The paper found no gain.
@@ -45,7 +45,7 @@ class LayerNoise(Remedy):
     )
     every: int = setting(20, "updates between two measurements", low=1)
     profile: tuple[tuple[float, ...], ...] = setting(
-        (), "V_l of a small-batch run: a row for each epoch, a number for each parameter tensor; empty: measured"
+        (), "V_l of a small-batch training: a row for each epoch, a number for each parameter tensor; empty: measured"
     )
 
     def is_neutral(self) -> bool:

@@ -24,15 +24,15 @@ class MultiplicativeNoise(Remedy):
     loss = (1/B) sum_i z_i l_i,  E z = 1,  Var z = s^2 = B/b - 1. The gradient stays unbiased and its covariance grows by
     (s^2/B) E[g g^T], anisotropic and in the span of the examples' gradients: in all that of a batch of b.
 
-    law "normal": z = 1 + s n. law "bernoulli": z is B/b with probability b/B, else 0: a sub-batch of about b examples.
-    covariance "isotropic" is the control for what the shape is worth: the same weights are drawn, and the change d that they
+    law "normal": z = 1 + s n. law "bernoulli": z is B/b with probability b/B, else 0: a batch of about b examples.
+    covariance "isotropic" shows what the shape is worth: the same weights are drawn, and the change d that they
     make to the gradient is replaced by white noise of the same squared length in the mean, g + |d| / sqrt(n) n'. Trace equal,
     directions not.
 
     Source: Hoffer, Hubara and Soudry, 2017, section 3.1 (multiplicative noise); Wu et al., 2020, On the noisy gradient descent
     that generalizes as SGD, section 3 (M-SGD). Normal weights may be negative. The loss reported is the weighted one
     (isotropic: the plain one). Batch-norm statistics are those of the whole batch, without weights.
-    Cost: none but B random numbers; two gradients per step for the isotropic control.
+    Cost: none but B random numbers; two gradients per step for the isotropic form.
     """
 
     name: ClassVar[str] = NAME
@@ -51,7 +51,7 @@ class MultiplicativeNoise(Remedy):
         return self.small_batch_size is None
 
     def gradient_evaluations(self) -> float:
-        """The isotropic control needs the plain gradient too."""
+        """The isotropic form needs the plain gradient too."""
         return 2.0 if self.covariance == "isotropic" else 1.0
 
     def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
@@ -64,7 +64,7 @@ class MultiplicativeNoise(Remedy):
         return []
 
     def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor:
-        """Draw what the weights are made of, (B,), then for the isotropic control one normal number per parameter."""
+        """Draw what the weights are made of, (B,), then for the isotropic form one normal number per parameter."""
         draw = torch.randn if self.law == "normal" else torch.rand
         of_examples = draw(batch_size, generator=generator, dtype=like.dtype, device=like.device)
         if self.covariance == "per_example":

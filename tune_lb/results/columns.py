@@ -100,7 +100,7 @@ CONFIGURATION: Final = _all(
         eta_over_b="peak learning rate per example of the batch: lr / batch_size",
         momentum="momentum of the optimizer; 0 for none",
         weight_decay="weight decay of the optimizer, per unit of learning rate; 0 for none",
-        epochs="passes over the training set in the budget",
+        epochs="passes over the train set in the budget",
     ),
     Column("remedies", "str", "active remedies, comma separated; empty for none"),
     Column("noise_scale", "float", "eta N / (B (1 - momentum)), N training examples, B batch size, eta learning rate"),
@@ -118,8 +118,8 @@ QUALITY: Final = _all(
     "outcome",
     *_columns(
         "float",
-        train_loss="loss on the clean training set after training, batch-norm statistics recomputed, nats per example",
-        train_error="error on the clean training set, fraction; chance level if diverged",
+        train_loss="loss on the clean train set after training, batch-norm statistics recomputed, nats per example",
+        train_error="error on the clean train set, fraction; chance level if diverged",
         validation_loss="loss on the validation set, nats per example",
         validation_error="error on the validation set, fraction; chance level if diverged",
         test_loss="loss on the test set, nats per example",
@@ -138,7 +138,7 @@ COST: Final = _all(
         "int",
         examples="examples drawn for updates",
         updates="parameter updates made",
-        gradient_evaluations="mini-batch gradients evaluated",
+        gradient_evaluations="gradient evaluations: mean gradients of a batch",
         peak_memory_bytes="peak memory of the device; of the process on a CPU, bytes",
     ),
 )
@@ -171,7 +171,7 @@ _MEMBER: Final = (
 HISTORY: Final = (
     *_MEMBER,
     Column("step", "int", "updates made", required=True),
-    Column("epoch", "float", "passes over the training set made"),
+    Column("epoch", "float", "passes over the train set made"),
     Column("wall_s", "float", "training time so far, s"),
     Column("name", "str", "what was recorded, a column name of the members table where there is one", required=True),
     Column("value", "float", "its value, in that column's unit"),

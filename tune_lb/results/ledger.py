@@ -1,7 +1,7 @@
 """What happened to trials, as small immutable files: ledger/<trial_id>.<event>.json.
 
 The driver records an event before it acts on it (proposed.0 before a trial is handed to Ray), so that after a kill the
-next driver knows what had been proposed, what failed, and what was interrupted. Nothing is appended to: object stores
+next driver knows what had been proposed and what failed. Nothing is appended to: object stores
 cannot, and a torn last line would have to be repaired.
 """
 
@@ -25,7 +25,7 @@ _EVENT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 class Event:
     """Something that happened to a trial.
 
-    event: a name that is unique per trial; a number tells repetitions apart (proposed.0, failed.1, interrupted).
+    event: a name that is unique per trial; a number tells repetitions apart (proposed.0, failed.1.2000).
     time: when it was recorded, ISO 8601, UTC, with microseconds. facts: what is known about it, plain JSON.
     """
 

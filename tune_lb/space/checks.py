@@ -36,7 +36,7 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     found += _name_problems(space, where)
     for arm in space.arms:
         found += _arm_problems(arm, [other.name for other in space.arms])
-    found += combination_problems({arm.name: arm.combines for arm in space.arms})
+    found += combines_problems({arm.name: arm.combines for arm in space.arms})
     if isinstance(space.split_seeds, tuple | list) and not 0 < len(space.split_seeds) == len(set(space.split_seeds)):
         found.append(f"{where}.split_seeds = {space.split_seeds}: at least one, each once")
     found += _metric_problems(space, where)
@@ -125,7 +125,7 @@ def _template_problems(space: Space, where: str) -> list[str]:
     return found
 
 
-def combination_problems(combines: Mapping[str, Sequence[str]]) -> list[str]:
+def combines_problems(combines: Mapping[str, Sequence[str]]) -> list[str]:
     """Return what stands in the way of arms that combine others: an arm named twice, and circles, each said once.
 
     An arm begins when those that it combines were searched; in a circle none ever would be.

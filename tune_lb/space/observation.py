@@ -20,7 +20,7 @@ class Walk(Settings):
     walk.floor    the valley's floor: the lowest L between the two, where that is below both ends; else no row
     walk.height   (L(w_t) + L(w_(t+1)) - 2 min L) / 2 over all points, nats, >= 0
     walk.barrier  rise of the highest point between the two above the higher end, nats; 0 where there is no barrier
-    walk.cosine   of the mini-batch gradients at w_(t-1) and w_t, remedies included; from the second update on
+    walk.cosine   of the batch gradients at w_(t-1) and w_t, remedies included; from the second update on
     walk.distance |w_(t+1) - w_0|, walk.step_length |w_(t+1) - w_t|, walk.path_length their sum since the epoch's start
     and at the end of every epoch, watched or not, walk.distance and walk.epoch_distance, the distance from its start.
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tune_lb.losses import cross_entropy
 from tune_lb.metrics.measuring import measure_all
 from tune_lb.metrics.metric import SHARED_COLUMNS, Metric, Value
 from tune_lb.surface.loss_surface import LossSurface
@@ -65,7 +65,7 @@ def small_surface(
     inputs = torch.randn(NUM_EXAMPLES, 6, generator=draws, dtype=torch.float64)
     targets = torch.randint(3, (NUM_EXAMPLES,), generator=draws)
     params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    return LossSurface(module, params, buffers, loss or _cross_entropy, inputs, targets, **options)
+    return LossSurface(module, params, buffers, loss or cross_entropy, inputs, targets, **options)
 
 
 def leaves_no_trace(metric: Metric) -> None:
@@ -84,7 +84,7 @@ def leaves_no_trace_when_interrupted(metric: Metric) -> None:
         calls.append(1)
         if len(calls) > 1:
             raise KeyboardInterrupt
-        return _cross_entropy(outputs, targets)
+        return cross_entropy(outputs, targets)
 
     surface = small_surface(net, fails_later)
     surface.value()
@@ -150,10 +150,6 @@ def is_null_where_weights_are_not_finite(metric: Metric) -> None:
 
 def _measured(metric: Metric) -> dict[str, Value]:
     return metric.measure(small_surface(small_network(), batch_norm="batch", split="validation"), 5)
-
-
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(outputs, targets, reduction="none")
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -23,11 +23,11 @@ class Batch(NamedTuple):
     """What one gradient evaluation sees: only tensors, so that the step can be vectorised and compiled.
 
     inputs: (B, ...), float. targets: (B,), int64 class or float. step: (), int64, the optimiser step counted from 0.
-    draws: the random tensors that the active remedies asked for in this step, by remedy module name.
+    draws: the random tensors that the active remedies asked for in this step, by the remedy's name.
     values: every searched number as a 0-dimensional tensor, by column name (`sam.rho`): a new value needs no new program.
     examples: what else belongs to each example, (B, ...), put there by the remedies' batch hooks; pieces take theirs. For a
     network with keyed dropout also `dropout_key`, from which every mask of the step is made.
-    due: whether a remedy acts in this step, by module name, for those that do so in some steps only (`Remedy.due`).
+    due: whether a remedy acts in this step, by the remedy's name, for those that do so in some steps only (`Remedy.due`).
     """
 
     inputs: Tensor

@@ -26,7 +26,7 @@ class HistoryRow(NamedTuple):
 
 @dataclass
 class TrainedMember:
-    """What is left of one training run: weights and buffers as they were at its end."""
+    """What is left of one training: weights and buffers as they were at its end."""
 
     seed: int
     params: Params

@@ -1,6 +1,6 @@
-"""Microbatches: whether a batch may go through the network in parts, and how large these can be on a device.
+"""Microbatches: whether a batch may go through the network in microbatches, and how large these can be on a device.
 
-The parts themselves are `tune_lb.training.pieces.over_microbatches`.
+The gradient over them is `tune_lb.training.pieces.over_microbatches`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROBED = 4
 def microbatch_problems(
     trial: Trial, microbatch: int, num_train: int, module: nn.Module, shape: Sequence[int]
 ) -> list[str]:
-    """Return why the trial's gradients are not the same when they are taken from parts of so many examples.
+    """Return why the trial's gradients are not the same when they are taken from microbatches of so many examples.
 
     They are where no layer lets examples see one another, and where batch norm is by ghost groups that stay whole. module:
     the plain network, of whose batch norms ghost ones are made. shape: that of one example.
@@ -40,7 +40,7 @@ def microbatch_problems(
     ]
     if normalizes_by_batch(module) and not any(remedy.separates_batch_norm() for remedy in trial.active):
         found.append(
-            f"{what}: the network normalizes with statistics of the whole batch, which its parts do not have; add "
+            f"{what}: the network normalizes with statistics of the whole batch, which its microbatches do not have; add "
             "ghost_batch_norm, whose groups can stay whole, or take another normalization, or leave microbatch out"
         )
     for remedy in trial.active:

@@ -23,7 +23,7 @@ class Phase(Settings):
     be evaluated is so in the last one only. Batches and noise of the first phase are those of a trial that is only this
     phase, so that "small batch, then large" begins with the very updates of the small-batch arm of the same seed.
 
-    Source: Keskar et al., 2017, figure 5 (100 large-batch runs from the iterates of one small-batch run).
+    Source: Keskar et al., 2017, figure 5 (100 large-batch trainings from the iterates of one small-batch training).
     Neutral: epochs = 0 (the phase is not there). Cost: its own updates, counted in the row with the others.
     Raises RequestError (when the space is checked) as a trial of its own would.
     """

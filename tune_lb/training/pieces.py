@@ -52,48 +52,46 @@ def over_pieces(gradient: GradientFn, piece_size: int | None) -> GradientFn:
 
 
 def over_microbatches(gradient: GradientFn, microbatch: int | None) -> GradientFn:
-    """Return the mean gradient of a batch, taken from parts of so many examples one after another; None: all at once.
+    """Return the mean gradient of a batch, taken from microbatches of so many examples one after another; None: all at once.
 
-    g = (1/k) sum_j g_j over k = B / microbatch strided parts, each from the same parameters and buffers; a buffer moves by
-    the mean of what the parts move it by. Inside every remedy: SAM's m, ghost groups and measured variances stay those of
-    the whole batch. A batch of no more examples is taken whole. Cost: the same examples, the activations of one part.
-    Raises ValueError for a batch that the parts do not divide.
+    g = (1/k) sum_j g_j over k = B / microbatch strided microbatches, each from the same parameters and buffers; a buffer moves by
+    the mean of what they move it by. Inside every remedy: SAM's m, ghost groups and measured variances stay those of
+    the whole batch. A batch of no more examples is taken whole. Cost: the same examples, the activations of one microbatch.
+    Raises ValueError for a batch that they do not divide.
     """
     if microbatch is None:
         return gradient
 
-    def by_parts(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+    def by_microbatches(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         size = batch.inputs.shape[0]
         if size <= microbatch:
             return gradient(params, buffers, batch)
-        num_parts, rest = divmod(size, microbatch)
+        number, rest = divmod(size, microbatch)
         if rest:
             raise ValueError(f"microbatch = {microbatch} does not divide the {size} examples of a gradient")
-        # sums and not lists: a gradient of every part need not be there at once
+        # sums and not lists: the gradients of all need not be there at once
         loss, means, moved = batch.inputs.new_zeros(()), Params(), Params()
         of_examples: dict[str, list[Tensor]] = {}
-        for j in range(num_parts):
-            own = [
-                {name: _part(name, value, j, num_parts) for name, value in tree.items()} for tree in (params, buffers)
-            ]
-            part_loss, gradients, updated = gradient(own[0], own[1], batch.piece(j, num_parts))
-            loss = loss + part_loss / num_parts
+        for j in range(number):
+            own = [{name: _part(name, value, j, number) for name, value in tree.items()} for tree in (params, buffers)]
+            own_loss, gradients, updated = gradient(own[0], own[1], batch.piece(j, number))
+            loss = loss + own_loss / number
             for name, value in gradients.items():
                 if name.endswith(OF_EXAMPLES):
-                    of_examples.setdefault(name, []).append(value / num_parts)
+                    of_examples.setdefault(name, []).append(value / number)
                 else:
-                    means[name] = means[name] + value / num_parts if name in means else value / num_parts
+                    means[name] = means[name] + value / number if name in means else value / number
             for name, value in updated.items():
                 if value.is_floating_point() and "/" not in name and not name.endswith(OF_EXAMPLES):
-                    change = (value - buffers[name]) / num_parts
+                    change = (value - buffers[name]) / number
                     moved[name] = moved[name] + change if name in moved else change
-        # example i = j + k r is number r of part j
+        # example i = j + k r is number r of microbatch j
         means |= {name: torch.stack(parts, 1).flatten(0, 1) for name, parts in of_examples.items()}
         merged = {name: buffers[name] + change for name, change in moved.items()}
         whole = {name: value for name, value in buffers.items() if name.endswith(OF_EXAMPLES)}
         return loss, {name: means[name] for name in params}, updated | merged | whole
 
-    return by_parts
+    return by_microbatches
 
 
 def _part(name: str, value: Tensor, index: int, num_parts: int) -> Tensor:

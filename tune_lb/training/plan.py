@@ -14,7 +14,7 @@ from tune_lb.schedules import Position
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a training run, as counts of examples seen.
+    """The steps of a training, as counts of examples seen.
 
     boundaries: examples seen before each step and after the last one; step s draws boundaries[s + 1] - boundaries[s].
     batch_size: that of the trial, of which remedies may have departed.
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def gradient_evaluations(self) -> int:
-        """Return the mean mini-batch gradients evaluated over the whole training."""
+        """Return the gradient evaluations of the whole training."""
         return round(self.num_updates * self.evaluations_per_update)
 
     def values(self) -> dict[str, float]:

@@ -90,7 +90,7 @@ class Trial(Settings):
 
     @property
     def evaluations_per_update(self) -> float:
-        """Return the mean mini-batch gradients that one update takes; where that depends on a searched field, the most."""
+        """Return the gradient evaluations of one update; where that depends on a searched field, the most."""
         return math.prod(_gradient_evaluations(remedy) for remedy in self.active)
 
     def parts(self) -> dict[str, Settings]:
