@@ -1,4 +1,4 @@
-"""Print the table of docs/keskar_f1.md from the committed members: `python docs/answers/keskar_f1.py`."""
+"""Print the table of docs/answers/keskar_f1.md from the committed members: `python docs/answers/keskar_f1.py`."""
 
 from pathlib import Path
 
