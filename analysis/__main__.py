@@ -25,11 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--storage", default="runs", help="where runs are (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--no-figures", action="store_true", help="write no figures (saves a few seconds)")
+    parser.add_argument("--no-files", action="store_true", help="print the answer alone, write nothing")
     given = parser.parse_args(arguments)
     try:
         store = run_store(given.run, given.storage)
         results = load(given.run, given.storage)
-        shown = write_report(results, store, figures=not given.no_figures)
+        if given.no_files:
+            shown = summary(results)
+        else:
+            shown = write_report(results, store, figures=not given.no_figures)
     except (RequestError, StorageError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -72,7 +76,8 @@ def _text(shown: dict[str, Any]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))] if lines else []
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     left_out = [f"left out: {problem}" for problem in shown["problems"]]
-    return "\n".join([*text, "", *shown["sentences"], *left_out, "", f"report: {shown['paths']['report.md']}"])
+    written = ["", f"report: {shown['paths']['report.md']}"] if "paths" in shown else []
+    return "\n".join([*text, "", *shown["sentences"], *left_out, *written])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ ARMS = {
     "n": "members that the row is a mean of",
     "n_diverged": "of these, members that diverged and count at chance error",
     "n_failed": "members without a result (failed, out_of_memory, stopped), which count nowhere",
-    "test_error": "error on the test set, fraction; mean over splits of means over seeds",
+    "test_error": "error on the test set, fraction; mean over seeds, where a row is about several splits then over these",
     "test_error_seed": "test_error over confirm seeds alone (Student t): given these configurations and these splits",
     "between_split_std": "standard deviation between splits of the mean test error, fraction",
     "difference": "test error minus that of the reference, fraction, negative is better; interval: two-level bootstrap",

@@ -57,6 +57,15 @@ def test_without_json_the_table_and_the_sentences_are_printed(
     assert "report.md" in printed
 
 
+def test_the_answer_can_be_had_without_writing(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+    assert main([str(run_folder), "--no-files"]) == 0
+    printed = capsys.readouterr().out
+    assert "sam lowers the test error" in printed
+    assert "report.md" not in printed
+    assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")} == before
+
+
 def test_no_such_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nowhere", "--storage", str(tmp_path)]) == 2
     assert "space.json" in capsys.readouterr().err

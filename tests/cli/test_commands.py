@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,22 @@ def test_what_answers_at_once_imports_nothing_heavy(words: list[str], text: str,
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == str(imported)
     assert text in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_of_the_first_version_is_read_by_every_command(call: Called, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs" / "results" / "remedies", tmp_path / "remedies")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, recipe, _ = call("best", "remedies", "sam", "--storage", str(tmp_path))
+    assert code == 0
+    compile(recipe, "recipe.py", "exec")
+    assert recipe.startswith('"""sam: best configuration of run remedies')
+    assert "def sam_" in recipe or "SAM_RHO" in recipe
+    code, out, _ = call("status", "remedies", "--storage", str(tmp_path), "--json")
+    assert (code, json.loads(out)["run"]) == (0, "remedies")
+    assert {path: path.read_bytes() for path in before} == before, "they write nothing"
+    code, out, _ = call("report", "remedies", "--storage", str(tmp_path), "--json")
+    assert (code, len(json.loads(out)["rows"])) == (0, 46)
 
 
 def test_spaces_lists_ours(call: Called) -> None:

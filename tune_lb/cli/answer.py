@@ -19,9 +19,12 @@ from tune_lb.errors import RequestError
 Answer = dict[str, Any]
 
 
-def analyse(name: str, storage: str, *, figures: bool = True) -> Answer:
-    """Run the analysis of a run in a process of its own and return its summary. Raises RequestError with what it says."""
-    done = run_analysis("analysis", name, "--storage", storage, "--json", *(() if figures else ("--no-figures",)))
+def analyse(name: str, storage: str, *, write: bool = True) -> Answer:
+    """Run the analysis of a run in a process of its own and return its summary. Raises RequestError with what it says.
+
+    write: also write tables, figures and the report.
+    """
+    done = run_analysis("analysis", name, "--storage", storage, "--json", *(() if write else ("--no-files",)))
     if done.returncode == 2:
         raise RequestError(done.stderr.strip().splitlines() or f"run {name} cannot be analysed")
     if done.returncode:

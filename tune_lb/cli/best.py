@@ -24,7 +24,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     every = [arm["name"] for arm in known["arms"]]
     if given.arm is not None and given.arm not in every:
         raise RequestError(f"run {given.name} has no arm {given.arm!r}{nearest(given.arm, every)}")
-    answer = analyse(given.name, given.storage, figures=False)
+    answer = analyse(given.name, given.storage, write=False)
     arms = list(answer["best"]) if given.arm is None else [given.arm]
     if given.arm is not None and given.arm not in answer["best"]:
         again = search_command(known["asked"])
@@ -48,15 +48,15 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
 def facts_of(name: str, question: str, row: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
     """Return what is known of an arm: what it reached, how it compares, what it costs."""
-    pairs = row["pairs"]
-    error = f"test error {pairs['test error %']} % over {row['n']} trainings"
+    cells = row["cells"]
+    error = f"test error {cells['test error %']} % over {row['n']} trainings"
     if row["test_error_low"] is not None:
         error += f", 95 % interval [{100 * row['test_error_low']:.2f}, {100 * row['test_error_high']:.2f}]"
     lines = [f"{row['arm']}: best configuration of run {name}", "", question, "", error]
     if row["difference"] is not None:
         claim = row["claim_reason"] or "told from it, and above the noise floor"
-        lines.append(f"against the large batch with no remedy: {pairs['difference, points']} points; {claim}")
-    cost = f"{pairs['updates']} updates, {pairs['gradient evaluations']} gradients of a batch, {pairs['seconds']} s"
+        lines.append(f"against the large batch with no remedy: {cells['difference, points']} points; {claim}")
+    cost = f"{cells['updates']} updates, {cells['gradient evaluations']} gradients of a batch, {cells['seconds']} s"
     lines.append(f"cost of a training: {cost}")
     return lines + _other_splits(best)
 
