@@ -61,8 +61,10 @@ class Step(ScheduleShape):
 
     milestones are epochs, or shares of the training (regime adaptation stretches them with the budget), as milestone_unit
     says; after the last one, or from the start where there are none, every further `every` is one more. A step that crosses
-    a milestone has the rate from before it. Jaiswal and Taura: milestones 25 and 40 epochs, every 10; "by 10 %" is
-    a drop of 0.9 or 0.1.
+    a milestone has the rate from before it.
+
+    Source: Jaiswal and Taura, "Overcoming Generalization Gap in Large Mini-Batch Training of Deep Neural Networks": milestones 25
+    and 40 epochs, every 10; "by 10 %" is a drop of 0.9 or 0.1.
     """
 
     milestones: tuple[float, ...] = setting(

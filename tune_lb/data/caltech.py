@@ -22,9 +22,10 @@ BACKGROUND = "BACKGROUND_Google"
 class Caltech101(PublishedSource):
     """8,677 photographs of 101 kinds, RGB, scaled (shorter side) and cut to a square (Fei-Fei et al., 2004).
 
-    It was published without a test part: a fixed quarter of each class is the test part, as in Jaiswal and Taura; .npz files
-    bring their own. Departures: without BACKGROUND_Google, and smaller than the photographs, so results at 64 x 64 cannot be
-    compared with published ones. Faces and Faces_easy show the same photographs.
+    It was published without a test part: a fixed quarter of each class is the test part, as in Jaiswal and Taura, "Overcoming
+    Generalization Gap in Large Mini-Batch Training of Deep Neural Networks"; .npz files bring their own. Departures: without
+    BACKGROUND_Google, and smaller than the photographs, so results at 64 x 64 cannot be compared with published ones. Faces and
+    Faces_easy show the same photographs.
     """
 
     num_validation: int = setting(650, "examples that selection sees", low=0)

@@ -37,6 +37,7 @@ class AdaptiveSharpness:
     rho: radius, > 0; with n parameters a weight moves by rho / sqrt(n) of its size in the mean square.
     steps: evaluations after f(w) and its gradient, at least 1; each is one gradient, the last one value.
     max_samples: see Metric.
+    Cost: at most as many gradients as steps, and one value; with linf_rho as many gradients again.
     """
 
     name: ClassVar[str] = "adaptive_sharpness"

@@ -23,8 +23,10 @@ class AverageSharpness:
     Each draw is used with both signs: the gradient's share cancels exactly. Source: Andriushchenko et al., 2023,
     section 2, average-case sharpness (there without the pairs).
 
-    sigma: standard deviation of each weight's change (adaptive: in units of |w_i|), > 0. pairs: draws, at least 2; two
-    values each. max_samples: see Metric.
+    sigma: standard deviation of each weight's change (adaptive: in units of |w_i|), > 0.
+    adaptive: changes in proportion to the size of each weight, d_i ~ N(0, sigma^2 w_i^2); weights at 0 stay.
+    pairs: draws, at least 2; two values each. max_samples: see Metric.
+    Cost: 2 pairs + 1 values of the loss, no gradient.
     """
 
     name: ClassVar[str] = "average_sharpness"

@@ -19,9 +19,10 @@ from tune_lb.surface.loss_surface import LossSurface
 class BatchLambdaMax:
     """The mean over batches of the largest eigenvalue of the Hessian of each batch's mean loss.
 
-    (1/M) sum_m lambda_max(H_m), H_m the Hessian over the m-th batch; nats per squared unit of weight. As lambda_max is
-    convex in H it is at least the lambda_max of all data, whose Hessian is the mean of the H_m. Source: Hynes, Towards
-    Mini-Error with Maxi-Batch SGD, figure 4, over the test set in batches of 500.
+    batch_lambda_max = (1/M) sum_m lambda_max(H_m), H_m the Hessian over the m-th batch; nats per squared unit of weight.
+    As lambda_max is convex in H it is at least the lambda_max of all data, whose Hessian is the mean of the H_m.
+
+    Source: Hynes, "Towards Mini-Error with Maxi-Batch SGD", figure 4, over the test set in batches of 500.
 
     batch_size: examples in a batch, in the order of the data; a last batch that is smaller is left out.
     tolerance, max_hvps: of each batch, see lambda_max. max_samples: see Metric. Cost: about 10 products per batch.

@@ -28,8 +28,10 @@ class GradientNoiseScale:
     examples, over groups. tr(H C) is the mean of z^T H z, z = N^-1/2 sum_i e_i (g_i - g), e_i = +-1: probes of them.
 
     Source: McCandlish et al., 2018, eq. 2.8, 2.9 and appendix A.1.
-    groups: at least 2; groups > N / 2 leave two_batches null. probes: at least 2; the critical batch size is null where
-    g^T H g is not positive. max_samples: see Metric.
+    groups: disjoint random batches that `two_batches` comes from, at least 2; groups > N leave it null.
+    probes: random vectors z that tr(H C) is estimated with, at least 2; the critical batch size is null where g^T H g is
+    not positive.
+    max_samples: see Metric.
     Cost: N gradients of single examples, groups + probes gradients, 1 + probes Hessian-vector products.
     """
 

@@ -56,7 +56,7 @@ class Keskar:
     max_iterations, max_evaluations: of L-BFGS-B, from each start; evaluations are bounded because at the
     kinks of a ReLU network a line search can go on for 20 of them without a gain.
     max_samples: see Metric; the paper takes all.
-    Cost for each eps and start: about 11 gradients in the full space, 4 to 30 in a subspace; memory n p for A.
+    Cost: for each eps and start about 11 gradients in the full space, 4 to 30 in a subspace; memory n p for A.
     """
 
     name: ClassVar[str] = "keskar"

@@ -19,6 +19,9 @@ class LambdaMax:
     lambda_max = max_v v^T H v / v^T v, H = Hessian of f(w) = (1/N) sum_i loss_i(w); nats per squared unit of weight.
     Full gradient descent with rate eta is stable where eta * lambda_max < 2 (Cohen et al., 2021).
 
+    Source: the sharpness of Cohen et al., 2021; the method Lanczos, 1950, with full reorthogonalization
+    (tune_lb/surface/lanczos.py).
+
     tolerance: relative residual |H v - lambda v| / |lambda| to stop at, in (0, 1).
     max_hvps: most Hessian-vector products, at least 1; where they do not suffice `converged` is false and the value a
     lower bound.

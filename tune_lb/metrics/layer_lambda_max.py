@@ -22,6 +22,8 @@ class LayerLambdaMax:
     lambda_l = max_v v^T H_ll v / v^T v, v over the parameters of one module (weight and bias together); nats per squared
     unit of weight. Each is at most lambda_max. The main value is the largest of them.
 
+    Source: the definition; the method as in lambda_max.
+
     tolerance, max_hvps: for each layer, see lambda_max. max_samples: see Metric.
     Cost: about 10 products per layer, each as dear as one of the whole Hessian.
     """

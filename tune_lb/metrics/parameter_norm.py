@@ -14,6 +14,10 @@ from tune_lb.surface.loss_surface import LossSurface
 class ParameterNorm:
     """The Euclidean norm |w|_2 of all trainable weights, their largest magnitude and, on request, each parameter's norm.
 
+    |w|_2 = sqrt(sum_i w_i^2), parameter_norm.largest = max_i |w_i|; in units of weight.
+
+    Source: the definition.
+
     layers: add `parameter_norm.layers`, the norms by parameter name as a JSON object.
     max_samples: see Metric; the examples matter for the loss in the protocol alone. Cost: none.
     """

@@ -19,12 +19,16 @@ class ParticipationRatio:
     signs cancel. Both traces come from the same products (tune_lb/surface/traces.py); the standard error of r is that
     of the delta method without the correlation of the two, |r| sqrt((2 s / tr H)^2 + (s_2 / tr H^2)^2).
 
+    Source: the definition; traces as in trace: Hutchinson, 1990; deflation as in Meyer et al., 2021 (Hutch++), by a Krylov
+    space as in Chen and Hallman, 2023.
+
     deflate: products spent on the space in which the trace is exact, at least 1.
     min_probes: fewest random probes after that, at least 2: their spread is the standard error.
     relative_error: standard error to stop at, relative to the estimate, in (0, 1).
     max_hvps: most products, at least deflate + min_probes; where they do not suffice `converged` is false. A network with
     no more parameters than that is added up exactly.
     max_samples: see Metric.
+    Cost: deflate + min_probes Hessian-vector products at least, max_hvps at most; memory deflate times the weights.
     """
 
     name: ClassVar[str] = "participation_ratio"

@@ -28,6 +28,7 @@ class SamSharpness:
 
     rho: radius, > 0, in the 2-norm of all weights. steps: evaluations after that of f(w), at least 1; a gradient each.
     max_samples: see Metric.
+    Cost: at most steps + 1 gradients.
     """
 
     name: ClassVar[str] = "sam_sharpness"

@@ -18,8 +18,12 @@ from tune_lb.surface.loss_surface import LossSurface
 class TopEigenvalues:
     """The k most positive eigenvalues of the Hessian of the mean loss, descending, equal ones as often as they occur.
 
+    H v_i = lambda_i v_i, lambda_1 >= lambda_2 >= ... >= lambda_k, the v_i orthonormal; nats per squared unit of weight.
+
     One Lanczos run to k converged Ritz pairs, then a run in the space orthogonal to them, which finds what a single start
     vector cannot (a second vector of a double eigenvalue), until nothing larger is left. `residual` is the largest of all.
+
+    Source: Lanczos, 1950, with full reorthogonalization, and deflation by what was found (tune_lb/surface/lanczos.py).
 
     k: how many, at least 1 and at most the number of parameters.
     tolerance: residual relative to the largest found, in (0, 1).
@@ -41,8 +45,8 @@ class TopEigenvalues:
 
     def columns(self) -> dict[str, str]:
         """See Metric."""
-        text = "largest eigenvalue of the Hessian of the mean loss counting from 1, nats per squared unit of weight"
-        found = {f"top_eigenvalues.lambda_{i}": f"{i}-th {text}" for i in range(1, self.k + 1)}
+        text = "largest eigenvalue of the Hessian of the mean loss, nats per squared unit of weight"
+        found = {f"top_eigenvalues.lambda_{i}": f"{_rank(i)}{text}" for i in range(1, self.k + 1)}
         return found | iteration_columns(self.name, "lambda_1")
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -64,3 +68,9 @@ class TopEigenvalues:
         values |= {f"top_eigenvalues.lambda_{i}": pair.value for i, pair in enumerate(pairs, 1)}
         worst = dataclasses.replace(pairs[0], residual=max(pair.residual for pair in pairs))
         return values | iteration_row(self, worst, pairs[0].value, surface, seed)
+
+
+def _rank(i: int) -> str:
+    """Return what stands before "largest": nothing for the first, then "2nd ", "3rd ", "4th ", ..."""
+    ending = "th" if i % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(i % 10, "th")
+    return "" if i == 1 else f"{i}{ending} "

@@ -17,12 +17,15 @@ class Trace:
     tr H = tr T + E z^T H z: exact in a Krylov space, random signs in what is orthogonal to it (tune_lb/surface/traces.py);
     nats per squared unit of weight. Never stopped by how little a running mean moves, which says nothing about its error.
 
+    Source: Hutchinson, 1990; deflation as in Meyer et al., 2021 (Hutch++), by a Krylov space as in Chen and Hallman, 2023.
+
     deflate: products spent on the space in which the trace is exact, at least 1.
     min_probes: fewest random probes after that, at least 2: their spread is the standard error.
     relative_error: standard error to stop at, relative to the estimate, in (0, 1).
     max_hvps: most products, at least deflate + min_probes; where they do not suffice `converged` is false. A network with
     no more parameters than that is added up exactly.
     max_samples: see Metric.
+    Cost: deflate + min_probes Hessian-vector products at least, max_hvps at most; memory deflate times the weights.
     """
 
     name: ClassVar[str] = "trace"

@@ -32,7 +32,7 @@ class Initialization(Settings):
 
     kind: str = setting(
         "glorot_uniform",
-        "distribution",
+        "distribution that weights are drawn from; pytorch: the layers' own",
         one_of=("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "pytorch"),
         suggested=over(["glorot_uniform", "he_normal", "pytorch"]),
     )

@@ -61,7 +61,8 @@ class F2(MLP):
 class FourLayerMLP(MLP):
     """Four ReLU layers without batch norm, the last one linear, of Jastrzebski et al.'s figure on Fashion-MNIST.
 
-    Source: Jastrzebski et al., 2017, as Jaiswal and Taura show it. The widths are not published there: 256 is ours.
+    Source: Jastrzebski et al., 2017, as Jaiswal and Taura show it, "Overcoming Generalization Gap in Large Mini-Batch Training of
+    Deep Neural Networks". The widths are not published there: 256 is ours.
     """
 
     hidden: tuple[int, ...] = setting((256,) * 3, "units of each hidden layer")

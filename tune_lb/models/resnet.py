@@ -28,7 +28,11 @@ class ResNet(Settings):
 
     depth: int = setting(32, "layers with weights on the longest path: 6 n + 2", low=8)
     preactivation: bool = setting(False, "batch norm and ReLU before each convolution")
-    shortcut: str = setting("zeros", "where the shape changes", one_of=("zeros", "convolution"))
+    shortcut: str = setting(
+        "zeros",
+        "shortcut where the shape changes: every second pixel and zeros, or a 1 x 1 convolution",
+        one_of=("zeros", "convolution"),
+    )
     width: int = setting(16, "channels of the first stage", low=1)
 
     def problems(self, where: str = "") -> list[str]:
@@ -65,7 +69,7 @@ class ResNet(Settings):
 
 @dataclass(frozen=True)
 class ResNet32(ResNet):
-    """The 32 layers, pre-activation, of Hynes' study of "maxi-batches" on CIFAR-10."""
+    """The 32 layers, pre-activation, of Hynes, "Towards Mini-Error with Maxi-Batch SGD", on CIFAR-10."""
 
     preactivation: bool = setting(True, "batch norm and ReLU before each convolution")
 

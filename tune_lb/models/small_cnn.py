@@ -1,4 +1,4 @@
-"""The small convolutional network of Surlemont et al., a study of SAM with large batches."""
+"""The small convolutional network of a study of SAM with large batches."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tune_lb.settings.setting import Settings, setting
 class SmallCNN(Settings):
     """2 x (3 x 3 convolution, ReLU, pool of 2) with 32 and 64 filters, dropout, one dense layer. No batch norm.
 
-    The text gives filters and order, not sizes: these are those of Keras' example for MNIST, which has this shape
-    (convolutions without padding, dropout of 0.5).
+    Source: Surlemont et al., "Large batch sizes for Deep Learning". The text gives filters and order, not sizes: these are those of
+    Keras' example for MNIST, which has this shape (convolutions without padding, dropout of 0.5).
     """
 
     dropout: float = setting(0.5, "probability that a feature is zero while training; 0: none", low=0.0, below=1.0)

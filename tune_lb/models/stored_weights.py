@@ -27,7 +27,11 @@ class StoredWeights(Settings):
     """
 
     path: str = setting(description="a .safetensors file with every parameter and buffer by name")
-    content: str = field(default="", repr=False)
+    content: str = field(
+        default="",
+        repr=False,
+        metadata={"description": "first digits of the file's SHA-256: which weights it holds, wherever it lies"},
+    )
     """First digits of the file's SHA-256; found out where it is not given, and held to where it is."""
 
     def __post_init__(self) -> None:

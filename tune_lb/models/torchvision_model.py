@@ -53,13 +53,20 @@ class TorchvisionModel(Settings):
 
 @dataclass(frozen=True)
 class ResNet50(Settings):
-    """torchvision's ResNet-50 with fresh weights (He et al., 2016; stride in the 3 x 3 convolutions), as Jaiswal and Taura train.
+    """torchvision's ResNet-50 with fresh weights (He et al., 2016; stride in the 3 x 3 convolutions).
 
     stem "imagenet": 7 x 7 convolution of stride 2 and a pool of stride 2; "small_image": a 3 x 3 convolution of stride 1 and no
     pool, which leaves four times the sides to the stages. Departure: ReLUs are not in place.
+
+    Source: He et al., 2016; trained by Jaiswal and Taura, "Overcoming Generalization Gap in Large Mini-Batch Training of Deep
+    Neural Networks".
     """
 
-    stem: str = setting("imagenet", "first layers", one_of=STEMS)
+    stem: str = setting(
+        "imagenet",
+        "layers before the stages: imagenet leaves a quarter of the sides, small_image all of them",
+        one_of=STEMS,
+    )
 
     def __call__(self, input_shape: Sequence[int], num_classes: int) -> nn.Module:
         """Return the network for RGB images (3, H, W); raise RequestError for other shapes."""

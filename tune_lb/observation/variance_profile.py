@@ -21,7 +21,8 @@ def variance_profile(
 
     V_l = mean over the entries j of l of Var(g_j), over num_pieces batches of the trial's own size at the weights with
     which the epoch begins, in training mode. The batches are disjoint parts of one random order of the train set.
-    Source: Hynes, maxi-batch SGD, section 2.4: variances computed empirically from the model of batch 50.
+    Source: Hynes, "Towards Mini-Error with Maxi-Batch SGD", section 2.4: variances computed empirically from the model of
+    batch 50.
     Cost: the training, and num_pieces gradients per epoch. Raises ValueError where the train set holds too few batches.
     """
     size, num_train = trial.batch_size, len(parts.train.targets)

@@ -43,13 +43,16 @@ class SGD(OptimizerSettings):
 
 @dataclass(frozen=True)
 class Adam(OptimizerSettings):
-    """Adam (Kingma and Ba, 2015; torch.optim.Adam)."""
+    """Adam: w <- w - rate m' / (sqrt(v') + eps), m', v' the bias-corrected running means of g and g^2.
+
+    Source: Kingma and Ba, 2015, algorithm 1; torch.optim.Adam.
+    """
 
     element_wise: ClassVar[bool] = True
 
     beta1: float = setting(0.9, "decay of the mean gradient", low=0.0, below=1.0)
     beta2: float = setting(0.999, "decay of the mean squared gradient", low=0.0, below=1.0)
-    eps: float = setting(1e-8, "added to the root of the mean square", above=0.0)
+    eps: float = setting(1e-8, "added to what the gradient or its mean is divided by", above=0.0)
 
     def build(self, tensors: Iterable[Tensor], lr: float, *, members_first: bool = False) -> torch.optim.Optimizer:
         """Return torch.optim.Adam."""
@@ -84,7 +87,7 @@ class AdaGrad(OptimizerSettings):
     element_wise: ClassVar[bool] = True
 
     initial_accumulator: float = setting(0.0, "sum of squares at the start; larger is a gentler start", low=0.0)
-    eps: float = setting(1e-10, "added to the root of the sum of squares", above=0.0)
+    eps: float = setting(1e-10, "added to what the gradient or its mean is divided by", above=0.0)
 
     def build(self, tensors: Iterable[Tensor], lr: float, *, members_first: bool = False) -> torch.optim.Optimizer:
         """Return torch.optim.Adagrad."""
@@ -109,7 +112,7 @@ class RMSprop(OptimizerSettings):
     element_wise: ClassVar[bool] = True
 
     beta2: float = setting(0.99, "decay of the mean squared gradient", low=0.0, below=1.0)
-    eps: float = setting(1e-8, "added to the root of the mean square", above=0.0)
+    eps: float = setting(1e-8, "added to what the gradient or its mean is divided by", above=0.0)
     momentum: float = setting(0.0, "share of the last velocity kept; 0 is none", low=0.0, below=1.0)
     centered: bool = setting(False, "divide by the standard deviation of the gradient, not by its root mean square")
 

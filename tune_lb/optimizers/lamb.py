@@ -34,7 +34,7 @@ class LAMB(OptimizerSettings):
     )
     beta1: float = setting(0.9, "decay of the mean gradient", low=0.0, below=1.0)
     beta2: float = setting(0.999, "decay of the mean squared gradient", low=0.0, below=1.0)
-    eps: float = setting(1e-6, "added to the root of the mean square", above=0.0)
+    eps: float = setting(1e-6, "added to what the gradient or its mean is divided by", above=0.0)
     largest_norm: float | None = setting(
         None, "bound on |w| in the ratio (10 in some ports); none: no bound", above=0.0
     )

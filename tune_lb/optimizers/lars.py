@@ -40,7 +40,7 @@ class LARS(OptimizerSettings):
     trust_coefficient: float = setting(
         1e-3, "length of a step as a share of |w|, per unit of rate", above=0.0, suggested=over(3e-4, 1e-2, log=True)
     )
-    eps: float = setting(0.0, "added to the denominator of lambda", low=0.0)
+    eps: float = setting(0.0, "added to what the gradient or its mean is divided by", low=0.0)
     rate_in_velocity: bool = setting(True, "multiply by the rate before the momentum, as published, not after it")
 
     def build(self, tensors: Iterable[Tensor], lr: float, *, members_first: bool = False) -> torch.optim.Optimizer:

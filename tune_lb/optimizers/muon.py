@@ -51,7 +51,7 @@ class Muon(OptimizerSettings):
     )
     beta1: float = setting(0.9, "decay of the mean gradient of biases and batch norm", low=0.0, below=1.0)
     beta2: float = setting(0.999, "decay of their mean squared gradient", low=0.0, below=1.0)
-    eps: float = setting(1e-8, "added to the root of the mean square", above=0.0)
+    eps: float = setting(1e-8, "added to what the gradient or its mean is divided by", above=0.0)
 
     def build(self, tensors: Iterable[Tensor], lr: float, *, members_first: bool = False) -> torch.optim.Optimizer:
         """Return the optimiser."""

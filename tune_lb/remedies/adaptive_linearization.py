@@ -33,8 +33,10 @@ class AdaptiveLinearization(Remedy):
     slopes), so that a positive entry means the loss rises with s along v; "largest": the largest entry in size is positive.
     v comes from so many Lanczos steps from the gradient, each product H u a central difference of gradients.
 
-    Source: Hynes, maxi-batch SGD, section 2.5 (delta_minus 0.1, delta_plus 0.02, 0.05 or 1). Orientation, start and the time
-    between moves are not in the paper; it found lower early lambda_max and a smaller gap at slightly lower accuracy.
+    Source: Hynes, "Towards Mini-Error with Maxi-Batch SGD", section 2.5 (delta_minus 0.1, delta_plus 0.02, 0.05 or 1).
+    Orientation, start and the time between moves are not in the paper; it found lower early lambda_max and a smaller gap at
+    slightly lower accuracy.
+    Neutral: start = 0 and delta_plus = 0: slopes that begin at 0 and never rise stay there.
     Cost: 2 products more gradients every so many updates. Needs nn.ReLU modules; not with SAM or penalties: v is the loss'.
     """
 
@@ -47,8 +49,16 @@ class AdaptiveLinearization(Remedy):
     start: float = setting(
         0.0, "slope at the start; 0 is a rectifier", low=0.0, high=1.0, suggested=over([0.0, 0.5, 1.0])
     )
-    granularity: str = setting("layer", "what shares a slope", one_of=("layer", "unit"))
-    orientation: str = setting("gradient", "which sign an eigenvector has", one_of=("gradient", "largest"))
+    granularity: str = setting(
+        "layer",
+        "which rectifiers share a slope: all of a layer, or those of a unit (a channel of a convolution)",
+        one_of=("layer", "unit"),
+    )
+    orientation: str = setting(
+        "gradient",
+        "which sign an eigenvector has: <gradient, v> >= 0, or the largest entry positive",
+        one_of=("gradient", "largest"),
+    )
     every: int = setting(50, "updates from one move to the next", low=1)
     products: int = setting(8, "Lanczos steps for the eigenvector", low=1)
 
@@ -151,7 +161,7 @@ def dominant_eigenvector(
     Lanczos from the gradient with full reorthogonalization, so many products; H u = (g(w + h u) - g(w - h u)) / 2h with
     h = eps^(1/3) (1 + |w|). The sign: orientation "gradient" makes <gradient, v> >= 0, "largest" the largest entry positive.
     No control flow depends on values, so members may be stacked. Cost: 1 + 2 products gradients. The accuracy is that
-    of the difference (exact for a quadratic, 1e-3 in float32): enough for signs of entries, `metrics.lanczos` measures.
+    of the difference (exact for a quadratic, 1e-3 in float32): enough for signs of entries, tune_lb/surface/lanczos.py measures.
     """
     sizes = [value.numel() for value in point.values()]
 

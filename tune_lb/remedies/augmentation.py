@@ -20,9 +20,12 @@ from tune_lb.training.remedy import BatchFn, Remedy
 class Augmentation(Remedy):
     """Change every image at random, each time it is seen.
 
-    In this order: mirrored left to right with probability 1/2; a window of the image padded on all sides; turned by up to
-    `rotation` degrees about the centre and moved by up to `shift` of the side; a square overwritten. New pixels are of the mean
-    colour.
+    x <- square(move(turn(window(mirror(x))))),  what is at its default is left out; new pixels are of the mean colour;
+    mirror  left to right, with probability 1/2
+    window  as large as the image, in the image padded on all sides; row and column offset ~ U{0, 1, ..., 2 padding}
+    turn    about the centre, by an angle ~ U(-rotation, rotation) degrees
+    move    down and right, each by a share ~ U(-shift, shift) of the side
+    square  of side cutout, overwritten where it lies inside; centre uniform over the pixels
 
     Source: Keskar et al., 2017, appendix E.1 (flips, 10 degrees, 0.2 of the side); crops He et al., 2016, section 4.2 (padding 4),
     squares DeVries and Taylor, 2017. Departures: rotation and shift are bilinear.

@@ -30,6 +30,7 @@ class FisherNoise(Remedy):
     Source: Wen et al., 2020, An empirical study of stochastic gradient descent with structured covariance noise
     (diagonal Fisher). Departures: the variance, not the second moment, which counts the mean gradient as noise; taken over
     pieces of b examples, since with batch normalization one example has no gradient of its own; a running mean.
+    Neutral: scale = 0, whatever the other fields.
     Cost: one normal number per parameter and step, one more gradient every so many updates, one more copy of the weights.
     Traps: of B/b pieces a variance has a relative error of sqrt(2 / (B/b - 1)); plain batch norm sees pieces of b examples while
     it is measured, and the batch in the step.
@@ -41,7 +42,10 @@ class FisherNoise(Remedy):
     )
 
     scale: float = setting(
-        0.0, "of the variance; 1 is that of the small batch, 0 is none", low=0.0, suggested=over(0.01, 3.0, log=True)
+        0.0,
+        "factor on the variance of the noise; 1 is that of the small batch, 0 is none",
+        low=0.0,
+        suggested=over(0.01, 3.0, log=True),
     )
     small_batch_size: int = setting(
         2, "examples b whose gradient variance is imitated", low=1, suggested=over([16, 32, 64])

@@ -31,6 +31,7 @@ class GhostBatchNorm(Remedy):
 
     Source: Hoffer, Hubara and Soudry, 2017, algorithm 1. Departures: strided groups, the same in law for shuffled data; one
     averaged update by default.
+    Neutral: ghost_batch_size = None, whatever the statistics.
     Cost: that of one batch norm on S times the channels, without a loop; with channels last S batch norms. The network needs
     batch normalization.
     """
@@ -41,7 +42,9 @@ class GhostBatchNorm(Remedy):
         None, "examples in a group; none: the whole batch", low=1, suggested=over([16, 32, 64, 128])
     )
 
-    statistics: str = setting("average", "how groups update the running ones", one_of=STATISTICS, added_later=True)
+    statistics: str = setting(
+        "average", "how the statistics of the groups update the running ones", one_of=STATISTICS, added_later=True
+    )
 
     def is_neutral(self) -> bool:
         """Without groups there is nothing to merge."""

@@ -21,9 +21,11 @@ class GradientNoise(Remedy):
 
     g_t + sigma_t n,  n ~ N(0, I),  sigma_t^2 = alpha / (1 + t)^gamma,  t = 0, 1, ... the optimiser step.
 
-    Source: Neelakantan et al., 2015, eq. 1; for large batches Jaiswal and Taura, section 3.1, alpha = 1e-5, gamma = 0.55.
+    Source: Neelakantan et al., 2015, eq. 1; for large batches Jaiswal and Taura, "Overcoming Generalization Gap in Large Mini-Batch
+    Training of Deep Neural Networks", section 3.1, alpha = 1e-5, gamma = 0.55.
     The noise enters before weight decay and momentum, after every other change of the gradient, and on all parameters.
     The step is counted in updates, as in the authors' framework, so at equal epochs a larger batch has had fewer decays.
+    Neutral: alpha = 0, whatever gamma.
     Cost: one normal number per parameter and step (1.2 to 1.3 times a step of a small batch, nothing next to a large one).
     Trap: |noise| is about sigma_t sqrt(n); with n = 1e6 an alpha of 1e-3 is a vector of length 32, beyond most gradients.
     """

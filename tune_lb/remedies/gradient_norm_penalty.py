@@ -27,6 +27,7 @@ class GradientNormPenalty(Remedy):
     explicit for large batches with this difference Geiping et al., 2022, section 3.2. It is related to SAM, whose gradient is
     to first order that of L + rho |g|, not squared.
     Batch-norm statistics and the loss reported (without the penalty) come from the first pass; weight decay stays outside.
+    Neutral: coefficient = 0, whatever the other fields.
     Cost: two gradients per step, whatever m. Trap: rectifiers have kinks within h; float32 loses H g where h is much smaller.
     """
 

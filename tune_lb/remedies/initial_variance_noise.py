@@ -28,6 +28,7 @@ class InitialVarianceNoise(Remedy):
     Source: Xing, Arpit, Tsirigotis and Bengio, 2018, A Walk with SGD, section 4 and figure 5 (their two factors are not
     legible). Departures: with batch normalization one example has no gradient of its own, hence pieces; theirs
     was gradient descent on all data, here any batch. The largest of n estimates from few pieces is biased upwards.
+    Neutral: factor = 0, whatever the pieces.
     Cost: one normal number per parameter and step; one more gradient in the first step, which the count leaves out.
     Trap: |noise| is about sigma sqrt(n); the paper found it bad for both training and validation, at both factors.
     """

@@ -27,10 +27,13 @@ class LayerNoise(Remedy):
     scale = 1 gives the layer's gradient the trace of covariance that a batch of b has.
 
     V_l is measured on the run's own weights, over the B/b pieces of a batch every so many updates; or it is the profile of
-    a small-batch training, one row of V_l per epoch (the last row goes on), as `tune_lb.observation.variance_profile` returns it.
+    a small-batch training, one row of V_l per epoch (the last row goes on), as the function variance_profile of
+    `tune_lb.observation.variance_profile` returns it.
 
-    Source: Hynes, maxi-batch SGD, section 2.4: variances measured on the model of batch 50. Departures: the
-    factor 1 - b/B, what a batch of B lacks; noise on all parameters, not on convolutions alone. The paper found no gain.
+    Source: Hynes, "Towards Mini-Error with Maxi-Batch SGD", section 2.4: variances measured on the model of batch 50.
+    Departures: the factor 1 - b/B, what a batch of B lacks; noise on all parameters, not on convolutions alone. The paper found
+    no gain.
+    Neutral: scale = 0, whatever the other fields.
     Cost: one normal number per parameter and step; without a profile also one more gradient every so many updates.
     """
 
@@ -38,7 +41,10 @@ class LayerNoise(Remedy):
     excludes: ClassVar[Mapping[str, str]] = {"initial_variance_noise": "both measure the noise that they add"}
 
     scale: float = setting(
-        0.0, "of the variance; 1 is that of the small batch, 0 is none", low=0.0, suggested=over(0.01, 3.0, log=True)
+        0.0,
+        "factor on the variance of the noise; 1 is that of the small batch, 0 is none",
+        low=0.0,
+        suggested=over(0.01, 3.0, log=True),
     )
     small_batch_size: int = setting(
         2, "examples b whose gradient variance is imitated", low=1, suggested=over([16, 32, 64])

@@ -32,6 +32,7 @@ class MultiplicativeNoise(Remedy):
     Source: Hoffer, Hubara and Soudry, 2017, section 3.1 (multiplicative noise); Wu et al., 2020, On the noisy gradient descent
     that generalizes as SGD, section 3 (M-SGD). Normal weights may be negative. The loss reported is the weighted one
     (isotropic: the plain one). Batch-norm statistics are those of the whole batch, without weights.
+    Neutral: small_batch_size = None, whatever law and covariance.
     Cost: none but B random numbers; two gradients per step for the isotropic form.
     """
 
@@ -43,8 +44,12 @@ class MultiplicativeNoise(Remedy):
         low=1,
         suggested=over([16, 32, 64, 128]),
     )
-    law: str = setting("normal", "of the weights", one_of=("normal", "bernoulli"))
-    covariance: str = setting("per_example", "shape of the noise", one_of=("per_example", "isotropic"))
+    law: str = setting("normal", "distribution of the weights z of the examples", one_of=("normal", "bernoulli"))
+    covariance: str = setting(
+        "per_example",
+        "shape of the noise: that of the examples' gradients, or white of the same mean squared length",
+        one_of=("per_example", "isotropic"),
+    )
 
     def is_neutral(self) -> bool:
         """Without a batch to imitate all weights are 1."""

@@ -30,13 +30,15 @@ class SAM(Remedy):
     g, p = 2: rho T^2 g / |T g|_2; T = |w| + eta for the parameters named weight (scales of batch norm too), 1 for others.
     every = k: in the steps 0, k, 2k, ... alone; the others are plain steps (of the whole batch, whatever m).
 
-    Source: Foret et al., 2021, eq. 2 and section 4.1 (m-sharpness); for large batches Surlemont et al., eq. 6;
-    adaptive: Kwon et al., 2021, eq. 8. Every k steps is SAM left out, not LookSAM, which reuses a part of the last ascent.
+    Source: Foret et al., 2021, eq. 2 and section 4.1 (m-sharpness); for large batches Surlemont et al., "Large batch
+    sizes for Deep Learning", eq. 6; adaptive: Kwon et al., 2021, eq. 8.
+    Every k steps is SAM left out, not LookSAM, which reuses a part of the last ascent.
     Batch-norm statistics come from the first pass only; weight decay, noise and momentum stay outside the perturbation; the loss
     reported is that of the first pass. Both passes see the same examples and dropout masks; same_masks = False draws the masks
     of the second anew, as ports to PyTorch do. Without m the whole batch shares one e: the weakest SAM at a large batch. With
     m, plain batch norm sees pieces of m examples, as on m-sized devices. Trap: the length that a rho means depends on p (|e|_2
     is up to n^(1/2 - 1/p) rho) and on adaptive (Kwon's rho is 10 times Foret's): search it with them.
+    Neutral: rho = 0, whatever the other fields.
     Cost: two gradients per step (about 2x), whatever m; 1 + 1/k with every = k.
     """
 

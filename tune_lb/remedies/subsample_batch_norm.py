@@ -22,8 +22,10 @@ class SubsampleBatchNorm(Remedy):
     (of the piece, where SAM has pieces), a random subset as the data are shuffled. The gradient passes through the statistics.
     Running statistics: one ordinary update with those of S (unbiased variance). Evaluation uses the running statistics.
 
-    Source: Hynes, maxi-batch SGD, section 2.1: statistics computed on a fixed-size subsample of 50 inputs; the paper
-    found accuracy slightly lower. It is not ghost batch norm: one noisy statistic for all, not one for each group.
+    Source: Hynes, "Towards Mini-Error with Maxi-Batch SGD", section 2.1: statistics computed on a fixed-size subsample of 50
+    inputs; the paper found accuracy slightly lower.
+    It is not ghost batch norm: one noisy statistic for all, not one for each group.
+    Neutral: num_examples = None.
     Cost: less than a batch norm's statistics in arithmetic, more in memory passes (no fused kernel).
     """
 

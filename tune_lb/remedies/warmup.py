@@ -22,6 +22,7 @@ class Warmup(Remedy):
 
     Source: Goyal et al., 2017, section 2.2 (gradual warmup, per step). The factor multiplies the schedule, entered mid-way; it
     is counted in examples, so a batch that grows during warmup stays on the same line. Less than one step is no warmup.
+    Neutral: epochs = 0.
     Cost: none.
     """
 

@@ -25,7 +25,8 @@ class Walk(Settings):
     and at the end of every epoch, watched or not, walk.distance and walk.epoch_distance, the distance from its start.
 
     Source: Xing et al., 2018 (A Walk with SGD), sections 3.1 and 3.2: 10 points, epochs 1, 10, 25, 100; the distance
-    travelled by epoch: Hynes, maxi-batch SGD, figure 5. Departure: batch statistics are those of the whole train set.
+    travelled by epoch: Hynes, "Towards Mini-Error with Maxi-Batch SGD", figure 5.
+    Departure: batch statistics are those of the whole train set.
     Cost for each watched update: points + 1 losses (two passes over the train set each with batch norm), one gradient.
     """
 
@@ -52,8 +53,9 @@ class Watch(Settings):
     Rows of the history: the main values of each metric under their names, as lambda_max; over another part than train
     with the part before it, as test_lambda_max; and watch.wall_s, the time that the look took, not in wall_s. Batch-norm
     statistics are recomputed over the train set before, and all looks use the same random draws. The training is not
-    changed by it. Sources of such figures: Keskar et al., 2017, figure 6; Hynes, figures 3 and 4 (the test set in
-    batches of 500: batch_lambda_max); Xing et al., 2018, figures 3 and 6.
+    changed by it. Sources of such figures: Keskar et al., 2017, figure 6; Hynes, "Towards Mini-Error
+    with Maxi-Batch SGD", figures 3 and 4 (the test set in batches of 500: batch_lambda_max); Xing et al., 2018, figures
+    3 and 6.
 
     metrics: names or instances. every_epochs: from one look to the next. epochs: the epochs to look at, counted from 1,
     in place of every_epochs. splits: parts of the data.
