@@ -179,7 +179,15 @@ class NamedLikeNothing(Remedy):
 
 def test_a_remedy_without_a_name_is_refused_where_it_is_made():
     with pytest.raises(TypeError, match=r'remedy Nameless needs a name.*add name: ClassVar.str. = "nameless"'):
-        type("Nameless", (Remedy,), {})
+        type("Nameless", (Remedy,), {})()
+
+
+def test_a_remedy_class_travels_by_value():
+    """As the modules beside a space do, which other processes cannot import."""
+    ray_pickle = pytest.importorskip("ray.cloudpickle")
+    made = dataclass(frozen=True)(type("Traveller", (Remedy,), {"name": "traveller", "__module__": "__main__"}))
+    assert ray_pickle.loads(ray_pickle.dumps(made)).name == "traveller"
+    assert pickle.loads(ray_pickle.dumps(made())).name == "traveller"
 
 
 @pytest.mark.parametrize(

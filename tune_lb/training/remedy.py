@@ -15,7 +15,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +92,7 @@ class TrialFacts(Protocol):
 
 @dataclass(frozen=True)
 class Remedy(Settings):
-    """Base of all remedies: every hook is the identity. Raises TypeError, where the class is made, for one without a name."""
+    """Base of all remedies: every hook is the identity. Raises TypeError, where it is made, for one without a name."""
 
     name: ClassVar[str]
     """Prefix of its columns; letters, digits and _. Two remedies of an arm have two names."""
@@ -108,12 +108,13 @@ class Remedy(Settings):
     differentiates_gradients: ClassVar[bool] = False
     """Whether it takes small differences of gradients, which need their full precision."""
 
-    def __init_subclass__(cls, **options: object) -> None:
-        super().__init_subclass__(**options)
+    def __new__(cls, *values: object, **fields: object) -> Self:
+        """Refuse a remedy without a name. Not where its class is made: a pickled class gets its attributes afterwards."""
         if not re.fullmatch(r"\w+", str(getattr(cls, "name", ""))):
             raise TypeError(
                 f'remedy {cls.__name__} needs a name, the prefix of its columns: add name: ClassVar[str] = "{cls.__name__.lower()}"'
             )
+        return super().__new__(cls)
 
     def is_neutral(self) -> bool:
         """Say whether it changes nothing: true for the default values of all fields."""
