@@ -1,6 +1,8 @@
-"""What every test runs under: one thread, and real data where they are."""
+"""What every test runs under: one thread, real data where they are, and soak tests only where they are asked for."""
 
 from __future__ import annotations
+
+import gc
 
 import pytest
 import torch
@@ -16,10 +18,27 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs data sets that are not there: `data("CIFAR10", ...)` names them, `data` alone is MNIST."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow by its kind, leave soak tests out unless -m names them, and skip what needs data that are not there.
+
+    `data("CIFAR10", ...)` names data sets, `data` alone is MNIST. `-m` itself is applied after this. Searches come first: one
+    of several processes begins with them, the others take what it has not come to.
+    """
+    if "soak" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     for item in items:
+        if any(item.get_closest_marker(kind) for kind in ("soak", "ray", "data")):
+            item.add_marker(pytest.mark.slow)
         marker = item.get_closest_marker("data")
         missing = [name for name in (marker.args or ("MNIST",)) if look(name, data_root()) is None] if marker else []
         if missing:
             item.add_marker(pytest.mark.skip(reason=f"no {', '.join(missing)} under {data_root()}: set TUNE_LB_DATA"))
+
+
+def pytest_collection_finish() -> None:
+    """Let no later garbage collection look at what stays anyway, all modules and tests: it takes a second each time."""
+    gc.collect()
+    gc.freeze()

@@ -127,8 +127,8 @@ def trials() -> dict[str, tuple[Trial, dict[str, Any]]]:
 
 
 def is_slow(name: str) -> bool:
-    """Say whether a training compiles."""
-    return "compiled" in name
+    """Say whether a training compiles, or is measured as a network of many parameters."""
+    return "compiled" in name or name == "cnn"
 
 
 def trained(name: str) -> Number:

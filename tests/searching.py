@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +93,7 @@ def write(weights, node):
         file.write(f"{weights} {node}\\n")
 '''
 
+SEARCH = ("search", "spaces/tiny.py", "--sampler", "tpe")
 TIMEOUT_S = 240.0
 
 
@@ -140,20 +143,26 @@ class Searches:
         out, err = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, out, err
 
-    def kill_at(self, point: str, *words: str) -> str:
-        """Start the program, kill it and all that it started where it pauses, and return the detail it paused at."""
+    def start_until(self, point: str, *words: str) -> tuple[subprocess.Popen[str], str]:
+        """Start the program and wait until it, or a worker, pauses (tune_lb/pause.py); return it, and the detail it paused at."""
         marker = self.folder / "marker"
+        marker.unlink(missing_ok=True)
         process = self.start(*words, TUNE_LB_PAUSE=f"{point}:600", TUNE_LB_PAUSE_MARKER=str(marker))
         end = time.monotonic() + TIMEOUT_S
         while not marker.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
-        came = marker.exists()
+        if not marker.exists():
+            self.kill_all()
+            out, err = process.communicate(timeout=TIMEOUT_S)
+            raise AssertionError(f"{point} was never reached:\n{out}\n{err}")
+        return process, marker.read_text().splitlines()[2]
+
+    def kill_at(self, point: str, *words: str) -> str:
+        """Start the program, kill it and all that it started where it pauses, and return the detail it paused at."""
+        process, detail = self.start_until(point, *words)
         self.kill_all()
-        out, err = process.communicate(timeout=TIMEOUT_S)
-        assert came, f"{point} was never reached:\n{out}\n{err}"
+        process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == -signal.SIGKILL
-        detail = marker.read_text().splitlines()[2]
-        marker.unlink()
         return detail
 
     def processes(self) -> list[int]:
@@ -202,6 +211,59 @@ class Searches:
     def results(self, name: str, storage: str = "runs") -> pd.DataFrame:
         return pd.read_parquet(self.folder / storage / name / "results").set_index(["trial_id", "seed"]).sort_index()
 
+    def copy_run(self, other: Searches) -> Path:
+        """Take over the run of another folder as it is."""
+        shutil.copytree(other.folder / "runs" / "tiny", self.folder / "runs" / "tiny")
+        return self.folder / "runs" / "tiny"
+
+
+def assert_as_if_nothing_had_been(searches: Searches, whole: Searches) -> None:
+    """Hold the members of a run to those of one that nothing happened to: the same, with the same weights and errors."""
+    found, expected = searches.results("tiny"), whole.results("tiny")
+    assert not found.index.duplicated().any()
+    columns = ["witness", "test_error", "validation_error", "train_loss", "stage", "status", "lr", "updates"]
+    pd.testing.assert_frame_equal(found[columns], expected[columns], check_exact=True)
+    for kind in ("history", "predictions"):
+        files = [pd.read_parquet(s.folder / "runs" / "tiny" / kind / f"{kind}.parquet") for s in (searches, whole)]
+        assert len(files[0]) == len(files[1])
+
+
+def assert_kills_cost_no_result(
+    searches: Searches, whole: Searches, points: Iterable[tuple[str, str]], num_workers: int
+) -> None:
+    """Kill one search at one point after the other, then let it end: nothing stored is trained again, and nothing is missing.
+
+    points: each with what the detail that it pauses at contains.
+    """
+    words = (*SEARCH, "--max-concurrent", str(num_workers))
+    # begin the run where the other one was when it had been prepared: how its members are trained was timed then
+    run = searches.folder / "runs" / "tiny"
+    run.mkdir(parents=True)
+    shutil.copy(whole.folder / "runs" / "tiny" / "space.json", run)
+    stored: dict[str, tuple[str, int]] = {}
+    cut_off = 0
+    for point, expected in points:
+        before, temporary = len(searches.trained()), set((run / "trials").glob(".*"))
+        assert expected in searches.kill_at(point, *words)
+        assert not set(searches.trained()[before:]) & set(stored), "trained again although it was stored"
+        assert stored.items() <= searches.stored("tiny").items()
+        stored = searches.stored("tiny")
+        cut_off += len(set(searches.trained()[before:]) - set(stored))
+        left = set((run / "trials").glob(".*")) - temporary
+        between = point.startswith("rename") and expected == "/trials/"
+        # another worker may have been at such a moment as well
+        assert bool(left) == between or (left and num_workers > 1), "between a whole temporary file and its name"
+    before = len(searches.trained())
+    code, out, err = searches.run(*words)
+    assert (code, err) == (0, ""), out + err
+    assert not set(searches.trained()[before:]) & set(stored)
+    again = Counter(searches.trained())
+    assert sum(again.values()) - len(again) == cut_off, "what a kill cut off before it was stored, and nothing more"
+    assert_as_if_nothing_had_been(searches, whole)
+    assert not list(run.rglob(".*")), "what the killed writers left is gone"
+    assert not (run / "ray").exists()
+    assert len(list((run / "ledger").glob("*.json"))) == 6, "two proposals of three arms"
+
 
 @pytest.fixture
 def searches(tmp_path: Path) -> Iterator[Searches]:
@@ -214,7 +276,7 @@ def searches(tmp_path: Path) -> Iterator[Searches]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Searches, str, str]:
     """One search from start to end, with what it printed. It must be left as it is."""
     found = Searches(tmp_path_factory.mktemp("whole"))
-    code, out, err = found.run("search", "spaces/tiny.py", "--sampler", "tpe")
+    code, out, err = found.run(*SEARCH)
     found.kill_all()
     assert code == 0, out + err
     return found, out, err

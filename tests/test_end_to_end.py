@@ -10,7 +10,7 @@ import pytest
 from tests.searching import Searches
 from tune_lb.results.columns import MEMBERS
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 DTYPES = {"float": "float64", "int": ("int64", "float64"), "str": ("str", "object"), "bool": ("bool", "object")}
 """pandas' types; whole numbers with nulls among them are floats there."""

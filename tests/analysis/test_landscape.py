@@ -30,7 +30,12 @@ def table(kinds: tuple[str, ...], *, beta: bool = False, two: bool = False) -> p
 
 
 @pytest.mark.parametrize(
-    "made", [table(("linear", "curved"), two=True), table(("slice",)), table(("plane",), beta=True)]
+    "made",
+    [
+        pytest.param(table(("linear", "curved"), two=True), marks=pytest.mark.slow),
+        pytest.param(table(("slice",)), marks=pytest.mark.slow),
+        table(("plane",), beta=True),
+    ],
 )
 def test_every_kind_is_drawn_also_where_losses_are_missing(made: pd.DataFrame) -> None:
     assert draw(made)[:4] == b"\x89PNG"

@@ -23,6 +23,7 @@ def text(results: Results) -> str:
     return "\n".join(sentences(results))
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_the_files_are_there(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([run_folder.name, "--storage", str(run_folder.parent), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -37,6 +38,7 @@ def test_json_is_one_object_and_the_files_are_there(run_folder: Path, capsys: py
     assert shown["best"]["sam"]["sam.rho"] > 0
 
 
+@pytest.mark.slow
 def test_the_parquet_files_hold_the_tables(run_folder: Path) -> None:
     results = load(str(run_folder))
     write_report(results, Store(str(run_folder)), figures=False)
@@ -150,7 +152,7 @@ def test_partial_results_are_reported(kept: float) -> None:
     assert any("Not confirmed yet" in line or "No arm is confirmed yet" in line for line in shown["sentences"])
 
 
-@pytest.mark.parametrize("kept", [0, 60])
+@pytest.mark.parametrize("kept", [0, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_search_that_has_just_begun_has_a_report(kept: int, tmp_path: Path) -> None:
     frames = fabricate(ARMS, Procedure())
     store = store_run(replace(frames, members=frames.members.iloc[:kept]), str(tmp_path / "run"))

@@ -85,7 +85,8 @@ def test_what_a_sampler_declares_is_what_counts() -> None:
     assert [asked.enumerates for asked in asked.values()] == [False, False, True]
 
 
-@pytest.mark.parametrize("splits", [(0,), pytest.param((0, 1, 2), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("splits", [(0,), (0, 1, 2)])
 def test_headline_interval_covers_the_procedures_effect(splits: tuple[int, ...]) -> None:
     """40 searches, two arms: 0.95 minus 2 standard errors or more cover their mean effect; seeds alone far fewer."""
     headline, seeds = [], []

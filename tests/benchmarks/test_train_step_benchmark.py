@@ -66,10 +66,16 @@ def member(model, dtype=torch.float64):
     return training, module
 
 
-def largest_difference(training, tensors):
+def largest_difference(training, tensors, relative=False):
+    """Return the largest difference of a value; relative: in parts of its tensor's largest value, where that is above 1."""
     trained = next(training.trained())
     ours = trained.params | trained.buffers
-    return max(float((ours[name] - torch.as_tensor(value)).abs().max()) for name, value in tensors.items())
+    found = []
+    for name, value in tensors.items():
+        theirs = torch.as_tensor(value)
+        size = max(1.0, float(theirs.abs().max())) if relative else 1.0
+        found.append(float((ours[name] - theirs).abs().max()) / size)
+    return max(found)
 
 
 @pytest.mark.parametrize("model", [*NETWORKS, pytest.param(C2(), marks=pytest.mark.slow)], ids=repr)
@@ -84,8 +90,9 @@ def test_the_ordinary_loop_takes_the_steps_of_tune_lb(program, model):
         program("ordinary").updates(module, optimizer, iter([(batch.inputs, batch.targets)]), "cpu")
         training.advance(1e-9)
     tensors = {name: value for name, value in module.state_dict().items() if not name.endswith("dropout_key")}
-    # kernels lie with the channels last in memory, which changes the order of sums
-    assert largest_difference(training, tensors) < 1e-9
+    # kernels lie with the channels last in memory, which changes the order of sums; at this rate C2's rounding errors grow a
+    # hundredfold and more per step, and its running variances, in the hundreds after the third, show them first
+    assert largest_difference(training, tensors, relative=True) < 1e-9
 
 
 def test_the_ordinary_data_path_gives_the_same_inputs(program):

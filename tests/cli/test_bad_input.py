@@ -212,6 +212,7 @@ def test_a_run_of_another_space(call: Called, monkeypatch: pytest.MonkeyPatch) -
     assert sorted(Path().rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_result_file_is_named_skipped_and_counted(call: Called) -> None:
     store_run(fabricate(ARMS, Procedure(num_trials=2, split_seeds=(0,))), "runs/damaged")
     file = next(Path("runs/damaged/trials").glob("sam*.members.parquet"))

@@ -164,6 +164,7 @@ def test_status_names_a_damaged_file(call: Called, tmp_path: Path) -> None:
     assert "1 file(s) left out" in out
 
 
+@pytest.mark.slow
 def test_report_shows_and_writes(call: Called, runs: Path) -> None:
     code, out, err = call("report", "made", "--storage", str(runs))
     assert (code, err) == (0, "")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
-from tests.cli.conftest import Called, start
+from tests.cli.conftest import Called
+from tests.searching import Searches
 from tune_lb.cli.output import Output
 from tune_lb.cli.search import conclude
 
@@ -27,7 +27,7 @@ SPACE = Space(
     question="Does shrinking help?", data=Digits(num_train=200, num_validation=100), model=MLP(hidden=(8,)),
     eta_over_b=over(1e-3, 1e-2, log=True), budget=Epochs(3), batch_size=100,
     arms=(Arm("small", batch_size=20), Arm("large"), Arm("shrinking", Shrinking(share=over(0.01, 0.1)))),
-    baseline="small", reference="large", num_samples=2, seeds=1, rescreen_seeds=1, confirm_seeds=2,
+    baseline="small", reference="large", num_samples=2, seeds=1, rescreen_seeds=1, confirm_seeds=2, metrics=(),
 )
 """
 REMEDY = """
@@ -85,12 +85,18 @@ def ended(status: str, **more: object) -> dict[str, object]:
             ["failed: the worker died: no space left on device", "stopped: worker after worker died", "7 members are"],
         ),
         (ended("interrupted"), 130, ["interrupted: 7 members are stored in /x; the same command goes on from there"]),
-        (
+        pytest.param(
             ended("partial", failed=2, failures=["ValueError: x"], left_out=["results: a is left out: it is damaged"]),
             3,
             ["failed: ValueError: x", "left out: results: a is", "2 member(s) failed"],
+            marks=pytest.mark.slow,
         ),
-        (ended("done", left_out=["results: a is damaged"]), 0, ["left out: results: a is damaged"]),
+        pytest.param(
+            ended("done", left_out=["results: a is damaged"]),
+            0,
+            ["left out: results: a is damaged"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: value["status"] if isinstance(value, dict) else "",
 )
@@ -106,42 +112,67 @@ def test_how_a_search_ended_is_its_exit_code(
     assert ("next: the same command" in out) == bool(code)
 
 
-@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_search_of_a_file_terminated_and_gone_on_with(folder: Path) -> None:
-    words = ("search", "spaces/mine.py", "--max-concurrent", "1")
-    marker = folder / "marker"
-    # the worker is held in its first confirm job, so that the signal comes while something runs
-    pause = {"TUNE_LB_PAUSE": "report@.confirm.:600", "TUNE_LB_PAUSE_MARKER": str(marker)}
-    first = start(*words, cwd=folder, **pause)
-    deadline = time.monotonic() + 120
-    trials = folder / "runs" / "mine" / "trials"
-    while not marker.exists() and first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    # to the program alone, as batch systems send it
-    first.send_signal(signal.SIGTERM)
-    out, err = first.communicate(timeout=60)
-    assert (first.returncode, err) == (130, ""), out
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes through /proc")
+def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) -> None:
+    """Of a space with a remedy of its own. Workers are held where a signal comes, so that something runs then."""
+    space = SPACE.replace("metrics=()", 'metrics=(witness.Witness(),), metrics_on="all"')
+    (searches.folder / "spaces" / "mine.py").write_text("import witness\n" + space)
+    (searches.folder / "spaces" / "shrinking.py").write_text(REMEDY)
+    run = ("own", "out/deep")
+    words = ("search", "spaces/mine.py", "--name", "own", "--storage", "out/deep", "--max-concurrent", "1")
+    process, _ = searches.start_until("report@.search.", *words)
+    # a terminal sends it to the whole group
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, ""), out
     assert "interrupted: " in out
-    assert "search spaces/mine.py --max-concurrent 1" in out.splitlines()[-1]
-    assert not (folder / "runs" / "mine" / "ray").exists()
+    assert "the same command goes on from there" in out
+    assert " ".join(words) in out.splitlines()[-1]
+    searches.kill_all()
+    folder = searches.folder / "out" / "deep" / "own"
+    assert not (folder / "ray").exists()
+    first = searches.stored(*run)
+    assert len(first) > 0
 
-    before = {path: path.stat().st_mtime_ns for path in trials.glob("*.members.parquet")}
-    second = start(*words, cwd=folder)
-    out, err = second.communicate(timeout=240)
-    assert (second.returncode, err) == (0, "")
-    assert before.items() <= {path: path.stat().st_mtime_ns for path in trials.glob("*.members.parquet")}.items()
+    changed = (*words, "epochs=2", "shrinking.batch_size=50")
+    code, _, err = searches.run(*changed)
+    assert code == 2
+    for line in (
+        "exists with another space",
+        "arms.shrinking.batch_size: was 100, now 50",
+        "arms.*.epochs: was 3, now 2",
+        "--fresh",
+    ):
+        assert line in err
+    assert searches.stored(*run) == first
+
+    process, _ = searches.start_until("report@.confirm.", *changed, "--fresh")
+    # to the program alone, as batch systems send it
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, ""), out
+    assert "interrupted: " in out
+    assert not (folder / "ray").exists()
+    stored, before = searches.stored(*run), len(searches.trained())
+    assert not stored.keys() & first.keys()
+
+    code, out, err = searches.run(*changed, "--seeds", "2", "confirm_seeds=3")
+    assert (code, err) == (0, ""), out
     assert "Does shrinking help?" in out
-    members = pd.read_parquet(folder / "runs" / "mine" / "results")
-    confirmed = members[members["stage"] == "confirm"].groupby("arm").size()
-    assert confirmed.to_dict() == dict.fromkeys(
-        ("small", "large", "large_copied", "large_scaled", "placebo", "shrinking"), 2
+    members = searches.results(*run).reset_index()
+    # sorted, not as sets: large and large_scaled are the same training where their rates are
+    assert sorted(members["witness"]) == sorted([*stored, *searches.trained()[before:]]), "what is stored stays"
+    assert set(members["epochs"]) == {2.0}
+    counts = members.groupby(["stage", "arm"]).size()
+    assert counts["search"].to_dict() == dict.fromkeys(("small", "large", "placebo", "shrinking"), 4)
+    assert counts["confirm"].to_dict() == dict.fromkeys(
+        ("small", "large", "large_copied", "large_scaled", "placebo", "shrinking"), 3
     )
     assert members["shrinking.share"].notna().sum() == (members["arm"] == "shrinking").sum()
 
-    best = start("best", "mine", "shrinking", cwd=folder)
-    out, err = best.communicate(timeout=120)
-    assert (best.returncode, err) == (0, "")
+    code, out, err = searches.run("best", "own", "shrinking", "--storage", "out/deep")
+    assert (code, err) == (0, "")
     assert "NOT WRITTEN OUT: Shrinking(share=" in out
     compile(out, "recipe.py", "exec")

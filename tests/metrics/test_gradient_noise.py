@@ -78,6 +78,7 @@ def test_exact_values_are_those_of_the_dense_matrices():
     assert 0 < error < 0.25 * abs(weighted)
 
 
+@pytest.mark.slow
 def test_estimates_agree_with_the_distribution_and_standard_errors_cover_it():
     # the distribution: 100,000 points; from 600 of them, many times
     _, G = regression(100_000, 1.0, seed=99)
@@ -140,6 +141,7 @@ def test_order_and_chunks_do_not_matter():
         assert other[f"{NAME}{what}"] == pytest.approx(one[f"{NAME}{what}"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_covariance_is_that_of_the_dense_matrices():
     net, (inputs, targets) = network(), data(24)
     G, H = dense(net, inputs, targets)

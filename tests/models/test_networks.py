@@ -28,7 +28,7 @@ ALL = [
     (C1(variant="code"), (28, 28)),
     (C3(), (1, 32, 32)),
     pytest.param(C2(), RGB, marks=pytest.mark.slow),
-    pytest.param(C2(variant="code"), RGB, marks=pytest.mark.slow),
+    pytest.param(C2(variant="code"), RGB, marks=pytest.mark.soak),
     pytest.param(VGG11(), (32, 32), marks=pytest.mark.slow),
     (ResNet32(width=4), RGB),
     (ResNet(depth=8, shortcut="convolution"), (28, 28)),

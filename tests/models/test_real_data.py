@@ -44,6 +44,12 @@ CASES = [
     (ResNet50(), "Caltech101", 64, 16, 0.003),
     (TorchvisionModel("resnet18"), "Caltech101", 64, 16, 0.01),
 ]
+MORE = (C2(variant="code"), ResNet56(), ResNet50())
+"""Large ones, of which there is another of the kind."""
+
+
+def marks(model, name):
+    return [pytest.mark.data(name), *([pytest.mark.soak] if model in MORE else [])]
 
 
 @functools.cache
@@ -55,7 +61,7 @@ def examples(name, num):
 
 @pytest.mark.parametrize(
     ("model", "name", "num", "batch_size", "lr"),
-    [pytest.param(*case, marks=pytest.mark.data(case[1]), id=f"{case[0]!r} on {case[1]}") for case in CASES],
+    [pytest.param(*case, marks=marks(*case[:2]), id=f"{case[0]!r} on {case[1]}") for case in CASES],
 )
 def test_an_epoch_lowers_the_loss(model, name, num, batch_size, lr):
     data = examples(name, num)

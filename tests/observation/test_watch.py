@@ -103,6 +103,7 @@ def test_a_member_that_diverges_is_watched_no_further():
     assert of_name(rows, "lambda_max") == {}
 
 
+@pytest.mark.slow
 def test_a_job_stores_them_in_its_history_and_goes_on_from_a_checkpoint_with_the_same(tmp_path):
     of = a_trial()
 

@@ -137,6 +137,7 @@ def test_recipe_adds_noise_of_the_variance_said() -> None:
     assert float(drawn.std()) == pytest.approx(alpha**0.5, rel=0.042)
 
 
+@pytest.mark.slow
 def test_recipe_runs_as_a_file(tmp_path: Path) -> None:
     remedies = (*EXACT["all"], GradientNoise(alpha=1e-6))
     file = tmp_path / "recipe.py"

@@ -60,7 +60,9 @@ def test_every_iteration_is_a_step_on_the_pulled_problem(iterations):
     torch.testing.assert_close(found, w, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.5, 20.0])
+@pytest.mark.parametrize(
+    "lam", [pytest.param(0.0, marks=pytest.mark.slow), 0.5, pytest.param(20.0, marks=pytest.mark.slow)]
+)
 def test_many_iterations_solve_the_proximal_problem(lam):
     found, A, b, start = stepped(3000, lam, rate=0.03)
     expected = torch.linalg.solve(A + lam * torch.eye(4), lam * start - b)

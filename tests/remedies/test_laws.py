@@ -31,7 +31,12 @@ from tune_lb.testing.remedy_laws import (
 from tune_lb.training.remedy import Remedy
 
 ACTIVE = [example for examples in EXAMPLES.values() for example in examples]
-PAIRS = list(itertools.combinations([examples[-1] for examples in EXAMPLES.values()], 2))
+LAST = [examples[-1] for examples in EXAMPLES.values()]
+PAIRS = [
+    # fast: every remedy with the two beside it in the list
+    pytest.param(pair, marks=() if LAST.index(pair[1]) - LAST.index(pair[0]) == 1 else pytest.mark.slow)
+    for pair in itertools.combinations(LAST, 2)
+]
 
 
 def test_every_remedy_has_examples():

@@ -73,6 +73,7 @@ def test_bernoulli_weights_are_a_batch_of_about_b():
     assert abs(weights.mean().item() - 1) < 5 * (3 / 6000) ** 0.5
 
 
+@pytest.mark.slow
 def test_the_isotropic_control_has_the_same_trace_and_no_direction():
     found, g = sample(covariance="isotropic"), examples()
     trace = (B / b - 1) / B * (g**2).sum().item() / B

@@ -23,7 +23,10 @@ from tune_lb.training.compiled_step import CompiledStep, compiled_step, program_
 CHOSEN = ("sam", "gradient_noise", "layer_noise", "ghost_batch_norm", "ema", "mixup", "batch_growth", "post_local_sgd")
 """Of each kind of hook one, with state, now and then, or with batches that change: all would take a quarter of an hour."""
 
-COMPILED = [EXAMPLES[name][-1] for name in CHOSEN]
+COMPILED = [
+    pytest.param(examples[-1], marks=pytest.mark.slow if name in CHOSEN else pytest.mark.soak)
+    for name, examples in EXAMPLES.items()
+]
 
 
 @pytest.fixture
@@ -93,7 +96,6 @@ def test_what_somebody_put_around_a_step_stays(kind):
     assert not same_up_to_rounding(halved, plain)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("remedy", COMPILED, ids=repr)
 def test_one_program_serves_all_values_of_a_remedy(traced, remedy):
     way = "compiled_together"
@@ -152,6 +154,7 @@ def test_programs_are_kept_and_the_oldest_dropped(monkeypatch):
     assert made == ["a", "b", "c", "b"]
 
 
+@pytest.mark.slow
 def test_members_of_two_trainings_do_not_meet_in_a_shared_program(traced):
     of = trial(GradientNoise(alpha=0.01))
     expected = ends(of, (0, 1), "compiled_alone")
@@ -163,6 +166,7 @@ def test_members_of_two_trainings_do_not_meet_in_a_shared_program(traced):
     assert same_bits(reached(first) | reached(second), expected)
 
 
+@pytest.mark.slow
 def test_a_compiled_training_goes_on_from_its_snapshot(traced):
     of = trial(SAM(rho=0.1), optimizer=Adam())
     running = training(of, (0, 1), "compiled_together")
@@ -174,7 +178,13 @@ def test_a_compiled_training_goes_on_from_its_snapshot(traced):
     assert same_bits(reached(other), ends(of, (0, 1), "compiled_together"))
 
 
-@pytest.mark.slow
-def test_the_real_compiler_agrees():
-    of = trial(SAM(rho=0.1), GhostBatchNorm(ghost_batch_size=4))
+@pytest.mark.parametrize(
+    "remedies",
+    [
+        pytest.param((SAM(rho=0.1), GhostBatchNorm(ghost_batch_size=4)), marks=pytest.mark.slow, id="two"),
+        *(pytest.param(examples[-1:], marks=pytest.mark.soak, id=name) for name, examples in EXAMPLES.items()),
+    ],
+)
+def test_the_real_compiler_agrees(remedies):
+    of = trial(*remedies)
     assert same_up_to_rounding(trajectory(of, (0, 1)), trajectory(of, (0, 1), "compiled_together"))

@@ -1,4 +1,4 @@
-"""Training against an ordinary PyTorch loop, and every hook of a remedy by a small remedy with a known effect."""
+"""Training against an ordinary PyTorch loop: how far a call goes, divergence, interruptions, budgets."""
 
 from __future__ import annotations
 
@@ -9,56 +9,19 @@ from typing import ClassVar
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from tests.trainings import ALL, STEADY, Blobs, flat, history, parts_of, same_bits, training, trajectory, trial
+from tests.training.hooked import Averaged, Hooked
+from tests.training.ordinary import WAYS, assert_same, ordinary
+from tests.trainings import ALL, STEADY, Blobs, flat, history, same_bits, training, trajectory, trial
 from tune_lb.budgets import Epochs, GradientEvaluations, Updates
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers.elementwise import SGD, Adam
 from tune_lb.remedies.sam import SAM
 from tune_lb.schedules import Constant, Cosine
-from tune_lb.settings.setting import setting
 from tune_lb.streams import generator
 from tune_lb.training.evaluation import quality, recalibrated
-from tune_lb.training.remedy import Remedy
-
-WAYS = ["alone", "together"]
-
-
-def stream(of, seed, size):
-    """Return the indices of the first examples: one permutation of the train set after another."""
-    n = len(parts_of(of).train.targets)
-    orders = [torch.randperm(n, generator=generator("", seed, "order", epoch)) for epoch in range(-(-size // n))]
-    return torch.cat(orders)[:size]
-
-
-def ordinary(of, seed, num_updates, optimizer, loss=F.cross_entropy, change=lambda inputs: inputs, rates=None):
-    """Train as anybody would: a module, a torch optimiser, a loop. Return the module and the loss of every step."""
-    parts = parts_of(of)
-    module = of.model(parts.input_shape, parts.num_classes).double()
-    start = next(training(of, (seed,)).trained())
-    module.load_state_dict(start.params | start.buffers)
-    torch_optimizer = optimizer(module.parameters())
-    inputs = (parts.train.inputs.float() - 0.1) / 1.5
-    losses = []
-    for step, index in enumerate(stream(of, seed, num_updates * of.batch_size).split(of.batch_size)):
-        for options in torch_optimizer.param_groups:
-            options["lr"] = rates[step] if rates else of.lr
-        value = loss(module(change(inputs[index].double())), parts.train.targets[index])
-        torch_optimizer.zero_grad()
-        value.backward()
-        torch_optimizer.step()
-        losses.append(value.item())
-    return module, losses
-
-
-def assert_same(member, module, tolerance=1e-12):
-    expected = module.state_dict()
-    assert (member.params | member.buffers).keys() == expected.keys()
-    for name, value in (member.params | member.buffers).items():
-        torch.testing.assert_close(value, expected[name], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -90,191 +53,8 @@ def test_adam_is_the_ordinary_loop():
         assert_same(member, module, 1e-9)
 
 
-@dataclass(frozen=True)
-class Hooked(Remedy):
-    """A remedy that is on; its subclasses each use one hook."""
-
-    name: ClassVar[str] = "test_training"
-
-    size: float = setting(0.0, "whatever the hook makes of it")
-
-    def is_neutral(self):
-        return False
-
-
-@dataclass(frozen=True)
-class Recorded(Hooked):
-    """Records the batches that it sees."""
-
-    def batch(self, inner):
-        def recorded(batch):
-            RECORDS.append(batch)
-            return inner(batch)
-
-        return recorded
-
-
-RECORDS: list = []
-
-
-def test_every_epoch_covers_the_train_set_once_in_full_batches():
-    RECORDS.clear()
-    running = training(trial(Recorded(), batch_size=7, budget=Epochs(3.0)))
-    history(running)
-    assert [len(batch.targets) for batch in RECORDS] == [7] * 10
-    inputs = torch.cat([batch.inputs for batch in RECORDS])
-    wanted = running.parts.train.standardized().double().sort(0).values
-    epochs = [inputs[i : i + 24] for i in (0, 24)]
-    for seen in epochs:
-        assert torch.equal(seen.sort(0).values, wanted)
-    assert not torch.equal(*epochs)
-
-
-def test_both_passes_of_sam_see_the_same_changed_batch():
-    RECORDS.clear()
-    history(training(trial(Recorded(), SAM(rho=0.1))))
-    assert [int(batch.step) for batch in RECORDS] == list(range(6))
-
-
-@dataclass(frozen=True)
-class Flipped(Hooked):
-    """Changes the sign of the inputs."""
-
-    def batch(self, inner):
-        return lambda batch: inner(batch._replace(inputs=-batch.inputs))
-
-
-@dataclass(frozen=True)
-class Smoothed(Hooked):
-    """Label smoothing (Szegedy et al., 2016): a share of the target goes to all classes alike."""
-
-    def loss(self, inner):
-        share = self.size
-        return lambda outputs, targets: (
-            (1 - share) * inner(outputs, targets) - share * F.log_softmax(outputs, -1).mean(-1)
-        )
-
-
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    ("remedy", "loss", "change"),
-    [
-        (Flipped(), F.cross_entropy, lambda inputs: -inputs),
-        (Smoothed(0.2), lambda o, t: F.cross_entropy(o, t, label_smoothing=0.2), lambda inputs: inputs),
-    ],
-    ids=["batch", "loss"],
-)
-def test_the_batch_and_the_loss_can_be_wrapped(way, remedy, loss, change):
-    of = trial(remedy, optimizer=SGD(momentum=0.9), schedule=Constant())
-    running = training(of, (2, 3), way)
-    history(running)
-    for member in running.trained():
-        module, _ = ordinary(of, member.seed, 6, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), loss, change)
-        assert_same(member, module)
-
-
-@dataclass(frozen=True)
-class Doubling(Hooked):
-    """Doubles the batch after the first epoch."""
-
-    def batch_size(self, inner, num_train):
-        return lambda examples: inner(examples) * (2 if examples >= num_train else 1)
-
-
-def test_the_batch_size_can_be_wrapped():
-    running = training(trial(Doubling(), budget=Epochs(4.0)))
-    assert running.plan.boundaries == (0, 8, 16, 24, 40, 56, 72, 88)
-    history(running)
-    assert (running.step, running.epoch, running.done) == (7, 88 / 24, True)
-
-
-@dataclass(frozen=True)
-class Twice(Hooked):
-    """Takes two inner steps on every batch."""
-
-    def step(self, inner):
-        def twice(params, buffers, batch, rate):
-            _, buffers = inner(params, buffers, batch, rate)
-            return inner(params, buffers, batch, rate)
-
-        return twice
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_the_step_can_be_wrapped(way):
-    # with the whole train set as the batch, two inner steps in 3 updates are 6 updates
-    whole = {"batch_size": 24, "schedule": Constant()}
-    twice = training(trial(Twice(), **whole, budget=Updates(3)), (0, 1), way)
-    once = training(trial(**whole, budget=Updates(6)), (0, 1))
-    history(twice), history(once)
-    for a, b in zip(twice.trained(), once.trained(), strict=True):
-        torch.testing.assert_close(flat(a.params), flat(b.params), rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(flat(a.buffers), flat(b.buffers), rtol=1e-9, atol=1e-12)
-
-
-@dataclass(frozen=True)
-class Adapted(Hooked):
-    """Layer-wise scaling as in LARS (You et al., 2017): the step of a layer is as long as the rate times its weights."""
-
-    def update(self, inner):
-        def scaled(params, gradients, rate):
-            def length(value):
-                return value.flatten(1).norm(dim=1).view(-1, *[1] * (value.dim() - 1))
-
-            scaled = {k: g * length(params[k]) / length(g).clamp_min(1e-300) for k, g in gradients.items()}
-            inner(params, scaled, rate)
-
-        return scaled
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_the_update_can_be_wrapped_and_norms_are_each_members_own(way):
-    running = training(trial(Adapted(), optimizer=SGD(momentum=0.0), schedule=Constant(), lr=0.03), (0, 1), way)
-    before = list(running.trained())
-    running.advance(1e-9)
-    for start, end in zip(before, running.trained(), strict=True):
-        for name, value in start.params.items():
-            assert (end.params[name] - value).norm().item() == pytest.approx(0.03 * value.norm().item(), rel=1e-9)
-
-
-@dataclass(frozen=True)
-class Averaged(Hooked):
-    """Evaluates an exponential moving average of the weights, and remembers their largest norm."""
-
-    def initial_state(self, params):
-        return {f"ema.{name}": value.clone() for name, value in params.items()} | {
-            "largest": torch.tensor(0.0).double()
-        }
-
-    def after_step(self, state, params, batch):
-        length = torch.stack([value.norm() for value in params.values()]).norm()
-        new = {f"ema.{name}": state[f"ema.{name}"].lerp(value, 0.3) for name, value in params.items()}
-        return new | {"largest": torch.maximum(state["largest"], length)}
-
-    def evaluated(self, params, state):
-        return {name: state[f"ema.{name}"] for name in params}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_state_is_each_members_own(way):
-    seeds = (0, 5)
-    plain, averaged = training(trial(), seeds), training(trial(Averaged()), seeds, way)
-    expected = {member.seed: flat(member.params) for member in plain.trained()}
-    largest = dict.fromkeys(seeds, 0.0)
-    while not plain.done:
-        plain.advance(1e-9)
-        for member in plain.trained():
-            expected[member.seed] = 0.7 * expected[member.seed] + 0.3 * flat(member.params)
-            largest[member.seed] = max(largest[member.seed], flat(member.params).norm().item())
-    history(averaged)
-    for member in averaged.trained():
-        torch.testing.assert_close(flat(member.params), expected[member.seed], rtol=1e-9, atol=1e-12)
-    states = [group.states["test_training"]["largest"] for group in averaged.groups]
-    assert torch.stack(states).flatten().tolist() == pytest.approx(list(largest.values()), rel=1e-9)
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_how_far_one_call_goes_does_not_matter(way, dtype):
     def trained(epochs):
         running = training(trial(*STEADY), (0, 1), way, dtype)
@@ -294,13 +74,15 @@ def test_how_far_one_call_goes_does_not_matter(way, dtype):
 class Explosive(Hooked):
     """Makes the gradient infinite when a draw says so."""
 
+    name: ClassVar[str] = "explosive"
+
     def draws(self, generator, batch_size, num_parameters, like):
         return torch.rand(1, generator=generator, dtype=like.dtype)
 
     def gradient(self, inner):
         def explosive(params, buffers, batch):
             loss, gradients, updated = inner(params, buffers, batch)
-            factor = torch.where(batch.draws["test_training"] > self.size, torch.inf, 1.0)
+            factor = torch.where(batch.draws["explosive"] > self.size, torch.inf, 1.0)
             return loss, {name: g * factor for name, g in gradients.items()}, updated
 
         return explosive
@@ -313,8 +95,7 @@ def test_a_diverged_member_is_marked_and_the_others_go_on(way, epochs):
     expected = {}
     for seed in seeds:
         draws = [
-            torch.rand(1, generator=generator("", seed, "test_training", step), dtype=torch.float64)
-            for step in range(5)
+            torch.rand(1, generator=generator("", seed, "explosive", step), dtype=torch.float64) for step in range(5)
         ]
         exploded = [step for step, draw in enumerate(draws) if draw > 0.9]
         # the weights are infinite after that step, the loss in the next

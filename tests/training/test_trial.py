@@ -75,6 +75,7 @@ def test_the_id_does_not_change_with_what_means_the_same():
     ).trial_id("a")
 
 
+@pytest.mark.slow
 def test_the_id_is_the_same_in_every_process():
     code = "from tests.trainings import ALL, trial; print(trial(*ALL).trial_id('a'))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

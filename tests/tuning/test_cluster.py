@@ -17,7 +17,7 @@ import yaml
 from tests.killing import REPOSITORY
 from tests.searching import TIMEOUT_S, Searches
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats")
 

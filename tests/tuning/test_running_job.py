@@ -161,7 +161,9 @@ def test_history_and_predictions_are_those_of_the_members(tmp_path):
 
 @pytest.mark.parametrize("stage", ["search", "confirm"])
 @pytest.mark.parametrize("execution", ["alone", "together"])
-@pytest.mark.parametrize("remedies", [(), NOISY, tuple(STEADY)], ids=["plain", "noisy", "all"])
+@pytest.mark.parametrize(
+    "remedies", [(), NOISY, pytest.param(tuple(STEADY), marks=pytest.mark.slow)], ids=["plain", "noisy", "all"]
+)
 def test_interrupted_after_any_epoch_and_gone_on_with_it_is_the_same_to_the_last_bit(
     tmp_path, remedies, execution, stage
 ):

@@ -9,19 +9,16 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from tests.search.test_planner import SPLITS, study
-from tune_lb.observation.watcher import Watcher
+from tests.search.test_planner import SPLITS, compared
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.storage import Store
 from tune_lb.search.planner import Search
-from tune_lb.tuning.tuner import MAX_DEATHS, PlannedSearcher
-
-pytestmark = pytest.mark.ray
+from tune_lb.tuning.tuner import MAX_DEATHS, PlannedSearcher, ProgressCallback
 
 
 @pytest.fixture
 def searcher(tmp_path: Path) -> PlannedSearcher:
-    return PlannedSearcher(Search(study(), SPLITS), Ledger(Store(tmp_path)), attempt="1")
+    return PlannedSearcher(Search(compared(), SPLITS), Ledger(Store(tmp_path)), attempt="1")
 
 
 def errors(searcher: PlannedSearcher, trial_id: str) -> dict[str, str]:
@@ -51,11 +48,11 @@ def test_a_job_that_comes_back_shows_that_workers_live(searcher: PlannedSearcher
     assert isinstance(searcher.suggest("next"), dict)
 
 
-def test_tune_may_pickle_the_watcher_whatever_it_holds() -> None:
+def test_tune_may_pickle_the_callback_whatever_it_holds() -> None:
     def watch(final: bool) -> None:
         raise AssertionError(final)
 
     # Tune pickles its callbacks into its own state: a closure over the whole search, with its data, must stay out of it
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(watch)
-    assert isinstance(pickle.loads(pickle.dumps(Watcher(watch, {}))), Watcher)
+    assert isinstance(pickle.loads(pickle.dumps(ProgressCallback(watch, {}))), ProgressCallback)

@@ -1,0 +1,114 @@
+"""Searches with two workers at every dangerous moment alone, and at several; failures, interruptions and damage one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.searching import SEARCH, TIMEOUT_S, Searches, assert_as_if_nothing_had_been, assert_kills_cost_no_result
+from tests.tuning.test_resume import MOMENTS
+
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.ray,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes to kill through /proc"),
+]
+
+ALL_MOMENTS = (
+    ("ledger@.proposed.0.json", "/ledger/"),
+    ("step@step 1 of 4", "step 1 of 4"),
+    ("step@step 19 of 20", "step 19 of 20"),
+    ("rename@.search.0-1.history", "/trials/"),
+    ("rename@.search.0-1.predictions", "/trials/"),
+    ("rename@.search.0-1.members", "/trials/"),
+    ("report@.search.", ".search."),
+    ("rename@.rescreen.1000-1000.members", "/trials/"),
+    ("report@.rescreen.", ".rescreen."),
+    ("rename@/weights/", "/weights/"),
+    ("rename@.confirm.2000-2001.history", "/trials/"),
+    ("rename@.confirm.2000-2001.predictions", "/trials/"),
+    ("report@.confirm.", ".confirm."),
+    ("rename@/results/", "/results/"),
+    ("rename@/space.json", "/space.json"),
+)
+"""In the order in which they come."""
+
+
+@pytest.mark.parametrize("moment", ALL_MOMENTS, ids=lambda moment: moment[0])
+def test_killed_at_a_moment(searches: Searches, whole: tuple[Searches, str, str], moment: tuple[str, str]) -> None:
+    assert_kills_cost_no_result(searches, whole[0], [moment], num_workers=2)
+
+
+@pytest.mark.parametrize("moments", [MOMENTS, ALL_MOMENTS], ids=["kinds", "all"])
+def test_killed_again_and_again(
+    searches: Searches, whole: tuple[Searches, str, str], moments: tuple[tuple[str, str], ...]
+) -> None:
+    assert_kills_cost_no_result(searches, whole[0], moments, num_workers=2)
+
+
+def test_interrupted_then_gone_on_with_more_seeds(searches: Searches) -> None:
+    words = ("search", "spaces/tiny.py", "--storage", "out/deep", "--name", "mine")
+    process, _ = searches.start_until("report@.confirm.", *words)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, err) == (130, ""), out
+    searches.kill_all()
+    stored, before = searches.stored("mine", "out/deep"), len(searches.trained())
+    assert 0 < len(stored) < 20
+    code, out, err = searches.run(*words, "--seeds", "3", "confirm_seeds=3")
+    assert (code, err) == (0, ""), out
+    new = searches.trained()[before:]
+    assert len(new) == len(set(new))
+    assert not set(new) & set(stored)
+    results = searches.results("mine", "out/deep")
+    assert set(results["witness"]) == set(new) | set(stored)
+    counts = results.reset_index().groupby(["arm", "stage"]).size().unstack()
+    assert counts["search"].to_dict() == {"small": 6, "large": 6, "noisy": 6}
+    assert counts["confirm"].to_dict() == {"small": 3, "large": 3, "noisy": 3}
+
+
+def test_killed_while_a_failure_is_recorded(searches: Searches) -> None:
+    (searches.log / "fail").touch()
+    # one at a time: the event of a failure is half written when the kill comes, its row is whole
+    assert "/ledger/" in searches.kill_at("ledger@.failed.", "search", "spaces/tiny.py", "--max-concurrent", "1")
+    before = searches.stored("tiny")
+    code, out, err = searches.run("search", "spaces/tiny.py")
+    assert (code, err) == (3, ""), out
+    failed, stored, trained = searches.results("tiny"), searches.stored("tiny"), searches.trained()
+    assert set(failed[failed["arm"] == "noisy"]["status"]) == {"failed"}
+    assert before.items() <= stored.items()
+    assert len(trained) == len(set(trained))
+    (searches.log / "fail").unlink()
+    code, out, err = searches.run("search", "spaces/tiny.py")
+    assert (code, err) == (0, ""), out
+    results, new = searches.results("tiny"), searches.trained()[len(trained) :]
+    assert set(results["status"]) == {"completed"}
+    assert set(results[results["arm"] == "noisy"]["witness"]) == set(new)
+    assert not set(new) & set(stored)
+
+
+def test_a_damaged_file_of_a_finished_search_then_begun_anew(
+    searches: Searches, whole: tuple[Searches, str, str]
+) -> None:
+    run = searches.copy_run(whole[0])
+    broken = min((run / "trials").glob("*.search.0-1.members.parquet"))
+    lost = set(pd.read_parquet(broken)["witness"])
+    broken.write_bytes(broken.read_bytes()[:100])
+    code, out, err = searches.run(*SEARCH)
+    assert (code, err) == (0, ""), out
+    assert broken.name in out
+    assert sorted(searches.trained()) == sorted(lost)
+    assert_as_if_nothing_had_been(searches, whole[0])
+    changes = ("epochs=2", "noisy.batch_size=50", "--num-samples", "1", "--seeds", "1", "confirm_seeds=1", "--fresh")
+    code, out, err = searches.run(*SEARCH, *changes)
+    assert (code, err) == (0, ""), out
+    results = searches.results("tiny")
+    assert len(results) == 3 * 2
+    assert set(results["epochs"]) == {2.0}
+    assert json.loads((run / "space.json").read_text())["seeds"] == 1
