@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,6 +18,17 @@ from tune_lb.data.dataset import data_root
 def one_thread() -> None:
     """Results differ to rounding between thread counts."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def modules_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget modules that a test imported from its own folder: many are called mine."""
+    before = set(sys.modules)
+    yield
+    folder = str(tmp_path_factory.getbasetemp())
+    for name in sys.modules.keys() - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(folder):
+            del sys.modules[name]
 
 
 @pytest.hookimpl(tryfirst=True)
