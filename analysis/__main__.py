@@ -30,10 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         store = run_store(given.run, given.storage)
         results = load(given.run, given.storage)
-        if given.no_files:
-            shown = summary(results)
-        else:
-            shown = write_report(results, store, figures=not given.no_figures)
+        figures = not given.no_figures
+        shown = summary(results) if given.no_files else write_report(results, store, figures=figures)
     except (RequestError, StorageError) as error:
         print(error, file=sys.stderr)
         return 2
