@@ -20,9 +20,20 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def modules_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget what the fixtures of a file of tests imported: xdist may make them again in the same process, elsewhere."""
+    yield from own_modules_forgotten(tmp_path_factory)
+
+
 @pytest.fixture(autouse=True)
-def modules_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forget modules that a test imported from its own folder: many are called mine."""
+def modules_of_a_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget what a test imported: many modules are called mine."""
+    yield from own_modules_forgotten(tmp_path_factory)
+
+
+def own_modules_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget, at the end, modules that were imported from folders of tests."""
     before = set(sys.modules)
     yield
     folder = str(tmp_path_factory.getbasetemp())

@@ -210,8 +210,12 @@ def analysed(run: str) -> Number:
         f"{name}.{column}": digest([repr([rounded(value) for value in table[column].tolist()]).encode()])
         for name, table in tables.items()
         for column in table.columns
+        if not column.startswith("two_way")
     }
+    # drawn in float32: the last of ten digits depends on the processor and on the number of threads
+    single = [column for column in results.arms.columns if column.startswith("two_way")]
     return {
+        "two_way": {column: [rounded(value) for value in results.arms[column].tolist()] for column in single},
         "sentences": shown["sentences"],
         "cells": [row["cells"] for row in shown["rows"]],
         "best": json.loads(json.dumps(shown["best"])),
@@ -244,7 +248,7 @@ def environment() -> str:
 
 
 def problems(found: Number, stated: Number) -> list[str]:
-    """Return what differs: values to a relative 1e-6, bits only where they were recorded in such an environment."""
+    """Return what differs: values to a relative 1e-4, bits only where they were recorded in such an environment."""
     wrong = []
     if "bits" in stated and record()["environment"] == environment() and found["bits"] != stated["bits"]:
         wrong.append("the bits differ")
