@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.column_descriptions import described
 from analysis.report import report_text
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
+from analysis.table_columns import described
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import StorageError, Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tune_lb.results.columns import Column, members_schema
-from tune_lb.results.run_files import trial_stem, write_trial
+from tune_lb.results.member_rows import trial_stem, write_trial
 from tune_lb.results.storage import Store
 
 EXTRA = (

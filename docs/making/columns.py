@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import analysis
-from analysis.column_descriptions import ARMS, SUFFIXES, describe
+from analysis.table_columns import ARMS, SUFFIXES, describe
 from making.cards import ROOT, column_table
 from making.markdown import code, escaped, page, table
 from tune_lb.metrics.metric import SHARED_COLUMNS

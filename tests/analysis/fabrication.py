@@ -15,8 +15,9 @@ import pandas as pd
 
 from analysis.frames import Frames
 from tune_lb.results.columns import Column, members_schema, roles_of
+from tune_lb.results.member_rows import trial_stem, write_trial
 from tune_lb.results.merger import HISTORY_SCHEMA
-from tune_lb.results.run_files import merge, trial_stem, write_space, write_targets, write_trial
+from tune_lb.results.run_files import merge, write_space, write_targets
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import encode_predictions, to_table
 

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from analysis import Results
-from analysis.column_descriptions import describe, described
 from analysis.configurations import agreed, metric_values, remedy_columns
+from analysis.table_columns import describe, described
 from tests.analysis.fabrication import ARMS, Procedure, fabricate
 
 

@@ -9,8 +9,9 @@ from tests.results.test_storage import memory_store
 from tests.rows import EXTRA, SCHEMA, history, member, store_trial
 from tune_lb.results import merger
 from tune_lb.results.columns import Column, members_schema, metric_columns
+from tune_lb.results.member_rows import write_trial
 from tune_lb.results.merger import Merge, Merger
-from tune_lb.results.run_files import merge, read_members, write_trial
+from tune_lb.results.run_files import merge, read_members
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import encode_table
 

@@ -14,6 +14,7 @@ import pytest
 from tests.killing import REPOSITORY, kill_at
 from tests.rows import SCHEMA, history, member, store_trial
 from tune_lb.errors import RequestError
+from tune_lb.results import member_rows
 from tune_lb.results import run_files as results
 from tune_lb.results.storage import StorageError, Store
 from tune_lb.results.tables import encode_table, to_table
@@ -28,7 +29,7 @@ def test_a_trial_comes_back_as_written(store: Store) -> None:
     row = member("a", 3, **{"sam.rho": 1, "lambda_max.hvps": 9, "lambda_max.split": "train", "error": None})
     coded = results.encode_predictions([1, 0, 9], 10)
     predictions = [{"trial_id": "a", "seed": 3, "predictions": coded}]
-    results.write_trial(store, "a.search.3-3", SCHEMA, [row], history("a", 3, 5), predictions)
+    member_rows.write_trial(store, "a.search.3-3", SCHEMA, [row], history("a", 3, 5), predictions)
     assert store.child("trials").list() == [
         f"a.search.3-3.{kind}.parquet" for kind in ("history", "members", "predictions")
     ]
@@ -42,10 +43,10 @@ def test_a_trial_comes_back_as_written(store: Store) -> None:
 
 def test_history_may_be_a_table(store: Store) -> None:
     table = pa.Table.from_pylist(history("a", 0, 4), schema=results.HISTORY_SCHEMA.remove_metadata())
-    results.write_trial(store, "a.search.0-0", SCHEMA, [member()], table, [])
+    member_rows.write_trial(store, "a.search.0-0", SCHEMA, [member()], table, [])
     assert results.read_history(store)[0].to_pylist() == history("a", 0, 4)
     with pytest.raises(TypeError, match="history has the columns"):
-        results.write_trial(store, "a.search.0-0", SCHEMA, [member()], table.drop_columns(["value"]), [])
+        member_rows.write_trial(store, "a.search.0-0", SCHEMA, [member()], table.drop_columns(["value"]), [])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_wrong_rows_are_refused_before_anything_is_written(
     store: Store, members: list[Any], recorded: list[Any], predicted: list[Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        results.write_trial(store, "a.search.0-0", SCHEMA, members, recorded, predicted)
+        member_rows.write_trial(store, "a.search.0-0", SCHEMA, members, recorded, predicted)
     assert store.child("trials").list() == []
 
 
@@ -182,10 +183,10 @@ def test_missing_targets_are_named(store: Store) -> None:
 
 
 def test_stems_name_the_ends_of_consecutive_seeds() -> None:
-    assert results.trial_stem("ab", "confirm", [2001, 2000, 2002]) == "ab.confirm.2000-2002"
+    assert member_rows.trial_stem("ab", "confirm", [2001, 2000, 2002]) == "ab.confirm.2000-2002"
     for seeds in ([], [0, 2], [1, 1]):
         with pytest.raises(ValueError, match="not consecutive"):
-            results.trial_stem("ab", "search", seeds)
+            member_rows.trial_stem("ab", "search", seeds)
 
 
 def test_an_unwritable_run_is_one_clear_error(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ trained. results/members.parquet, history/history.parquet and predictions/predic
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pyarrow as pa
@@ -28,10 +27,9 @@ from tune_lb.results.columns import (
     metric_columns,
     table_schema,
 )
-from tune_lb.results.merger import HISTORY_SCHEMA, PREDICTIONS_SCHEMA, Merge, Merger, conformed, digest, trial_stems
+from tune_lb.results.merger import HISTORY_SCHEMA, PREDICTIONS_SCHEMA, Merge, Merger, digest, trial_stems
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import (
-    Row,
     check_version,
     decode_predictions,
     decode_table,
@@ -64,56 +62,11 @@ __all__ = [
     "read_predictions",
     "read_space",
     "read_targets",
-    "trial_stem",
     "write_space",
     "write_targets",
-    "write_trial",
 ]
 
 TARGETS_SCHEMA: Final = table_schema("targets", TARGETS)
-
-
-def trial_stem(trial_id: str, stage: str, seeds: Sequence[int]) -> str:
-    """Return the name that the files of one training share. It has the first and the last seed only: no gaps."""
-    ordered = sorted(seeds)
-    if not ordered or ordered != list(range(ordered[0], ordered[-1] + 1)):
-        raise ValueError(f"results: seeds {list(seeds)} of trial {trial_id} are not consecutive; write them in pieces")
-    return f"{trial_id}.{stage}.{ordered[0]}-{ordered[-1]}"
-
-
-def members_of(file_name: str) -> set[tuple[str, int]]:
-    """Return the members (trial_id, seed) that a trial's file is about, from its name; none for another file."""
-    match = re.fullmatch(r"(\w+)\.\w+\.(\d+)-(\d+)\.\w+\.parquet", file_name)
-    return {(match[1], seed) for seed in range(int(match[2]), int(match[3]) + 1)} if match else set()
-
-
-def write_trial(
-    store: Store,
-    stem: str,
-    schema: pa.Schema,
-    members: Sequence[Row],
-    history: Sequence[Row] | pa.Table,
-    predictions: Sequence[Row],
-) -> None:
-    """Store what a worker found: history, predictions, then members, which commits the trial.
-
-    store: the run's folder. schema: members_schema(...) of the space. A key that a row lacks is null; schema_version is
-    filled in. Everything is checked before anything is written: ValueError for an unknown key, a missing identity, a
-    member given twice, a history or prediction of a member that is not there; TypeError for a value of another type.
-    """
-    rows = [{"schema_version": SCHEMA_VERSION, **row} for row in members]
-    tables = {
-        "history": history if isinstance(history, pa.Table) else to_table(HISTORY_SCHEMA, history, "history"),
-        "predictions": to_table(PREDICTIONS_SCHEMA, predictions, "predictions"),
-        "members": to_table(schema, rows, "members"),
-    }
-    if [(f.name, f.type) for f in tables["history"].schema] != [(f.name, f.type) for f in HISTORY_SCHEMA]:
-        raise TypeError(f"results: history has the columns {HISTORY_SCHEMA.names}, not {tables['history'].schema}")
-    tables["history"] = conformed(tables["history"], HISTORY_SCHEMA)
-    _check_members(stem, rows, tables)
-    folder = store.child("trials")
-    for kind, table in tables.items():
-        folder.write(f"{stem}.{kind}.parquet", encode_table(table))
 
 
 def merge(store: Store, schema: pa.Schema | None = None) -> Merge:
@@ -198,17 +151,3 @@ def _decoded(store: Store, path: str) -> pa.Table:
         return decode_table(store.read(path))
     except RequestError as error:
         raise RequestError(f"results: {store.location}/{path} is damaged ({error}); put back a copy") from error
-
-
-def _check_members(stem: str, rows: Sequence[Row], tables: Mapping[str, pa.Table]) -> None:
-    keys = [(row["trial_id"], row["seed"]) for row in rows]
-    if not keys or len(set(keys)) < len(keys):
-        raise ValueError(f"results: {stem}: {'a member is given twice' if keys else 'no members'}: {keys}")
-    for name, allowed in (("stage", STAGES), ("status", STATUSES)):
-        for value in {row.get(name) for row in rows} - set(allowed):
-            raise ValueError(f"results: {stem}: {name} is {value!r}; it is one of {', '.join(allowed)}")
-    for kind in ("history", "predictions"):
-        pairs = tables[kind].select(["trial_id", "seed"]).group_by(["trial_id", "seed"]).aggregate([]).to_pylist()
-        strange = sorted({(pair["trial_id"], pair["seed"]) for pair in pairs} - set(keys))
-        if strange:
-            raise ValueError(f"results: {stem}: {kind} of {strange[0]}, which is not among the members {keys}")

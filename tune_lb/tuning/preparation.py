@@ -26,9 +26,9 @@ from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typica
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, resource_problems, workers
 from tune_lb.tuning.resources import Node, this_machine
+from tune_lb.tuning.resume import Stored, stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
 from tune_lb.tuning.run_description import run_description
-from tune_lb.tuning.stored import Stored, stored_members
 
 ARM = "(arm)"
 """Stands for the arms that a mistake concerns until all are known."""

@@ -17,7 +17,7 @@ from tune_lb.observation.observer import Observer
 from tune_lb.observation.outcome import Outcome, outcomes
 from tune_lb.observation.walker import walk_costs
 from tune_lb.pause import pause
-from tune_lb.results.run_files import trial_stem, write_trial
+from tune_lb.results.member_rows import trial_stem, write_trial
 from tune_lb.results.tables import encode_predictions
 from tune_lb.search.job import Job
 from tune_lb.training.members import HistoryRow

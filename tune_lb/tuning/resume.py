@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tune_lb.results.member_rows import members_of
 from tune_lb.results.merger import Merger
-from tune_lb.results.run_files import members_of
 from tune_lb.results.storage import Store
 from tune_lb.tuning.replay import Scores, scores_of
 from tune_lb.tuning.run_context import RunContext
