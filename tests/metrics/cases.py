@@ -81,3 +81,16 @@ def reference_loss(net: nn.Sequential, flat: Tensor, inputs: Tensor, targets: Te
 def dense_hessian(f: Any, flat: Tensor) -> Tensor:
     """Return the Hessian, reverse over reverse: the forward mode of torch.func.hessian warns in torch 2.15."""
     return torch.func.jacrev(torch.func.grad(f))(flat)
+
+
+class Partial(nn.Module):
+    """Three parameters: one used, one frozen, one unused."""
+
+    def __init__(self):
+        super().__init__()
+        self.used = nn.Parameter(torch.tensor([1.0, 2.0]))
+        self.frozen = nn.Parameter(torch.tensor([3.0, 4.0]), requires_grad=False)
+        self.unused = nn.Parameter(torch.tensor([[5.0]]))
+
+    def forward(self, inputs):
+        return inputs @ (self.used**2 * self.frozen)

@@ -16,8 +16,10 @@ from tests.rows import SCHEMA, history, member, store_trial
 from tune_lb.errors import RequestError
 from tune_lb.results import member_rows
 from tune_lb.results import run_files as results
+from tune_lb.results.columns import HISTORY, PREDICTIONS
+from tune_lb.results.merger import HISTORY_SCHEMA, Merge
 from tune_lb.results.storage import StorageError, Store
-from tune_lb.results.tables import encode_table, to_table
+from tune_lb.results.tables import encode_predictions, encode_table, to_table
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_a_trial_comes_back_as_written(store: Store) -> None:
     row = member("a", 3, **{"sam.rho": 1, "lambda_max.hvps": 9, "lambda_max.split": "train", "error": None})
-    coded = results.encode_predictions([1, 0, 9], 10)
+    coded = encode_predictions([1, 0, 9], 10)
     predictions = [{"trial_id": "a", "seed": 3, "predictions": coded}]
     member_rows.write_trial(store, "a.search.3-3", SCHEMA, [row], history("a", 3, 5), predictions)
     assert store.child("trials").list() == [
@@ -42,7 +44,7 @@ def test_a_trial_comes_back_as_written(store: Store) -> None:
 
 
 def test_history_may_be_a_table(store: Store) -> None:
-    table = pa.Table.from_pylist(history("a", 0, 4), schema=results.HISTORY_SCHEMA.remove_metadata())
+    table = pa.Table.from_pylist(history("a", 0, 4), schema=HISTORY_SCHEMA.remove_metadata())
     member_rows.write_trial(store, "a.search.0-0", SCHEMA, [member()], table, [])
     assert results.read_history(store)[0].to_pylist() == history("a", 0, 4)
     with pytest.raises(TypeError, match="history has the columns"):
@@ -77,10 +79,10 @@ def test_a_kill_before_the_last_rename_leaves_no_member(
     code = f"from tests.rows import *; store_trial(Store({store.location!r}))"
     assert kill_at(f"rename@.{point}.parquet", code, tmp_path).endswith(f"/trials/a.search.0-1.{point}.parquet")
     assert len(store.child("trials").list()) == num_files
-    assert results.merge(store, SCHEMA) == results.Merge(0, ())
+    assert results.merge(store, SCHEMA) == Merge(0, ())
     assert pd.read_parquet(Path(store.location) / "results").shape == (0, len(SCHEMA))
     store_trial(store)
-    assert results.merge(store, SCHEMA) == results.Merge(2, ())
+    assert results.merge(store, SCHEMA) == Merge(2, ())
 
 
 def test_a_kill_in_a_merge_leaves_the_old_view(store: Store, tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_merged_columns_are_described(store: Store) -> None:
     results.merge(store, SCHEMA)
     merged = pq.read_schema(Path(store.location) / "results" / "members.parquet")
     assert merged.equals(SCHEMA, check_metadata=True)
-    for name, columns in (("history", results.HISTORY), ("predictions", results.PREDICTIONS)):
+    for name, columns in (("history", HISTORY), ("predictions", PREDICTIONS)):
         merged = pq.read_schema(Path(store.location) / name / f"{name}.parquet")
         assert [merged.field(c.name).metadata[b"description"].decode() for c in columns] == [
             c.description for c in columns
@@ -121,7 +123,7 @@ def test_merged_columns_are_described(store: Store) -> None:
 
 
 def test_views_are_read_where_they_are_up_to_date(store: Store) -> None:
-    assert results.read_history(store) == (results.HISTORY_SCHEMA.empty_table(), [])
+    assert results.read_history(store) == (HISTORY_SCHEMA.empty_table(), [])
     store_trial(store, "a")
     results.merge(store)
     store.delete("trials/a.search.0-1.history.parquet")
@@ -201,7 +203,7 @@ def test_ten_thousand_members_load_within_a_second(store: Store) -> None:
     recorded = [row for index in range(10_000) for row in history(f"{index:016x}", 0, 20)]
     members = to_table(SCHEMA, [row | {"schema_version": 1} for row in rows], "members")
     store.write("results/members.parquet", encode_table(members))
-    store.write("history/history.parquet", encode_table(to_table(results.HISTORY_SCHEMA, recorded, "history")))
+    store.write("history/history.parquet", encode_table(to_table(HISTORY_SCHEMA, recorded, "history")))
     start = time.perf_counter()
     frames = [pd.read_parquet(Path(store.location) / name) for name in ("results", "history")]
     elapsed_s = time.perf_counter() - start

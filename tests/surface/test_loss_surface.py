@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from tests.metrics.cases import cross_entropy, data, dense_hessian, first, network, quadratic, reference_loss, surface
+from tests.metrics.cases import (
+    Partial,
+    cross_entropy,
+    data,
+    dense_hessian,
+    first,
+    network,
+    quadratic,
+    reference_loss,
+    surface,
+)
 from tune_lb.surface.evaluation_mode import chunk_size
 from tune_lb.surface.loss_surface import LossSurface
 from tune_lb.testing.side_effects import assert_leaves_no_trace
@@ -56,19 +66,6 @@ def test_batch_mode_is_the_mean_over_chunks_of_their_own_statistics():
     pieces = [reference_loss(net, f.point, inputs[i], targets[i], "batch") for i in torch.arange(10).split(4)]
     assert f.value() == pytest.approx(float((4 * pieces[0] + 4 * pieces[1] + 2 * pieces[2]) / 10), rel=1e-12)
     assert f.protocol() == {"split": "train", "num_samples": 10, "batch_norm": "batch", "dtype": "float64", "chunk": 4}
-
-
-class Partial(nn.Module):
-    """Three parameters: one used, one frozen, one unused."""
-
-    def __init__(self):
-        super().__init__()
-        self.used = nn.Parameter(torch.tensor([1.0, 2.0]))
-        self.frozen = nn.Parameter(torch.tensor([3.0, 4.0]), requires_grad=False)
-        self.unused = nn.Parameter(torch.tensor([[5.0]]))
-
-    def forward(self, inputs):
-        return inputs @ (self.used**2 * self.frozen)
 
 
 @pytest.mark.parametrize("chunk", [None, 2])

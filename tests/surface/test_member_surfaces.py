@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.metrics.cases import cross_entropy, data, dense_hessian, network, reference_loss, surface
+from tests.metrics.cases import Partial, cross_entropy, data, dense_hessian, network, reference_loss, surface
 from tune_lb.metrics.adaptive_sharpness import AdaptiveSharpness
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure_all, measure_members
@@ -101,19 +101,6 @@ def test_nothing_is_left_behind_in_the_module_and_closing_frees_the_graphs(toget
         assert not any(surface._graphs for surface in surfaces.surfaces)
 
     assert_leaves_no_trace(run, net)
-
-
-class Partial(nn.Module):
-    """One parameter used, one frozen, one unused."""
-
-    def __init__(self):
-        super().__init__()
-        self.used = nn.Parameter(torch.tensor([1.0, 2.0]))
-        self.frozen = nn.Parameter(torch.tensor([3.0, 4.0]), requires_grad=False)
-        self.unused = nn.Parameter(torch.tensor([[5.0]]))
-
-    def forward(self, inputs):
-        return inputs @ (self.used**2 * self.frozen)
 
 
 def test_frozen_and_unused_parameters():

@@ -14,57 +14,10 @@ from typing import Any, Final
 import pyarrow as pa
 
 from tune_lb.errors import RequestError
-from tune_lb.results.columns import (
-    HISTORY,
-    MEMBERS,
-    PREDICTIONS,
-    SCHEMA_VERSION,
-    STAGES,
-    STATUSES,
-    TARGETS,
-    Column,
-    members_schema,
-    metric_columns,
-    table_schema,
-)
-from tune_lb.results.merger import HISTORY_SCHEMA, PREDICTIONS_SCHEMA, Merge, Merger, digest, trial_stems
+from tune_lb.results.columns import SCHEMA_VERSION, TARGETS, table_schema
+from tune_lb.results.merger import Merge, Merger, digest, trial_stems
 from tune_lb.results.storage import Store
-from tune_lb.results.tables import (
-    check_version,
-    decode_predictions,
-    decode_table,
-    encode_predictions,
-    encode_table,
-    to_table,
-)
-
-__all__ = [
-    "HISTORY",
-    "HISTORY_SCHEMA",
-    "MEMBERS",
-    "PREDICTIONS",
-    "PREDICTIONS_SCHEMA",
-    "SCHEMA_VERSION",
-    "STAGES",
-    "STATUSES",
-    "TARGETS",
-    "TARGETS_SCHEMA",
-    "Column",
-    "Merge",
-    "Merger",
-    "decode_predictions",
-    "encode_predictions",
-    "members_schema",
-    "merge",
-    "metric_columns",
-    "read_history",
-    "read_members",
-    "read_predictions",
-    "read_space",
-    "read_targets",
-    "write_space",
-    "write_targets",
-]
+from tune_lb.results.tables import check_version, decode_table, encode_table, to_table
 
 TARGETS_SCHEMA: Final = table_schema("targets", TARGETS)
 
