@@ -33,10 +33,11 @@ def modules_of_a_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 def own_modules_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forget, at the end, modules that were imported from folders of tests."""
-    before = set(sys.modules)
+    """Forget, at the end, modules that were imported from folders of tests, and the way to these folders."""
+    before, path = set(sys.modules), set(sys.path)
     yield
     folder = str(tmp_path_factory.getbasetemp())
+    sys.path[:] = [entry for entry in sys.path if entry in path or not entry.startswith(folder)]
     for name in sys.modules.keys() - before:
         if str(getattr(sys.modules[name], "__file__", None)).startswith(folder):
             del sys.modules[name]
