@@ -89,7 +89,7 @@ class AdaScale(Remedy):
         """Return the mean of the pieces' gradients times the gain."""
 
         def scaled(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-            num = batch.inputs.shape[0] // (self.small_batch_size or batch.inputs.shape[0])
+            num = batch.size // (self.small_batch_size or batch.size)
             parts = [inner(params, buffers, batch.piece(j, num)) for j in range(num)]
             losses, gradients, updated = zip(*parts, strict=True)
             mean, buffers_after = average(list(gradients)), average(list(updated))

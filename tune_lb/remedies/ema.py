@@ -63,7 +63,7 @@ class EMA(Remedy):
 
     def after_step(self, state: State, params: Params, batch: Batch) -> State:
         """Return the averages with these weights added."""
-        fraction = batch.inputs.shape[0] / batch.values["plan.num_train"]
+        fraction = batch.size / batch.values["plan.num_train"]
         new: State = {}
         main = batch.values["ema.half_life"]
         for index, half_life in enumerate((main, *(torch.as_tensor(value, dtype=main.dtype) for value in self.others))):

@@ -87,7 +87,7 @@ class FisherNoise(Remedy):
 
         def noisy(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
             loss, gradients, updated = inner(params, buffers, batch)
-            size, b = batch.inputs.shape[0], self.small_batch_size
+            size, b = batch.size, self.small_batch_size
             variances = {name: buffers[PREFIX + name] for name in params}
             if batch.due["fisher_noise"]:
                 kept = torch.where(batch.step == 0, 0.0, batch.values["fisher_noise.decay"])

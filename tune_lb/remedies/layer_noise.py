@@ -98,7 +98,7 @@ class LayerNoise(Remedy):
 
         def noisy(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
             loss, gradients, updated = inner(params, buffers, batch)
-            size, b = batch.inputs.shape[0], self.small_batch_size
+            size, b = batch.size, self.small_batch_size
             variances = buffers[VARIANCES]
             if self.profile:
                 table = torch.tensor(self.profile, dtype=variances.dtype, device=variances.device)

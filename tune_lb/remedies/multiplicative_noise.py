@@ -82,7 +82,7 @@ class MultiplicativeNoise(Remedy):
 
         def weighted(batch: Batch) -> Batch:
             changed = inner(batch)
-            size = batch.inputs.shape[0]
+            size = batch.size
             drawn, ratio = batch.draws[NAME][:size], size / batch.values[f"{NAME}.small_batch_size"]
             normal = 1.0 + torch.sqrt(ratio - 1.0) * drawn
             weights = normal if self.law == "normal" else torch.where(drawn * ratio < 1.0, ratio, 0.0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tune_lb.losses import LossFn
 from tune_lb.training.precision import in_precision
+from tune_lb.trees import mapped
 
 Params = dict[str, Tensor]
 Buffers = dict[str, Tensor]
@@ -22,7 +23,8 @@ Buffers = dict[str, Tensor]
 class Batch(NamedTuple):
     """What one gradient evaluation sees: only tensors, so that the step can be vectorised and compiled.
 
-    inputs: (B, ...), float. targets: (B,), int64 class or float. step: (), int64, the optimiser step counted from 0.
+    inputs: (B, ...), or a tuple or dict of such tensors (tune_lb.trees): floats, or whole numbers (tokens). targets: (B,), int64
+    class; (B, ...) for sequences, several labels or real numbers. step: (), int64, the optimiser step counted from 0.
     draws: the random tensors that the active remedies asked for in this step, by the remedy's name.
     values: every searched number as a 0-dimensional tensor, by column name (`sam.rho`): a new value needs no new program.
     examples: what else belongs to each example, (B, ...), put there by the remedies' batch hooks; pieces take theirs. For a
@@ -30,7 +32,7 @@ class Batch(NamedTuple):
     due: whether a remedy acts in this step, by the remedy's name, for those that do so in some steps only (`Remedy.due`).
     """
 
-    inputs: Tensor
+    inputs: Any
     targets: Tensor
     step: Tensor
     draws: Mapping[str, Tensor]
@@ -38,13 +40,18 @@ class Batch(NamedTuple):
     examples: Mapping[str, Tensor] = {}
     due: Mapping[str, bool] = {}
 
+    @property
+    def size(self) -> int:
+        """Return the number of examples."""
+        return self.targets.shape[0]
+
     def piece(self, index: int, num_pieces: int) -> Batch:
         """Return every num_pieces-th example from `index` on.
 
         Strided, not contiguous: ghost group i mod S stays whole inside a piece when the ghost size divides its length.
         """
         return self._replace(
-            inputs=self.inputs[index::num_pieces],
+            inputs=mapped(lambda leaf: leaf[index::num_pieces], self.inputs),
             targets=self.targets[index::num_pieces],
             examples={name: value[index::num_pieces] for name, value in self.examples.items()},
         )
@@ -170,7 +177,7 @@ def over_members(gradient: GradientFn, *, vectorize: bool) -> GradientFn:
 
     def of_one(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         only = batch._replace(
-            inputs=batch.inputs[0],
+            inputs=mapped(lambda leaf: leaf[0], batch.inputs),
             targets=batch.targets[0],
             draws=_first(batch.draws),
             examples=_first(batch.examples),

@@ -43,7 +43,7 @@ def over_pieces(gradient: GradientFn, piece_size: int | None) -> GradientFn:
         return gradient
 
     def by_pieces(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-        num_pieces = batch.inputs.shape[0] // piece_size
+        num_pieces = batch.size // piece_size
         parts = [gradient(params, buffers, batch.piece(j, num_pieces)) for j in range(num_pieces)]
         losses, gradients, updated = zip(*parts, strict=True)
         return torch.stack(losses).mean(), average(list(gradients)), average(list(updated))
@@ -63,14 +63,14 @@ def over_microbatches(gradient: GradientFn, microbatch: int | None) -> GradientF
         return gradient
 
     def by_microbatches(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-        size = batch.inputs.shape[0]
+        size = batch.size
         if size <= microbatch:
             return gradient(params, buffers, batch)
         number, rest = divmod(size, microbatch)
         if rest:
             raise ValueError(f"microbatch = {microbatch} does not divide the {size} examples of a gradient")
         # sums and not lists: the gradients of all need not be there at once
-        loss, means, moved = batch.inputs.new_zeros(()), Params(), Params()
+        loss, means, moved = next(iter(params.values())).new_zeros(()), Params(), Params()
         of_examples: dict[str, list[Tensor]] = {}
         for j in range(number):
             own = [{name: _part(name, value, j, number) for name, value in tree.items()} for tree in (params, buffers)]
@@ -104,7 +104,7 @@ def gradient_variances(gradient: GradientFn, params: Params, buffers: Buffers, b
     v = sum_j (g_j - mean g)^2 / (K - 1) over K = B / piece_size strided pieces. The variance for one example is
     piece_size * v. Cost: one mean gradient, in K calls.
     """
-    num_pieces = batch.inputs.shape[0] // piece_size
+    num_pieces = batch.size // piece_size
     pieces = [gradient(params, buffers, batch.piece(j, num_pieces))[1] for j in range(num_pieces)]
     return {name: torch.stack([piece[name] for piece in pieces]).var(0) for name in params}
 
