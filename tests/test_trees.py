@@ -11,7 +11,9 @@ from tune_lb.trees import first_leaf, leaves, mapped, named_leaves
 
 def test_a_tensor_is_a_tree_of_one_leaf():
     x = torch.arange(3)
-    assert leaves(x) == [x] and first_leaf(x) is x and torch.equal(mapped(lambda leaf: leaf + 1, x), x + 1)
+    assert leaves(x) == [x]
+    assert first_leaf(x) is x
+    assert torch.equal(mapped(lambda leaf: leaf + 1, x), x + 1)
 
 
 def test_leaves_have_names_and_keep_their_places():
@@ -29,5 +31,7 @@ def test_a_piece_of_a_batch_takes_its_rows_of_every_leaf():
     tree = (torch.arange(6), {"mask": torch.arange(12).view(6, 2)})
     batch = Batch(tree, torch.arange(6), torch.tensor(0), {}, {})
     piece = batch.piece(1, 3)
-    assert piece.inputs[0].tolist() == [1, 4] and piece.inputs[1]["mask"][:, 0].tolist() == [2, 8]
-    assert batch.size == 6 and piece.size == 2
+    assert piece.inputs[0].tolist() == [1, 4]
+    assert piece.inputs[1]["mask"][:, 0].tolist() == [2, 8]
+    assert batch.size == 6
+    assert piece.size == 2
