@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,13 @@ MAX_GRAPH_BYTES = 2**31
 
 
 class Graph:
-    """The graph of a gradient: leaves, and the gradient by each of them, which can be differentiated again."""
+    """The graph of a gradient: leaves, and the gradient by each of them, which can be differentiated again.
 
-    def __init__(self, output: Tensor, leaves: Sequence[Tensor]) -> None:
-        self.leaves = leaves
+    before: called before the graph is used again: puts in place what checkpointed parts of a network read when they run anew.
+    """
+
+    def __init__(self, output: Tensor, leaves: Sequence[Tensor], before: Callable[[], object] = tuple) -> None:
+        self.leaves, self.before = leaves, before
         self.gradients = gradients(output, leaves, create_graph=True)
 
     def product(self, vector: Sequence[Tensor], *, retain_graph: bool) -> Sequence[Tensor]:
@@ -26,6 +29,7 @@ class Graph:
         if not pairs:
             return [torch.zeros_like(leaf) for leaf in self.leaves]
         outputs, weights = zip(*pairs, strict=True)
+        self.before()
         return torch.autograd.grad(outputs, self.leaves, weights, retain_graph=retain_graph, materialize_grads=True)
 
     def size_bytes(self) -> int:

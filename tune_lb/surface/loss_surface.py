@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from tune_lb.losses import LossFn
 from tune_lb.surface.derivatives import Graph, flat, free_bytes, gradients
@@ -23,6 +23,7 @@ from tune_lb.surface.evaluation_mode import (
     measuring,
     recalibrated,
 )
+from tune_lb.surface.swapped import Places
 
 BatchNormMode = Literal["running", "batch", "recalibrated"]
 
@@ -79,6 +80,7 @@ class LossSurface:
             raise ValueError(f"chunk = {chunk}: give 1 or more examples, or None")
 
         self._module, self._loss, self._transform = module, loss, transform
+        self._places = Places(module)
         self._inputs, self._targets = inputs, targets
         self.split = split
         self.batch_norm = batch_norm
@@ -89,8 +91,7 @@ class LossSurface:
         self.chunk = chunk_size(inputs) if chunk is None else min(chunk, self.num_samples)
         if batch_norm not in get_args(BatchNormMode):
             raise ValueError(f"batch_norm = {batch_norm!r}: give 'running' or 'batch' or 'recalibrated'")
-        smallest = self.num_samples % self.chunk or self.chunk
-        check_batch_norm(module, batch_norm, smallest_chunk=smallest)
+        check_batch_norm(module, batch_norm, smallest_chunk=self.num_samples % self.chunk or self.chunk)
 
         self._shapes = {name: params[name].shape for name in trainable}
         self._sizes = [shape.numel() for shape in self._shapes.values()]
@@ -244,7 +245,8 @@ class LossSurface:
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for pair, weights in self._weighted_chunks():
             losses = self._losses(leaves, *pair)
-            graph = Graph(_sum(losses, weights) / self._mass, leaves)
+            mean = _sum(losses, weights) / self._mass
+            graph = Graph(mean, leaves, functools.partial(self._places.put, self._tensors(leaves)))
             if keep is None:
                 keep = num_chunks == 1 or graph.size_bytes() * num_chunks <= free_bytes(self.device)
             if keep:
@@ -256,8 +258,15 @@ class LossSurface:
             self.num_gradients += 1
             self._graphs, self._value, self._gradient = kept, float(total) / self._mass, gradient
 
-    def _stateless(self) -> AbstractContextManager[None]:
-        return measuring(self._module, self.device, batch_statistics=self.batch_norm == "batch")
+    @contextmanager
+    def _stateless(self) -> Iterator[None]:
+        with measuring(self._module, self.device, batch_statistics=self.batch_norm == "batch"), self._places.kept():
+            yield
+
+    def _tensors(self, leaves: Sequence[Tensor]) -> dict[str, Tensor]:
+        # Buffers are cloned because batch norm writes into them in the "batch" mode.
+        buffers = {name: value.clone() for name, value in self._buffers.items()}
+        return {**dict(zip(self._shapes, leaves, strict=True)), **self._frozen, **buffers}
 
     def _chunks(self, chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         size = chunk or self.chunk
@@ -272,10 +281,7 @@ class LossSurface:
         return zip(self._chunks(), weights, strict=False)
 
     def _losses(self, leaves: Sequence[Tensor], inputs: Tensor, targets: Tensor, loss: LossFn | None = None) -> Tensor:
-        # Buffers are cloned because batch norm writes into them in the "batch" mode.
-        buffers = {name: value.clone() for name, value in self._buffers.items()}
-        values = {**dict(zip(self._shapes, leaves, strict=True)), **self._frozen, **buffers}
-        losses: Tensor = (loss or self._loss)(functional_call(self._module, values, (inputs,)), targets)
+        losses: Tensor = (loss or self._loss)(self._places.call(self._tensors(leaves), inputs), targets)
         if losses.shape != (len(inputs),):
             raise ValueError(
                 f"the loss returned shape {tuple(losses.shape)} for {len(inputs)} examples: give one number for each"

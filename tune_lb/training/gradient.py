@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.losses import LossFn
+from tune_lb.surface.swapped import Places
 from tune_lb.training.precision import in_precision
 from tune_lb.trees import mapped
 
@@ -104,14 +105,15 @@ def mean_gradient(
 ) -> GradientFn:
     """Return the gradient of the batch's mean loss, module in the mode it is in.
 
-    loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them
-    in place (batch-norm statistics); frozen parameters travel among them, and so does the state of remedies, under names
+    loss(w) = (1/B) sum_i l(f(x_i; w), y_i). Buffers are cloned before the forward pass, which may then update them in place
+    (batch-norm statistics) or assign others; frozen parameters travel among them, and so does the state of remedies, under names
     with a stroke (`layer_noise/variances`), which the module does not see. precision: of the forward pass, see
     `in_precision`;
     the loss is computed in the parameters' own. Cost: one forward and one backward pass.
     """
 
-    call = in_precision(functional(module), precision)
+    places = Places(module)
+    call = in_precision(places.call, precision)
 
     def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         def objective(point: Params) -> tuple[Tensor, Buffers]:
@@ -120,9 +122,13 @@ def mean_gradient(
                 name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)
             }
             outputs = call(point | updated | keys, batch.inputs)
+            # read before the loss: what the module has assigned stands there, what it has written into is the clone
+            updated |= places.at(updated)
             return loss(outputs, batch).mean(), updated
 
-        value, updated, gradients = differentiate(objective, params)
+        # kept over the backward pass too: checkpointed parts run forward again in it
+        with places.kept():
+            value, updated, gradients = differentiate(objective, params)
         return value, gradients, buffers | {name: tensor.detach() for name, tensor in updated.items()}
 
     return gradient
@@ -130,37 +136,6 @@ def mean_gradient(
 
 def _is_given(name: str) -> bool:
     return "/" in name or name.endswith(DROPOUT_KEY)
-
-
-def functional(module: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
-    """Return the module as a function of its tensors and inputs: (tensors by name, inputs) -> outputs.
-
-    The same as torch.func.functional_call, which looks every name up again at every call; of a small step that is a tenth.
-    Tied parameters (one tensor under several names) go under the first name. The module is as it was after every call.
-    """
-    places: dict[str, list[tuple[dict[str, Tensor | None], str]]] = {}
-    names: dict[int, str] = {}
-    for prefix, part in module.named_modules():
-        for tensors in (part._parameters, part._buffers):
-            for name, value in tensors.items():
-                if value is not None:
-                    first = names.setdefault(id(value), f"{prefix}.{name}".lstrip("."))
-                    places.setdefault(first, []).append((tensors, name))
-
-    def call(tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        before = []
-        try:
-            for name, tensor in tensors.items():
-                for holder, key in places[name]:
-                    before.append((holder, key, holder[key]))
-                    holder[key] = tensor
-            outputs: Tensor = module(inputs)
-        finally:
-            for holder, key, value in before:
-                holder[key] = value
-        return outputs
-
-    return call
 
 
 MEMBERS_FIRST = Batch(0, 0, None, 0, None, 0, None)  # type: ignore[arg-type]
