@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tune_lb.settings.plain import plain
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -100,14 +102,18 @@ def _plain(value: Any) -> Any:
 def over(low: float | Sequence[Any], high: float | None = None, *, log: bool = False, integer: bool = False) -> Any:
     """Declare that a field is searched: over(1e-4, 1e-1, log=True), over(1, 8, integer=True) or over([20, 50, 100]).
 
-    The declared type is Any so that a domain may stand wherever its values may.
+    Numbers and arrays of NumPy and torch are taken as Python's. The declared type is Any so that a domain may stand wherever its
+    values may.
     """
+    low, high = plain(low), plain(high)
+    if getattr(low, "shape", ()) and hasattr(low, "tolist"):
+        low = low.tolist()  # np.logspace and its like
     if isinstance(low, Sequence) and not isinstance(low, str | bytes):
         if high is not None or log or integer:
             raise TypeError(
                 "over([...]) takes the list of values alone; over(low, high, log=..., integer=...) takes a range"
             )
-        return Choice(tuple(low))
+        return Choice(plain(tuple(low)))
     if high is None:
         raise TypeError("over(low, high) takes both ends of the range, or a list of values")
     if isinstance(low, str | bytes) or not all(type(end) in (int, float) for end in (low, high)):

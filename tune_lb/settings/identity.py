@@ -11,12 +11,14 @@ import sys
 from typing import Any
 
 from tune_lb.settings.domain import Choice, Interval
+from tune_lb.settings.plain import plain
 from tune_lb.settings.setting import Settings
 from tune_lb.settings.stored_names import STORED
 
 
 def identity(value: Any) -> Any:
     """Return the value as JSON in which types are named (name_in_identities): equal exactly when the values mean the same."""
+    value = plain(value)
     if isinstance(value, Settings | Interval | Choice) or (
         dataclasses.is_dataclass(value) and not isinstance(value, type)
     ):

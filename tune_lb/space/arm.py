@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tune_lb.settings.plain import plain
 from tune_lb.training.remedy import Remedy
 
 
@@ -16,7 +17,8 @@ class Arm:
     """
 
     def __init__(self, name: str, *remedies: Remedy, combines: Sequence[str] = (), **settings: Any) -> None:
-        self.name, self.remedies, self.combines, self.settings = name, remedies, tuple(combines), settings
+        self.name, self.combines = name, tuple(combines)
+        self.remedies, self.settings = plain(remedies), plain(settings)
 
     def __repr__(self) -> str:
         return f"Arm({self.name!r})"

@@ -22,6 +22,7 @@ from tune_lb.samplers.names import sampler_named
 from tune_lb.samplers.quasi_random import Sobol
 from tune_lb.samplers.sampler import Sampler
 from tune_lb.schedules import Cosine, ScheduleShape
+from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.observation import Walk, Watch
@@ -100,6 +101,7 @@ class Space(Settings):
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        made_plain(self)
         # names are taken in place of objects, as on the command line; what they do not name is said by the checks
         if isinstance(self.sampler, str):
             object.__setattr__(self, "sampler", sampler_named(self.sampler) or self.sampler)

@@ -20,6 +20,7 @@ from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.schedules import Position, Schedule, ScheduleShape
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.identity import describe, identity
+from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
@@ -69,6 +70,7 @@ class Trial(Settings):
     phases: tuple[Phase, ...] = setting((), "what is trained before, in order", added_later=True)
 
     def __post_init__(self) -> None:
+        made_plain(self)
         # their order means nothing, so it must not make another trial
         ordered = sorted(self.remedies, key=lambda remedy: remedy.name)
         object.__setattr__(self, "remedies", tuple(ordered))
