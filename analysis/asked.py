@@ -24,6 +24,8 @@ class AskedArm:
     cost: float = 1.0
     shares_points: bool = True
     matched_by: str | None = None
+    own_test_part: bool = False
+    """Whether it has other test examples than the run's other arms: it is then not compared example by example."""
 
     @property
     def shares_draws(self) -> bool:
@@ -128,4 +130,5 @@ def _arm(entry: Mapping[str, Any]) -> AskedArm:
         cost=float(entry.get("cost") or 1.0),
         shares_points=bool(entry.get("shares_points", True)),
         matched_by=entry.get("matched_by"),
+        own_test_part=bool(entry.get("own_test_part", False)),
     )

@@ -125,7 +125,9 @@ class Results:
 
     @cached_property
     def _stored_predictions(self) -> Predictions:
-        return self.frames.predictions(set(self.confirmed["trial_id"]), self.asked.num_classes)
+        apart = [arm.name for arm in self.asked.arms if arm.own_test_part]
+        comparable = self.confirmed[~self.confirmed["arm"].isin(apart)]
+        return self.frames.predictions(set(comparable["trial_id"]), self.asked.num_classes)
 
 
 def load(run: str | os.PathLike[str], storage: str | os.PathLike[str] = "runs") -> Results:

@@ -42,7 +42,7 @@ def chosen(**settings: object) -> Execution:
         of,
         designs,
         trials,
-        on_device(Blobs().load(0), "cpu"),
+        dict.fromkeys(trials, on_device(Blobs().load(0), "cpu")),
         members=2,
         updates=dict.fromkeys(trials, 1),
         processes=1,

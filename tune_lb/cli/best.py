@@ -36,7 +36,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     for arm in arms:
         split = int(answer["best"][arm]["split_seed"])
         facts = facts_of(given.name, space.question, rows[arm], answer["best"][arm])
-        recipes[arm] = recipe(trials[arm, split][1], space.data.load(split), facts)
+        trial = trials[arm, split][1]
+        recipes[arm] = recipe(trial, trial.data.load(split), facts)
     for arm, code in recipes.items():
         if given.arm is None:
             out.line(f"# {'-' * 20} {arm} {'-' * 20}", style="bold")

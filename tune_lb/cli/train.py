@@ -32,7 +32,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if given.arm not in designs:
         raise RequestError(f"space {given.space} has no arm {given.arm!r}{nearest(given.arm, designs)}")
     trial, chosen = middle(designs[given.arm])
-    data = space.data.load(space.split_seeds[0])
+    data = trial.data.load(space.split_seeds[0])
     problems = check_against_data(trial, data)
     if problems:
         raise RequestError(problems)

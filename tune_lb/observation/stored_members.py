@@ -19,6 +19,7 @@ from tune_lb.results.storage import Store
 from tune_lb.settings.domain import Choice
 from tune_lb.settings.identity import describe
 from tune_lb.space.checks import checked_designs
+from tune_lb.space.data_sets import source_name
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.surface.loss_surface import LossSurface
@@ -53,7 +54,7 @@ class StoredMembers:
     def __init__(self, run: Store, space: Space, device: torch.device | str) -> None:
         self.weights, self.space, self.device = run.child("weights"), space, device
         self.designs: dict[str, ArmDesign] = {design.name: design for design in checked_designs(space)}
-        self._parts: dict[int, Parts] = {}
+        self._parts: dict[tuple[str, int], Parts] = {}
 
     def stored(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return those rows of the members table whose weights are there."""
@@ -67,7 +68,8 @@ class StoredMembers:
             tensors = safetensors.torch.load(self.weights.read(name))
         except safetensors.SafetensorError as error:
             raise RequestError(f"{self.weights.location}/{name} is damaged ({error})") from error
-        trial, parts = self.trial(row), self.parts(row["split_seed"])
+        trial = self.trial(row)
+        parts = self.parts(trial)
         with torch.random.fork_rng(devices=[]):
             module = trial.model(parts.input_shape, parts.num_classes).to(self.device).eval()
         params = {key: tensors.pop(key).to(self.device) for key, _ in module.named_parameters() if key in tensors}
@@ -90,11 +92,12 @@ class StoredMembers:
         values = {name: _value(domain, row.get(name)) for name, domain in template.dimensions().items()}
         return template.resolved(values | {"split_seed": row["split_seed"]})
 
-    def parts(self, split_seed: int) -> Parts:
-        """Return the data of a split on the device; those of the last one asked for are kept."""
-        if split_seed not in self._parts:
-            self._parts = {split_seed: on_device(self.space.data.load(split_seed), self.device)}
-        return self._parts[split_seed]
+    def parts(self, trial: Trial) -> Parts:
+        """Return the data of a trial on the device; those of the last one asked for are kept."""
+        key = (source_name(trial.data), trial.split_seed)
+        if key not in self._parts:
+            self._parts = {key: on_device(trial.data.load(trial.split_seed), self.device)}
+        return self._parts[key]
 
 
 def member_surfaces(members: Sequence[StoredMember], split: str) -> MemberSurfaces:

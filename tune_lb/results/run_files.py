@@ -7,6 +7,7 @@ trained. results/members.parquet, history/history.parquet and predictions/predic
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -51,16 +52,24 @@ def read_predictions(store: Store) -> tuple[pa.Table, list[str]]:
     return _read_view(store, "predictions")
 
 
-def write_targets(store: Store, targets: Mapping[int, bytes]) -> None:
-    """Store the true classes of the test examples of each split, coded by encode_predictions."""
+def write_targets(store: Store, targets: Mapping[int, bytes], data: str | None = None) -> None:
+    """Store the true classes of the test examples of each split, coded by encode_predictions.
+
+    data: the source of a data set that arms have for themselves; None: the run's own.
+    """
     rows = [{"split_seed": seed, "targets": coded} for seed, coded in sorted(targets.items())]
-    store.write("predictions/targets.parquet", encode_table(to_table(TARGETS_SCHEMA, rows, "targets")))
+    store.write(_targets_file(data), encode_table(to_table(TARGETS_SCHEMA, rows, "targets")))
 
 
-def read_targets(store: Store) -> dict[int, bytes]:
-    """Return the true classes of the test examples by split seed, for decode_predictions."""
-    table = _decoded(store, "predictions/targets.parquet")
+def read_targets(store: Store, data: str | None = None) -> dict[int, bytes]:
+    """Return the true classes of the test examples by split seed, for decode_predictions. data: see write_targets."""
+    table = _decoded(store, _targets_file(data))
     return dict(zip(table["split_seed"].to_pylist(), table["targets"].to_pylist(), strict=True))
+
+
+def _targets_file(data: str | None) -> str:
+    mark = "" if data is None else f".{hashlib.sha256(data.encode()).hexdigest()[:16]}"
+    return f"predictions/targets{mark}.parquet"
 
 
 def write_space(store: Store, space: Mapping[str, Any]) -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tune_lb.samplers.sampler import Proposer, Values
+from tune_lb.space.data_sets import of_source
 from tune_lb.space.designs import ArmDesign
 from tune_lb.training.trial import PLAIN_PREFIXES, Trial, column_name
 
 
 @dataclass(frozen=True)
 class Split:
-    """What the search must know of one cut of the data."""
+    """What the search must know of one cut of the data.
+
+    others: the same of the data sets that arms have for themselves, by the names of their sources (space/data_sets.py).
+    """
 
     fingerprint: str
     num_validation: int
+    others: Mapping[str, Split] = field(default_factory=dict)
+
+    def of(self, trial: Trial) -> Split:
+        """Return what must be known of a trial's own data."""
+        return of_source(self, self.others, trial.data)
 
 
 @dataclass
@@ -41,7 +51,7 @@ class ArmInSplit:
         """Return the index-th configuration, made on first sight."""
         if index not in self.candidates:
             trial = dataclasses.replace(self.design.template.resolved(values), split_seed=self.split_seed)
-            self.candidates[index] = Candidate(index, values, trial, trial.trial_id(self.split.fingerprint))
+            self.candidates[index] = Candidate(index, values, trial, trial.trial_id(self.split.of(trial).fingerprint))
         return self.candidates[index]
 
     def taken_from(self, trial: Trial) -> Values:

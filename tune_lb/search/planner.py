@@ -231,10 +231,13 @@ class Search:
         # where every member failed there is nothing to select
         trained = [c for c in candidates if self._found(c, ("search",))]
         ranked = sorted(trained, key=lambda c: (self._mean(c, ("search",)), c.index))
-        if not ranked or pair.split.num_validation == 0:
+        if not ranked:
+            return []
+        num_validation = pair.split.of(ranked[0].trial).num_validation
+        if num_validation == 0:
             return ranked[:1]
         error = _standard_error(self._found(ranked[0], ("search",)))
-        limit = self._mean(ranked[0], ("search",)) + max(error, 1.0 / pair.split.num_validation)
+        limit = self._mean(ranked[0], ("search",)) + max(error, 1.0 / num_validation)
         unique = {c.trial_id: c for c in reversed(ranked) if self._mean(c, ("search",)) <= limit * (1 + 1e-9)}
         return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED]
 

@@ -11,6 +11,7 @@ from tune_lb.samplers.names import NAMES
 from tune_lb.samplers.sampler import Sampler
 from tune_lb.settings.setting import Settings
 from tune_lb.space.arm import Arm
+from tune_lb.space.data_sets import data_domain_problems
 from tune_lb.space.designs import ArmDesign, overridden_templates, template_of, unchecked_designs
 from tune_lb.space.observation import Walk, Watch
 from tune_lb.space.space import TRIAL_FIELDS, Space
@@ -112,6 +113,7 @@ def _template_problems(space: Space, where: str) -> list[str]:
     concerned: dict[str, list[str]] = {}
     for name, template in templates.items():
         lines = [line.removeprefix(f"arm {name!r}") for line in template.problems()]
+        lines += data_domain_problems(template)
         lines += [f": {line}" for line in space.sampler.domain_problems(template.dimensions())]
         for line in lines:
             if line.startswith(".batch_size = None"):

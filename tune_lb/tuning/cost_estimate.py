@@ -85,7 +85,7 @@ def _metrics_s(space: Space, training: Running) -> float:
 def estimate(
     space: Space,
     designs: Sequence[ArmDesign],
-    parts: Parts,
+    parts: Mapping[str, Parts],
     seconds: Mapping[str, float],
     *,
     concurrency: int,
@@ -93,17 +93,26 @@ def estimate(
     already_done: int,
     notes: Sequence[str] = (),
 ) -> Estimate:
-    """Return the cost of a search from the times per update, plus evaluation and metrics timed on a short training."""
+    """Return the cost of a search from the times per update, plus evaluation and metrics timed on a short training.
+
+    parts: the data of each arm; evaluation and metrics are timed once for each data set.
+    """
     trials = typical_trials(space, designs)
-    reference = trials[space.reference or designs[0].name]
-    short = begun(reference.in_phases()[-1], [0], parts, microbatch=space.microbatch)
-    short.advance(1e-9)
-    evaluation_s = _duration_s(short)
-    metrics_s = _metrics_s(space, short)
+    timed: dict[int, tuple[float, float]] = {}
+    num_parameters = 0
+    # the arm that evaluation is timed on stands first
+    for arm in dict.fromkeys([space.reference or designs[0].name, *(design.name for design in designs)]):
+        if id(parts[arm]) not in timed:
+            short = begun(trials[arm].in_phases()[-1], [0], parts[arm], microbatch=space.microbatch)
+            short.advance(1e-9)
+            timed[id(parts[arm])] = _duration_s(short), _metrics_s(space, short)
+            own = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
+            num_parameters = max(num_parameters, own)
     rows = []
     splits = len(space.split_seeds)
     for design in designs:
-        plan = trials[design.name].plan(len(parts.train.targets))
+        evaluation_s, metrics_s = timed[id(parts[design.name])]
+        plan = trials[design.name].plan(len(parts[design.name].train.targets))
         members = num_members(space, design)
         measured = members if space.metrics_on == "all" else splits * space.confirm_seeds
         per_update = seconds[design.name]
@@ -112,7 +121,6 @@ def estimate(
     total = sum(row.core_s for row in rows)
     members = sum(row.members for row in rows)
     left = max(0.0, 1.0 - already_done / max(1, members))
-    num_parameters = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
     confirmed = splits * space.confirm_seeds * len(designs)
     disk = confirmed * num_parameters * 4 + members * 20_000
     return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))

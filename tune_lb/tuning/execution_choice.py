@@ -63,7 +63,7 @@ def choose_execution(
     space: Space,
     designs: Sequence[ArmDesign],
     trials: Mapping[str, Trial],
-    parts: Parts,
+    parts: Mapping[str, Parts],
     *,
     members: int,
     updates: Mapping[str, int],
@@ -72,8 +72,9 @@ def choose_execution(
 ) -> Execution:
     """Return the fastest way of training for each arm, among those that work for it.
 
-    trials: something to time, by arm. members: how many a job of the search stage holds, where most of the time goes.
-    updates: those of all the members of an arm together. processes: how many compile. known: the ways of a run that goes on.
+    trials: something to time, by arm. parts: the data of each arm. members: how many a job of the search stage holds, where
+    most of the time goes. updates: those of all the members of an arm together. processes: how many compile.
+    known: the ways of a run that goes on.
     Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
     what is compared at equal batch should not. A way that fails (a model that torch.func cannot vectorise) is left out with
     a note. Raises RequestError where the one way that the space asks for fails.
@@ -85,19 +86,31 @@ def choose_execution(
     for arms in classes.values():
         first = trials[arms[0]]
         timed = _timed(
-            space, first, parts, members, known[arms[0]] if known and arms[0] in known else None, found.notes
+            space, first, parts[arms[0]], members, known[arms[0]] if known and arms[0] in known else None, found.notes
         )
         way = min(timed, key=lambda name: timed[name])
         if known is None and space.execution == "auto":
             programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
             work_s = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms) * timed[way]
             way = _compiled_if_faster(
-                *(first, parts, members, space.microbatch, timed, way, work_s, programs * processes, found.notes)
+                *(
+                    first,
+                    parts[arms[0]],
+                    members,
+                    space.microbatch,
+                    timed,
+                    way,
+                    work_s,
+                    programs * processes,
+                    found.notes,
+                )
             )
         for arm in arms:
             found.ways[arm] = way
             found.seconds[arm] = (
-                timed[way] if arm == arms[0] else _seconds(space, trials[arm], parts, way, members, timed[way], first)
+                timed[way]
+                if arm == arms[0]
+                else _seconds(space, trials[arm], parts[arm], way, members, timed[way], first)
             )
     return found
 

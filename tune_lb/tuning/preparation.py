@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
 from tune_lb.results.leftovers import delete_left_over
@@ -17,12 +16,13 @@ from tune_lb.results.tables import encode_predictions
 from tune_lb.search.arm_in_split import Split
 from tune_lb.space.changes import refuse_changed
 from tune_lb.space.checks import checked_designs
+from tune_lb.space.data_sets import of_source, sources_of
 from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign
-from tune_lb.space.space import Space
 from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.microbatches import asked_problems
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
+from tune_lb.tuning.data_loading import LoadedData, data_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, resource_problems, workers
 from tune_lb.tuning.resources import Node, this_machine
@@ -53,10 +53,9 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     """
     space = request.space
     designs = checked_designs(space)
-    data, problems = _load(space)
-    for split_seed, loaded in data.items():
-        problems += _check(designs, loaded, space.microbatch) if split_seed == min(data) else []
-    problems += _selection_problems(designs, next(iter(data.values()), None))
+    data, problems = load(space, designs)
+    if data is not None:
+        problems += _check(designs, data, space.microbatch) + _selection_problems(designs, data)
     resources, own = None, resource_problems(request)
     try:
         # a wrong number is one mistake, not two
@@ -64,7 +63,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     except RequestError as error:
         own = error.problems
     problems += own
-    if problems or resources is None:
+    if problems or resources is None or data is None:
         raise RequestError(dict.fromkeys(problems))
     started_s = request.run.check_writable()
     known = None if request.fresh else _known(request)
@@ -74,25 +73,29 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         request.run.delete_all()
     elif write:
         delete_left_over(request.run, started_s)
-    splits = {seed: Split(loaded.fingerprint(), len(loaded.validation.targets)) for seed, loaded in data.items()}
+    splits = data.splits()
     on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
-    parts = on_device(next(iter(data.values())), "cuda" if on_gpu else "cpu")
     trials = typical_trials(space, designs)
+    firsts = {arm: next(iter(data.of(trial).values())) for arm, trial in trials.items()}
+    on_devices = {id(first): on_device(first, "cuda" if on_gpu else "cpu") for first in firsts.values()}
+    parts = {arm: on_devices[id(first)] for arm, first in firsts.items()}
+    num_train = {arm: len(first.train.targets) for arm, first in firsts.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
     try:
-        num_train = len(parts.train.targets)
         execution = choose_execution(
             space,
             designs,
             trials,
             parts,
             members=min(space.seeds, members_per_job()),
-            updates={d.name: num_members(space, d) * trials[d.name].plan(num_train).num_updates for d in designs},
+            updates={
+                d.name: num_members(space, d) * trials[d.name].plan(num_train[d.name]).num_updates for d in designs
+            },
             processes=resources.concurrency,
             known=None if known is None else known["execution"],
         )
-        context = make_context(request.name, request.run, space, designs, data, execution.ways)
+        context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
         stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
         cost = estimate(
             space,
@@ -102,34 +105,22 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             concurrency=resources.concurrency,
             start_s=RAY_START_S,
             already_done=len(stored.scored),
-            notes=execution.notes,
+            notes=[*execution.notes, *data_notes(data, designs)],
         )
     finally:
         torch.set_num_threads(threads)
     prepared = Prepared(request, designs, context, splits, cost, stored)
     if write:
         write_space(request.run, run_description(request, designs, context, splits))
-        write_targets(
-            request.run,
-            {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in data.items()},
-        )
+        for name, sets in [(None, data.main), *data.others.items()]:
+            coded = {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in sets.items()}
+            write_targets(request.run, coded, name)
     return prepared
 
 
-def _load(space: Space) -> tuple[dict[int, DataSet], list[str]]:
-    data: dict[int, DataSet] = {}
-    problems: list[str] = []
-    for split_seed in space.split_seeds:
-        try:
-            data[split_seed] = space.data.load(split_seed)
-        except RequestError as error:
-            problems += error.problems
-            break
-    return data, problems
-
-
-def _check(designs: Sequence[ArmDesign], data: DataSet, microbatch: int | str | None = None) -> list[str]:
-    """Check every arm at each end of each of its domains, the others at their first value."""
+def _check(designs: Sequence[ArmDesign], data: LoadedData, microbatch: int | str | None = None) -> list[str]:
+    """Check every arm on its data of the first split, at each end of each of its domains, the others at their first value."""
+    split_seed = min(data.main)
     concerned: dict[str, list[str]] = {}
     for design in designs:
         first = {name: domain.to_check()[0] for name, domain in design.dimensions.items()}
@@ -138,7 +129,8 @@ def _check(designs: Sequence[ArmDesign], data: DataSet, microbatch: int | str | 
         ]
         for values in tried:
             trial = design.template.resolved(values)
-            for problem in check_against_data(trial, data, where=ARM) or asked_problems(trial, data, microbatch, ARM):
+            own = data.of(trial)[split_seed]
+            for problem in check_against_data(trial, own, where=ARM) or asked_problems(trial, own, microbatch, ARM):
                 concerned.setdefault(problem, []).append(repr(design.name))
     # a mistake that several arms share is one mistake
     return [problem.replace(ARM, _named(set(names), names, len(designs)), 1) for problem, names in concerned.items()]
@@ -150,14 +142,19 @@ def _named(different: set[str], names: list[str], num_arms: int) -> str:
     return f"arm{'s' * (len(different) > 1)} {', '.join(dict.fromkeys(names))}"
 
 
-def _selection_problems(designs: Iterable[ArmDesign], data: DataSet | None) -> list[str]:
+def _selection_problems(designs: Iterable[ArmDesign], data: LoadedData) -> list[str]:
     """Say where something is searched, and the data hold no examples by which it could be selected."""
-    searched = [repr(design.name) for design in designs if design.dimensions and design.num_samples > 1]
-    if data is None or len(data.validation.targets) or not searched:
-        return []
+    searched: dict[str, list[str]] = {}
+    for design in designs:
+        if design.dimensions and design.num_samples > 1:
+            for source in sources_of(design):
+                own = next(iter(of_source(data.main, data.others, source).values()))
+                if not len(own.validation.targets):
+                    searched.setdefault(own.name, []).append(repr(design.name))
     return [
-        f"{data.name}: the validation part is empty, so nothing can be selected in what is searched ({', '.join(searched)}): "
+        f"{name}: the validation part is empty, so nothing can be selected in what is searched ({', '.join(arms)}): "
         "give the data num_validation, or every field one value"
+        for name, arms in searched.items()
     ]
 
 

@@ -43,7 +43,15 @@ def replayed(space: Space, splits: Mapping[int, Split], ledger: Ledger, scores: 
 def replayed_run(store: Store, space: Space, known: Mapping[str, Any]) -> Search:
     """Return the search of a run from its files alone. known: its space.json; space: the one that it was made of."""
     data = known["data"]
-    splits = {int(seed): Split(print_, data["num_validation"]) for seed, print_ in data["fingerprints"].items()}
+    others = known.get("other_data", {})
+    splits = {
+        int(seed): Split(
+            print_,
+            data["num_validation"],
+            {name: Split(own["fingerprints"][seed], own["num_validation"]) for name, own in others.items()},
+        )
+        for seed, print_ in data["fingerprints"].items()
+    }
     members, _ = read_members(store)
     rows = members.select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
     return replayed(space, splits, Ledger(store.child("ledger")), scores_of(rows))

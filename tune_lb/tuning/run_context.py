@@ -6,7 +6,7 @@ import functools
 import itertools
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from tune_lb.observation.walker import WALK_COLUMNS
 from tune_lb.results.columns import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.results.storage import Store
 from tune_lb.settings.setting import column_type, described
+from tune_lb.space.data_sets import of_source
 from tune_lb.space.description import space_hash
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.observation import Walk, Watch
 from tune_lb.space.space import Space
-from tune_lb.training.trial import column_name
+from tune_lb.training.trial import Trial, column_name
 from tune_lb.training.ways import AUTO
 
 
@@ -45,6 +46,12 @@ class RunContext:
     walk: Walk | None = None
     watch: Watch | None = None
     microbatch: int | str | None = AUTO
+    other_data: Mapping[str, Mapping[int, DataSet]] = field(default_factory=dict)
+    """Data that arms have for themselves, by the names of their sources and split seed."""
+
+    def data_of(self, trial: Trial) -> DataSet:
+        """Return the data that a trial is trained on."""
+        return of_source(self.data, self.other_data, trial.data)[trial.split_seed]
 
     def metrics_of(self, stage: str) -> tuple[Metric, ...]:
         """Return what is measured on members of the stage."""
@@ -116,6 +123,7 @@ def make_context(
     designs: Sequence[ArmDesign],
     data: Mapping[int, DataSet],
     execution: Mapping[str, str],
+    other_data: Mapping[str, Mapping[int, DataSet]] | None = None,
 ) -> RunContext:
     """Return the context of a run of the space."""
     return RunContext(
@@ -131,4 +139,5 @@ def make_context(
         walk=space.walk,
         watch=space.watch,
         microbatch=space.microbatch,
+        other_data=dict(other_data or {}),
     )

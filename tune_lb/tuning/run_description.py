@@ -6,11 +6,13 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tune_lb.data.dataset import DataSet
 from tune_lb.results.columns import SCHEMA_VERSION
 from tune_lb.search.arm_in_split import Split
+from tune_lb.space.data_sets import all_sources
 from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign
-from tune_lb.space.space import Space
+from tune_lb.tuning.data_loading import LoadedData, with_other_test_part
 from tune_lb.tuning.request import Request
 from tune_lb.tuning.run_context import RunContext
 
@@ -24,8 +26,9 @@ def run_description(
 ) -> dict[str, Any]:
     """Return space.json: what was asked, what it was resolved to, and what is selected so far."""
     space = request.space
-    first = next(iter(context.data.values()))
-    return {
+    loaded = LoadedData(next(iter(all_sources(space, designs).values())), context.data, context.other_data)
+    apart = with_other_test_part(loaded, designs)
+    found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": request.name,
         "question": space.question,
@@ -36,7 +39,7 @@ def run_description(
         "baseline": space.baseline,
         "reference": space.reference,
         "placebo": next((d.name for d in designs if d.role == "placebo"), None),
-        "arms": [_arm(design, space, len(first.train.targets)) for design in designs],
+        "arms": [_arm(design) | ({"own_test_part": True} if design.name in apart else {}) for design in designs],
         "split_seeds": list(space.split_seeds),
         "seeds": space.seeds,
         "rescreen_seeds": space.rescreen_seeds,
@@ -47,20 +50,34 @@ def run_description(
         "scheduler": None,
         "metrics": [metric.name for metric in space.metrics],
         "data": {
-            "name": first.name,
-            "num_train": len(first.train.targets),
-            "num_validation": len(first.validation.targets),
-            "num_test": len(first.test.targets),
-            "num_classes": first.num_classes,
-            "own_test_split": space.data.has_own_test_split(),
+            **_data(loaded.main),
+            "own_test_split": loaded.source.has_own_test_split(),
             "fingerprints": {str(seed): split.fingerprint for seed, split in splits.items()},
         },
         "execution": dict(context.execution),
         "selected": dict(selected or {}),
     }
+    if loaded.others:
+        found["other_data"] = {
+            name: _data(sets)
+            | {"fingerprints": {str(seed): split.others[name].fingerprint for seed, split in splits.items()}}
+            for name, sets in loaded.others.items()
+        }
+    return found
 
 
-def _arm(design: ArmDesign, space: Space, num_train: int) -> dict[str, Any]:
+def _data(sets: Mapping[int, DataSet]) -> dict[str, Any]:
+    first = next(iter(sets.values()))
+    return {
+        "name": first.name,
+        "num_train": len(first.train.targets),
+        "num_validation": len(first.validation.targets),
+        "num_test": len(first.test.targets),
+        "num_classes": first.num_classes,
+    }
+
+
+def _arm(design: ArmDesign) -> dict[str, Any]:
     return {
         "name": design.name,
         "role": design.role,

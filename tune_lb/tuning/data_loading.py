@@ -1,0 +1,98 @@
+"""The data of a run, loaded before it starts: each set once for every split, and what is to be said of arms that have their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tune_lb.data.dataset import DataSet, DataSource
+from tune_lb.errors import RequestError
+from tune_lb.search.arm_in_split import Split
+from tune_lb.space.data_sets import all_sources, of_source, source_name, sources_of
+from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
+from tune_lb.training.trial import Trial
+from tune_lb.trees import named_leaves
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """The data of a run by split seed: the run's own, and those that arms have for themselves by the names of their sources."""
+
+    source: DataSource
+    main: Mapping[int, DataSet]
+    others: Mapping[str, Mapping[int, DataSet]] = dataclasses.field(default_factory=dict)
+
+    def of(self, trial: Trial) -> Mapping[int, DataSet]:
+        """Return the data that a trial is trained on, by split seed."""
+        return of_source(self.main, self.others, trial.data)
+
+    def all(self) -> list[Mapping[int, DataSet]]:
+        """Return every data set by split seed, the run's own first."""
+        return [self.main, *self.others.values()]
+
+    def splits(self) -> dict[int, Split]:
+        """Return what the search must know of every cut."""
+        return {
+            seed: dataclasses.replace(
+                _split(loaded),
+                others={name: _split(own[seed]) for name, own in self.others.items()},
+            )
+            for seed, loaded in self.main.items()
+        }
+
+
+def load(space: Space, designs: Sequence[ArmDesign]) -> tuple[LoadedData | None, list[str]]:
+    """Return the data of every arm, or None and the problems of those that cannot be loaded."""
+    sources = all_sources(space, designs)
+    found: dict[str, dict[int, DataSet]] = {}
+    problems: list[str] = []
+    for name, source in sources.items():
+        found[name] = {}
+        try:
+            for split_seed in space.split_seeds:
+                found[name][split_seed] = source.load(split_seed)
+        except RequestError as error:
+            problems += error.problems
+    if problems:
+        return None, list(dict.fromkeys(problems))
+    main = next(iter(sources))
+    return LoadedData(sources[main], found.pop(main), found), []
+
+
+def with_other_test_part(data: LoadedData, designs: Iterable[ArmDesign]) -> list[str]:
+    """Return the arms, some data of which have other test examples than the run's own."""
+    if not data.others:
+        return []
+    own = [_test_part(loaded) for loaded in data.main.values()]
+    different = {name for name, sets in data.others.items() if [_test_part(loaded) for loaded in sets.values()] != own}
+    return [d.name for d in designs if different & {source_name(source) for source in sources_of(d)}]
+
+
+def data_notes(data: LoadedData, designs: Sequence[ArmDesign]) -> list[str]:
+    """Say which arms are not compared on the same test examples as the others."""
+    names = with_other_test_part(data, designs)
+    if not names:
+        return []
+    what = f"arm{'s' * (len(names) > 1)} {', '.join(names)}"
+    return [
+        f"{what}: the test part is not that of the other arms' data, so a difference is also one of the test examples, and "
+        "nothing is compared example by example"
+    ]
+
+
+def _split(loaded: DataSet) -> Split:
+    return Split(loaded.fingerprint(), len(loaded.validation.targets))
+
+
+def _test_part(loaded: DataSet) -> str:
+    """Return a hash of the test examples as a network sees them, up to their standardisation, and of their targets."""
+    digest = hashlib.sha256()
+    for name, array in {**named_leaves(loaded.test.inputs), "targets": loaded.test.targets}.items():
+        digest.update(f"{name}{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
