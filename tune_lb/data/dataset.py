@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from tune_lb.errors import RequestError
 from tune_lb.settings.setting import Settings
 
 Array = npt.NDArray[Any]
+
+HASHED_AT_A_TIME = 4096
 
 
 class Part(NamedTuple):
@@ -32,7 +34,9 @@ class DataSet:
     """A loaded data set: arrays that every trial on a node shares.
 
     network input = (stored - offset) / scale, in float32. validation may be empty (nothing is selected then).
-    offset, scale: one number, or one for each channel of (C, H, W) or feature of (F,): each entry of the first dimension.
+    offset, scale: one number, or one for each entry of an axis of an example: axis 0 for the channels of (C, H, W) or the
+    features of (F,), the last for those of (T, F), None where every entry of an example has its own, in C order.
+    notes: what was done when it was loaded, one line each, for the plan; no part of the data.
     """
 
     name: str
@@ -42,6 +46,8 @@ class DataSet:
     test: Part
     offset: float | tuple[float, ...] = 0.0
     scale: float | tuple[float, ...] = 1.0
+    axis: int | None = 0
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -49,10 +55,31 @@ class DataSet:
         return tuple(self.train.inputs.shape[1:])
 
     def standardized(self, stored: Array) -> Array:
-        """Return stored examples (N, ...) as network inputs, (stored - offset) / scale in float32."""
-        ones = (1,) * (len(self.input_shape) - 1)
-        offset, scale = (np.asarray(v, dtype=np.float32).reshape(-1, *ones) for v in (self.offset, self.scale))
+        """Return stored examples (N, ...) as network inputs: (stored - offset) / scale in float32, or whole numbers as they are."""
+        if self.keeps_whole_numbers:
+            return stored
+        offset, scale = (
+            np.asarray(v, dtype=np.float32).reshape(self.constants_shape if isinstance(v, tuple) else ())
+            for v in (self.offset, self.scale)
+        )
         return ((stored.astype(np.float32) - offset) / scale).reshape(stored.shape)
+
+    @property
+    def constants_shape(self) -> tuple[int, ...]:
+        """Return the shape in which offset and scale, where they are tuples, broadcast against an example."""
+        if self.axis is None:
+            return self.input_shape
+        return tuple(-1 if i == self.axis else 1 for i in range(len(self.input_shape)))
+
+    @property
+    def keeps_whole_numbers(self) -> bool:
+        """Say whether inputs are whole numbers that reach the network as such: tokens, which no offset or scale is given for.
+
+        uint8 is not among them: bytes are pixels, and become float32.
+        """
+        dtype = self.train.inputs.dtype
+        plain = (self.offset, self.scale) == (0.0, 1.0)
+        return plain and np.issubdtype(dtype, np.integer) and dtype != np.uint8
 
     @functools.cached_property
     def problems(self) -> list[str]:
@@ -66,11 +93,13 @@ class DataSet:
 
     def fingerprint(self) -> str:
         """Return a hash of everything that training or evaluation can see."""
-        digest = hashlib.sha256(f"{self.name} {self.num_classes} {self.offset} {self.scale}".encode())
+        axis = "" if self.axis == 0 else f" axis {self.axis}"
+        digest = hashlib.sha256(f"{self.name} {self.num_classes} {self.offset} {self.scale}{axis}".encode())
         for part in (self.train, self.validation, self.test):
             for array in part:
                 digest.update(f"{array.shape}{array.dtype}".encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
+                for start in range(0, len(array), HASHED_AT_A_TIME):
+                    digest.update(np.ascontiguousarray(array[start : start + HASHED_AT_A_TIME]).data)
         return digest.hexdigest()[:16]
 
 

@@ -102,7 +102,7 @@ def on_device(data: DataSet, device: torch.device | str, resident: bool | None =
     def constant(value: float | tuple[float, ...]) -> float | Tensor:
         if not isinstance(value, tuple):
             return value
-        return torch.tensor(value, device=device).reshape(-1, *(1,) * (len(data.input_shape) - 1))
+        return torch.tensor(value, device=device).reshape(data.constants_shape)
 
     def move(part: Part) -> Examples:
         inputs, targets = map(tensor, part)

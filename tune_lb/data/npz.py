@@ -18,10 +18,14 @@ INPUTS = ("images", "features")
 
 
 class Labelled(NamedTuple):
-    """What files hold: examples, and how many classes they name (0: no names)."""
+    """What files hold: examples, the names of classes if they have them, and whether inputs are images or features.
+
+    part: its targets are as stored, class numbers as int64, or strings.
+    """
 
     part: Part
-    num_classes: int
+    classes: tuple[str, ...]
+    kind: str
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -47,10 +51,12 @@ def names_of(path: Path) -> list[str]:
 def read_labelled(paths: Sequence[Path], layout: str = "auto", prefix: str = "") -> Labelled:
     """Return the examples of files, put one after another; `prefix` is that of the arrays ("train_").
 
-    Images become (N, C, H, W), grey ones without a channel stay (N, H, W); uint8 stays, features and other numbers become
-    float32. Raises RequestError for missing arrays, numbers that do not match, and a layout that cannot be told.
+    Images become (N, C, H, W), grey ones without a channel stay (N, H, W); those of uint8 stay, others become float32. Features
+    that are whole numbers become int64, others float32. Raises RequestError for missing arrays, numbers that do not match, and
+    a layout that cannot be told.
     """
-    inputs, labels, num_classes = [], [], 0
+    inputs, labels, kinds = [], [], set()
+    classes: tuple[str, ...] = ()
     for path in paths:
         arrays = read_arrays(path)
         kind = next((name for name in INPUTS if prefix + name in arrays), None)
@@ -64,23 +70,43 @@ def read_labelled(paths: Sequence[Path], layout: str = "auto", prefix: str = "")
             raise RequestError(
                 f"{path}: {len(stored)} {kind} and {len(targets)} labels: there must be one label for each"
             )
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise RequestError(f"{path}: labels are {targets.dtype}: they must be whole numbers")
-        if targets.size != len(targets):
+        if kind == "features" and stored.ndim < 2:
             raise RequestError(
-                f"{path}: labels are of shape {targets.shape}: there must be one whole number for each example, not a row"
+                f"{path}: features are of shape {stored.shape}: (N, F) or more is needed; one number is features[:, None]"
             )
+        if stored.dtype.kind not in "biuf":
+            raise RequestError(f"{path}: {kind} are {stored.dtype}: they must be real numbers")
         inputs.append(as_images(stored, layout, path) if kind == "images" else stored)
-        labels.append(targets.astype(np.int64).reshape(-1))
-        num_classes = max(num_classes, len(arrays["classes"]) if "classes" in arrays else 0)
+        labels.append(targets)
+        kinds.add(kind)
+        if "classes" in arrays and len(arrays["classes"]) > len(classes):
+            classes = tuple(map(str, arrays["classes"]))
+    if len(kinds) > 1:
+        raise RequestError(f"{paths[0].parent}: some files hold images, others features")
     shapes = {array.shape[1:] for array in inputs}
     if len(shapes) > 1:
         raise RequestError(f"{paths[0].parent}: the files hold examples of different shapes: {sorted(shapes)}")
     joined = np.concatenate(inputs) if len(inputs) > 1 else inputs[0]
-    return Labelled(
-        Part(joined if joined.dtype == np.uint8 else joined.astype(np.float32, copy=False), np.concatenate(labels)),
-        num_classes,
-    )
+    try:
+        targets = np.concatenate(labels)
+    except np.exceptions.DTypePromotionError as error:
+        raise RequestError(f"{paths[0].parent}: labels are strings in some files, numbers in others") from error
+    kind = kinds.pop()
+    return Labelled(Part(as_inputs(joined, kind), as_stored(targets)), classes, kind)
+
+
+def as_inputs(stored: Array, kind: str) -> Array:
+    """Return images as uint8 or float32 and features as int64 (whole numbers) or float32, of this machine's byte order."""
+    if kind == "images" and stored.dtype == np.uint8:
+        return stored
+    whole = kind == "features" and stored.dtype.kind in "iu"
+    return stored.astype(np.int64 if whole else np.float32, copy=False)
+
+
+def as_stored(labels: Array) -> Array:
+    """Return whole numbers, one for each example, as (N,) int64, and other labels as they are."""
+    whole = labels.dtype.kind in "iu" and labels.size == len(labels)
+    return labels.astype(np.int64).reshape(-1) if whole else labels
 
 
 def as_images(stored: Array, layout: str, path: Path) -> Array:
@@ -106,6 +132,6 @@ def _damaged(path: Path, error: Exception) -> RequestError:
     if "pickle" in str(error):
         return RequestError(
             f"{path} is no .npz file of plain numbers, and is not used: write it by numpy.savez with arrays of numbers, all "
-            "examples of one shape"
+            "examples of one shape; labels that are strings as an array of str, not of objects"
         )
     return RequestError(f"{path} is damaged or truncated, and is not used: {error}. Get or write it again")

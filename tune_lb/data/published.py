@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from tune_lb.data.dataset import DataSet, DataSource, Part, data_root, part_problems, stratified
+from tune_lb.data.standardization import AUTO, standardization
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting
 
@@ -25,6 +24,14 @@ class Published(NamedTuple):
     offset: float | tuple[float, ...] | None = None
     """None: mean and standard deviation of every channel or feature of the examples chosen to train on."""
     scale: float | tuple[float, ...] | None = None
+    validation: Part | None = None
+    """None: there is none, it is cut from the train part."""
+    kind: str = "images"
+    """Of the inputs: "images" or "features"."""
+    standardize: str | None = AUTO
+    """How offset and scale are found where they are None."""
+    notes: tuple[str, ...] = ()
+    """What was done when it was read, one line each."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +82,15 @@ def cut(
         )
     sizes = (rest if num_train is None else num_train, num_validation, num_test)
     chosen = stratified(targets, sizes, split_seed, f"{whole.name} train part")
-    train, validation, cut_off = (Part(whole.train.inputs[i], targets[i]) for i in chosen)
-    offset, scale = whole.offset, whole.scale
-    if offset is None or scale is None:
-        offset, scale = standardization(train)
-    test = whole.test or cut_off
-    return DataSet(whole.name, whole.num_classes, train, validation, test, offset, scale)
+    train, validation, test = (Part(whole.train.inputs[i], targets[i]) for i in chosen)
+    notes = whole.notes
+    if whole.offset is None or whole.scale is None:
+        done = standardization(train.inputs, whole.standardize, whole.kind, where or whole.name)
+        offset, scale, axis, notes = done.offset, done.scale, done.axis, (*notes, done.said)
+    else:
+        offset, scale, axis = whole.offset, whole.scale, 0
+    validation, test = whole.validation or validation, whole.test or test
+    return DataSet(whole.name, whole.num_classes, train, validation, test, offset, scale, axis, notes)
 
 
 _last: dict[Hashable, Published] = {}
@@ -96,20 +106,3 @@ def read_once(key: Hashable, read: Callable[[], Published]) -> Published:
         _last.clear()
         _last[key] = whole
     return _last[key]
-
-
-def standardization(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each entry of the first dimension: a channel of (C, H, W), a feature of (F,).
-
-    (H, W) is one channel: one number each. A deviation of zero becomes 1, so that constant features are 0, not NaN.
-    """
-    inputs = part.inputs
-    groups = inputs.reshape(len(inputs), 1, -1) if inputs.ndim == 3 else inputs.reshape(*inputs.shape[:2], -1)
-    total, squares, count = 0.0, 0.0, groups.shape[0] * groups.shape[2]
-    for start in range(0, len(groups), 2048):
-        piece = groups[start : start + 2048].astype(np.float64)
-        total, squares = total + piece.sum((0, 2)), squares + np.square(piece).sum((0, 2))
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
-    deviation[deviation < 1e-12 * (1.0 + np.abs(mean))] = 1.0
-    return tuple(map(float, mean)), tuple(map(float, deviation))

@@ -1,33 +1,42 @@
-"""The user's own data: .npz files and folders of images, with a test part if there is one, else cut by the split seed."""
+"""The user's own data: .npz files and folders of images, in parts of their own, or cut by the split seed."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tune_lb.data.catalogue import locate
-from tune_lb.data.dataset import DataSet, DataSource, Part, data_root
-from tune_lb.data.image_files import labelled_files, read_part
-from tune_lb.data.npz import INPUTS, LAYOUTS, names_of, read_labelled
+from tune_lb.data.dataset import Array, DataSet, DataSource, Part, data_root
+from tune_lb.data.image_files import Framing, folders_in, labelled_files, read_images
+from tune_lb.data.labels import numbered
+from tune_lb.data.npz import INPUTS, LAYOUTS, Labelled, names_of, read_labelled
 from tune_lb.data.published import Published, cut, read_once
+from tune_lb.data.standardization import AUTO, DESCRIPTION, STANDARDIZE
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting
 
-TEST_FOLDERS = ("test", "val")
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+WORDS = {TRAIN: ("train", "training"), VALIDATION: ("val", "valid", "validation", "dev"), TEST: ("test", "testing")}
+"""Names of files, folders and prefixes of arrays that hold a part."""
 
 
 @dataclass(frozen=True)
 class OwnData(DataSource):
     """Base of data sets that a path names.
 
-    The split seed draws train and validation, and where the files hold no test part that too, by class.
+    Parts that the files hold are used as they are: a validation part of one's own is what selection sees, and nothing is cut from
+    the train part then. What they do not hold the split seed draws from the train part, by class.
     """
 
     path: str = setting("", "folder or file, absolute or under TUNE_LB_DATA")
     num_train: int | None = setting(None, "examples to train on; none: all that the other parts leave", low=1)
-    num_validation: int = setting(0, "examples that selection sees", low=0)
+    num_validation: int = setting(
+        0, "examples that selection sees, cut from the train part where the files hold none", low=0
+    )
     num_test: int | None = setting(None, "examples of the test part where the files have none; none: a quarter", low=1)
 
     def problems(self, where: str = "") -> list[str]:
@@ -52,45 +61,88 @@ class OwnData(DataSource):
                 "the data there"
             )
         whole = read_once((self, self.place), self.read)
-        own = whole.test is not None
-        if own and self.num_test is not None:
-            raise RequestError(
-                f"num_test = {self.num_test}: {self.place} has a test part of its own; leave num_test out"
+        own_test, own_validation = whole.test is not None, whole.validation is not None
+        contradictions = [
+            f"{name} = {value}: {self.place} has a {part} part of its own; leave {name} out"
+            for name, value, part, is_own in (
+                ("num_test", self.num_test, TEST, own_test),
+                ("num_validation", self.num_validation, VALIDATION, own_validation),
             )
-        num_test = 0 if own else self.num_test or len(whole.train.targets) // 4
+            if is_own and value
+        ]
+        if contradictions:
+            raise RequestError(contradictions)
+        num_test = 0 if own_test else self.num_test or len(whole.train.targets) // 4
         return cut(whole, self.num_train, self.num_validation, num_test, split_seed, where=str(self.place))
 
 
 @dataclass(frozen=True)
 class Arrays(OwnData):
-    """Arrays in .npz files: `images` (uint8 or float) or `features` (float), `labels`, and if there `classes` (names).
+    """Arrays in .npz files: `images` (uint8 or float) or `features` (numbers), `labels`, and if there `classes` (names).
 
-    A folder: train*.npz, one after another, and test*.npz. One file: train_images, train_labels, test_images, test_labels, or
-    without prefixes and test part. Channels and features are standardized with mean and deviation of the train part.
+    A folder: train*.npz, one after another, and if there val*.npz and test*.npz. One file: train_images and train_labels, or
+    images and labels, and if there val_images, val_labels, test_images, test_labels. Labels are whole numbers from 0, or strings.
+    Features that are whole numbers stay as they are (tokens), other inputs are standardized by the train part.
     """
 
     layout: str = setting("auto", "where images have their channels", one_of=LAYOUTS)
+    standardize: str | None = setting(AUTO, DESCRIPTION, one_of=STANDARDIZE, added_later=True)
 
     def has_own_test_split(self) -> bool:
         """Say whether there are test arrays."""
-        if self.place.is_dir():
-            return any(self.place.glob("test*.npz"))
-        return self.place.is_file() and any(f"test_{kind}" in names_of(self.place) for kind in INPUTS)
+        return TEST in (self._files() if self.place.is_dir() else self._prefixes()) if self.place.exists() else False
 
     def read(self) -> Published:
         """Return the arrays."""
         place = self.place
         if place.is_dir():
-            files = {name: sorted(place.glob(f"{name}*.npz")) for name in ("train", "test")}
-            if not files["train"]:
+            files = self._files()
+            if TRAIN not in files:
                 raise RequestError(f"{place} holds no train*.npz")
-            found = [read_labelled(paths, self.layout) for paths in files.values() if paths]
+            found = {part: read_labelled(paths, self.layout) for part, paths in files.items()}
+            names = {part: ", ".join(path.name for path in paths) for part, paths in files.items()}
+            unread = sorted(
+                {path.name for path in place.glob("*.npz")} - {p.name for paths in files.values() for p in paths}
+            )
         else:
-            prefixes = ("train_", "test_") if any(f"train_{kind}" in names_of(place) for kind in INPUTS) else ("",)
-            found = [read_labelled([place], self.layout, prefix) for prefix in prefixes]
-        labels = found[0].part.targets
-        num_classes = max(part.num_classes for part in found) or (int(labels.max()) + 1 if len(labels) else 0)
-        return Published(place.stem, num_classes, found[0].part, found[1].part if len(found) > 1 else None)
+            prefixes = self._prefixes()
+            found = {part: read_labelled([place], self.layout, prefix) for part, prefix in prefixes.items()}
+            names = {part: f"the arrays {prefix}..." if prefix else "the arrays" for part, prefix in prefixes.items()}
+            read = {prefix + kind for prefix in prefixes.values() for kind in (*INPUTS, "labels")} | {"classes"}
+            unread = sorted(set(names_of(place)) - read)
+        _check_alike(found, place)
+        classes = max((part.classes for part in found.values()), key=len)
+        labels = numbered({name: part.part.targets for name, part in found.items()}, classes, str(place))
+        parts = {name: Part(part.part.inputs, labels.labels[name]) for name, part in found.items()}
+        notes = [labels.note] if labels.note else []
+        return Published(
+            place.stem,
+            labels.num_classes,
+            parts[TRAIN],
+            parts.get(TEST),
+            validation=parts.get(VALIDATION),
+            kind=found[TRAIN].kind,
+            standardize=self.standardize,
+            notes=(*_said(names, unread), *notes),
+        )
+
+    def _files(self) -> dict[str, list[Path]]:
+        """Return the files of each part that is there."""
+        stems: dict[str, list[Path]] = {}
+        for path in sorted(self.place.glob("[!.]*.npz")):
+            stems.setdefault(re.split(r"[^A-Za-z]", path.stem)[0], []).append(path)
+        # of the train part any name that begins so counts
+        for stem in [stem for stem in stems if stem.startswith((TRAIN, TEST)) and stem not in (TRAIN, TEST)]:
+            part = TRAIN if stem.startswith(TRAIN) else TEST
+            stems[part] = sorted(stems.get(part, []) + stems.pop(stem))
+        return {part: stems[word] for part, word in _parts(stems, self.place).items()}
+
+    def _prefixes(self) -> dict[str, str]:
+        """Return what the names of the arrays of each part begin with."""
+        names = names_of(self.place)
+        words = {name.rpartition("_")[0] for name in names if name.rpartition("_")[2] in (*INPUTS, "labels")}
+        found = {part: f"{word}_" for part, word in _parts(words - {""}, self.place).items()}
+        return found if TRAIN in found else {TRAIN: "", **found}
 
 
 @dataclass(frozen=True)
@@ -111,38 +163,122 @@ class TIMIT(Arrays):
 
 @dataclass(frozen=True)
 class ImageFolder(OwnData):
-    """A folder of photographs: train/CLASS/*.jpg (or png, webp, ...) and test/ or val/ alike; or CLASS/*.jpg, then cut.
+    """A folder of photographs: train/CLASS/*.jpg (or png, webp, ...), val/ and test/ alike; or CLASS/*.jpg, then cut.
 
-    Every image is scaled (shorter side), cut to a square about its centre, and made RGB. All are decoded when a search starts,
+    Every image is turned as its EXIF tag says, scaled (shorter side), cut to a square about its centre, and made RGB. 16 bits a
+    pixel are brought to 0 .. 255 without rounding. Hidden files and folders are no data. All are decoded when a search starts,
     about 1,000 a second and core at 64 x 64: for large sets write .npz files once and use Arrays.
     """
 
     image_size: int = setting(64, "height and width in pixels", low=1)
+    standardize: str | None = setting(AUTO, DESCRIPTION, one_of=STANDARDIZE, added_later=True)
+    resize: int | None = setting(
+        None, "shorter side in pixels before the square is cut out; none: image_size", low=1, added_later=True
+    )
+    crop: bool = setting(
+        True, "cut a square about the centre; false: scale both sides, proportions change", added_later=True
+    )
+
+    def problems(self, where: str = "") -> list[str]:
+        """Also refuse a square that is larger than what it is cut from."""
+        found = super().problems(where)
+        if isinstance(self.resize, int) and (self.resize < self.image_size or not self.crop):
+            found.append(
+                f"{where or type(self).__name__}.resize = {self.resize}: the square of image_size = {self.image_size} is cut from "
+                "it; give at least that, and crop=True"
+            )
+        return found
 
     def has_own_test_split(self) -> bool:
         """Say whether there is a folder train beside one for the test."""
-        return (self.place / "train").is_dir() and self._test_folder() is not None
+        return self.place.is_dir() and {TRAIN, TEST} <= self._folders().keys()
 
     def read(self) -> Published:
         """Return the decoded images."""
-        train, test = self.place / "train", self._test_folder()
-        if train.is_dir() and test is None:
-            raise RequestError(
-                f"{self.place} holds train, but no {' or '.join(TEST_FOLDERS)}: half a data set is not used"
-            )
-        if not train.is_dir():
-            train, test = self.place, None
-        paths, labels, names = labelled_files(train)
-        whole = read_part(paths, labels, self.image_size)
-        if test is None:
-            return Published(self.place.name, len(names), whole, None)
-        test_paths, test_labels, test_names = labelled_files(test)
-        unknown = sorted(set(test_names) - set(names))
-        if unknown:
-            raise RequestError(f"{test} has classes that {train} has not: {', '.join(unknown)}")
-        numbers = np.array([names.index(name) for name in test_names])
-        rest: Part = read_part(test_paths, numbers[test_labels], self.image_size)
-        return Published(self.place.name, len(names), whole, rest)
+        folders = self._folders()
+        found = {part: labelled_files(folder) for part, folder in folders.items()}
+        names = found[TRAIN][2]
+        labels: dict[str, Array] = {}
+        for part, (_, numbers, own) in found.items():
+            unknown = sorted(set(own) - set(names))
+            if unknown:
+                raise RequestError(f"{folders[part]} has classes that {folders[TRAIN]} has not: {', '.join(unknown)}")
+            labels[part] = np.array([names.index(name) for name in own], dtype=np.int64)[numbers]
+        paths = [path for part in found for path in found[part][0]]
+        images = read_images(paths, Framing(self.image_size, self.resize, self.crop))
+        ends = np.cumsum([len(numbers) for numbers in labels.values()])
+        parts = {
+            part: Part(images[end - len(labels[part]) : end], labels[part])
+            for part, end in zip(found, ends, strict=True)
+        }
+        unread = [] if len(folders) == 1 else sorted(set(folders_in(self.place)) - {p.name for p in folders.values()})
+        depth = (
+            ()
+            if images.dtype == np.uint8
+            else ("images of more than 8 bits a pixel are read as float32: 16 bits as 0 .. 255",)
+        )
+        return Published(
+            self.place.name,
+            len(names),
+            parts[TRAIN],
+            parts.get(TEST),
+            validation=parts.get(VALIDATION),
+            standardize=self.standardize,
+            notes=(*_said({part: f"{folder.name}/" for part, folder in folders.items()}, unread), *depth),
+        )
 
-    def _test_folder(self) -> Path | None:
-        return next((self.place / name for name in TEST_FOLDERS if (self.place / name).is_dir()), None)
+    def _folders(self) -> dict[str, Path]:
+        """Return the folder of each part; where there are none, the place itself is the train part."""
+        there = folders_in(self.place)
+        words = _parts({name.lower() for name in there}, self.place)
+        if not words:
+            return {TRAIN: self.place}
+        by_name = {name.lower(): self.place / name for name in there}
+        if TRAIN in words and len(words) == 1:
+            raise RequestError(
+                f"{self.place} holds {words[TRAIN]}, but no test or val: half a data set is not used; give the path of "
+                f"{words[TRAIN]} itself to have the other parts cut from it"
+            )
+        if TRAIN not in words:
+            if len(there) > len(words):
+                return {TRAIN: self.place}  # a class may be called so
+            raise RequestError(
+                f"{self.place} holds {', '.join(words.values())}, but no train: half a data set is not used"
+            )
+        return {part: by_name[word] for part, word in words.items()}
+
+
+def _parts(names: Iterable[str], place: Path) -> dict[str, str]:
+    """Return which of the names stands for which part; raise RequestError where two stand for one."""
+    found = {}
+    names = set(names)
+    for part, words in WORDS.items():
+        there = [word for word in words if word in names]
+        if len(there) > 1:
+            raise RequestError(
+                f"{place} holds {' and '.join(there)}: which of them is the {part} part? Rename the other"
+            )
+        if there:
+            found[part] = there[0]
+    return found
+
+
+def _check_alike(found: Mapping[str, Labelled], place: Path) -> None:
+    """Raise RequestError where the inputs of two parts are of other types, as bytes and numbers between 0 and 1 are."""
+    train = found[TRAIN]
+    for name, part in found.items():
+        if (part.kind, part.part.inputs.dtype) != (train.kind, train.part.inputs.dtype):
+            raise RequestError(
+                f"{place}: the train part holds {train.kind} of {train.part.inputs.dtype}, the {name} part {part.kind} of "
+                f"{part.part.inputs.dtype}: write both in one type and on one scale"
+            )
+
+
+def _said(names: Mapping[str, str], unread: Iterable[str]) -> list[str]:
+    """Return what is said of where the parts come from."""
+    own = [f"the {part} part is {name}" for part, name in names.items() if part != TRAIN]
+    cut = [part for part in (VALIDATION, TEST) if part not in names]
+    plural = "are" if len(cut) > 1 else "is"
+    said = [*own, *([f"{' and '.join(cut)} {plural} cut from the train part"] if cut else [])]
+    unread = list(unread)
+    return ["; ".join(said), *([f"not read: {', '.join(unread)}"] if unread else [])]
