@@ -201,10 +201,13 @@ class Searches:
         return path.read_text().splitlines() if path.exists() else []
 
     def stored(self, name: str, storage: str = "runs") -> dict[str, tuple[str, int]]:
-        """Return who is stored, by the weights: what the trials' files hold, whatever has been merged."""
-        files = sorted((self.folder / storage / name / "trials").glob("*.members.parquet"))
-        rows = [row for file in files for row in pd.read_parquet(file).to_dict("records")]
-        found = {row["witness"]: (row["trial_id"], row["seed"]) for row in rows if row["status"] == "completed"}
+        """Return who is stored and measured, by the weights: what the jobs' files hold, whatever has been merged."""
+        run = self.folder / storage / name
+        files = sorted((run / "trials").glob("*.members.parquet")), sorted((run / "measurements").glob("*.parquet"))
+        rows, seen = ([row for file in kind for row in pd.read_parquet(file).to_dict("records")] for kind in files)
+        completed = {(row["trial_id"], row["seed"]) for row in rows if row["status"] == "completed"}
+        found = {row["witness"]: (row["trial_id"], row["seed"]) for row in seen if row["witness"] is not None}
+        assert set(found.values()) <= completed
         assert len(set(found.values())) == len(found)
         return found
 

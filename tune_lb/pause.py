@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 import time
 
-POINTS = ("rename", "ledger", "report", "step")
-"""rename: before a complete temporary file is renamed; ledger: the same for a ledger event; report: rows are stored and
-not yet reported; step: between two training steps."""
+POINTS = ("rename", "ledger", "measure", "report", "step")
+"""rename: before a complete temporary file is renamed; ledger: the same for a ledger event; measure: members are stored and not
+yet measured; report: rows are stored and not yet reported; step: between two training steps."""
 
 
 def pause(point: str, detail: str = "") -> None:

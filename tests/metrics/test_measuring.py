@@ -216,7 +216,7 @@ def test_all_mistakes_in_the_metrics_are_said_at_once():
 )
 def test_what_the_surface_refuses(change, message):
     given = {"model": network(), "inputs": data()[0], "targets": data()[1]} | change
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(RequestError, match=message):
         measure(given.pop("model"), F.cross_entropy, **given)
 
 

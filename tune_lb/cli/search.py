@@ -7,7 +7,7 @@ from typing import Any
 
 from tune_lb.cli.answer import Answer, analyse, recommended, show_answer
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, search_command
-from tune_lb.cli.output import Output
+from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
 from tune_lb.cli.progress import Progress
 from tune_lb.cli.runs import check_run_name
@@ -55,6 +55,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         ending = tuner.search(prepared, progress)
     result: Answer = {"run": name, "location": store.location, "status": ending.status, "members": ending.members}
     result |= {"failed": ending.failed, "failures": ending.failures, "left_out": ending.left_out}
+    result |= {"unmeasured": ending.unmeasured}
     return conclude(out, result, name, given.storage, again)
 
 
@@ -74,6 +75,11 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
     answer = analyse(name, storage)
     show_answer(out, answer)
     _show_problems(out, result)
+    for metric, number in result.get("unmeasured", {}).items():
+        command = on_run("measure", name, storage, "--metric", metric)
+        out.line(
+            f"{number:,} member(s) lack {metric}, over which an earlier call was stopped: {command}", style="yellow"
+        )
     where = result["location"]
     out.line(f"results: {where}/results (pandas.read_parquet); report: {where}/report/report.md")
     if result["status"] == "partial":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tune_lb.errors import RequestError
 from tune_lb.losses import LossFn
-from tune_lb.metrics.metric import Metric, Value, unmeasured
+from tune_lb.metrics.metric import Metric, Value, reason_of, unmeasured
 from tune_lb.metrics.names import as_metrics
 from tune_lb.results.columns import PROTOCOL_FIELDS
 from tune_lb.surface.loss_surface import BatchNormMode, LossSurface
@@ -41,8 +41,9 @@ def measure(
     batch_norm, chunk, dtype, weights, split: see LossSurface. seed: of the metrics' own draws.
     Returns every column of every metric: the main value is `<name>` or `<name>.<what>`, the rest its protocol. Many
     metrics measure on at most 2,048 examples unless told otherwise: `<name>.num_samples` says on how many.
-    Weights that are not finite give nulls and `<name>.reason`. Raises RequestError for a name that there is not, a
-    loss that is no mean over examples and data that are no pairs of tensors; ValueError for what LossSurface refuses.
+    Weights that are not finite give nulls and `<name>.reason`, and so does a metric that raises. Raises RequestError for a
+    name that there is not, a loss that is no mean over examples, data that are no pairs of tensors, what LossSurface
+    refuses, and where the network or the loss raises on these data.
     """
     chosen = as_metrics(metrics)
     if targets is None:
@@ -52,15 +53,23 @@ def measure(
         raise RequestError(f"inputs and targets are {found}: give two tensors, or a DataLoader in place of both")
     params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     options = {"batch_norm": batch_norm, "chunk": chunk, "dtype": dtype, "weights": weights, "split": split}
-    with LossSurface(model, params, buffers, PerExample(loss), inputs, targets, **options) as surface:  # type: ignore[arg-type]
+    try:
+        surface = LossSurface(model, params, buffers, PerExample(loss), inputs, targets, **options)  # type: ignore[arg-type]
+        surface.defect()
+    except RequestError:
+        raise
+    except Exception as error:  # whatever a user's network raises, or the surface refuses: nothing can be measured
+        raise RequestError(f"nothing can be measured: {reason_of(error)}") from error
+    with surface:
         return measure_all(chosen, surface, seed)
 
 
 def measure_all(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> dict[str, Value]:
     """Return the values of all metrics on one surface: every key of every columns().
 
-    Weights or loss that are not finite are a result, not an error: nulls with a reason. The surface is left open, its
-    graph kept for the caller's next metric. Raises ValueError where a metric's keys are not its columns or two metrics
+    Weights or loss that are not finite are a result, not an error: nulls with a reason; and so is whatever a metric raises
+    (an operation without second derivative, no memory left): the others go on. The surface is left open, its graph kept for
+    the caller's next metric. Raises ValueError where a metric's keys are not its columns or two metrics
     share one.
     """
     row: dict[str, Value] = {}
@@ -100,6 +109,10 @@ def member_values(
         part = surfaces.subset(metric.max_samples) if metric.max_samples and metric.max_samples < size else surfaces
         try:
             found = measure_members_at_once(part, seed) if part.at_once() else None
+        except (
+            Exception
+        ):  # raised by the user's network, loss or metric: each member by itself says why, or can be measured
+            found = None
         finally:
             if part is not surfaces:
                 part.close()
@@ -120,17 +133,28 @@ def _each(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> Iterato
     try:
         for metric in metrics:
             size = min(metric.max_samples or surface.num_samples, surface.num_samples)
-            if size not in surfaces:
-                surfaces[size] = surface.subset(size)
-            defect = surfaces[size].defect()
-            if defect is not None:
-                yield metric, unmeasured([metric], defect)
-            else:
-                yield metric, _checked(metric, metric.measure(surfaces[size], seed))
+            try:
+                if size not in surfaces:
+                    surfaces[size] = surface.subset(size)
+                defect = surfaces[size].defect()
+                found = unmeasured([metric], defect) if defect else metric.measure(surfaces[size], seed)
+            except Exception as error:  # raised by the user's network, loss or metric: it costs this number only
+                defect = reason_of(error)
+                found = unmeasured([metric], defect)
+                free(surfaces.values())
+            yield metric, found if defect else _checked(metric, found)
     finally:
         for part in surfaces.values():
             if part is not surface:
                 part.close()
+
+
+def free(surfaces: Iterable[LossSurface]) -> None:
+    """Free what surfaces keep after a failure, for the next metric; what they are asked again is made again."""
+    for surface in surfaces:
+        surface.close()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 def main_values(metric: Metric, row: Mapping[str, Value]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 import torch
 
+from tune_lb.errors import RequestError, own_line
 from tune_lb.surface.loss_surface import LossSurface
 
 Value = float | int | str | bool | None
@@ -30,8 +31,8 @@ class Metric(Protocol):
 
     The main value is the column `<name>` or `<name>.<what>`, protocol and diagnostics are `<name>.<field>`. A metric
     that has no value (its computation is not finite) returns `unmeasured([self], reason)`; it never returns NaN or
-    infinity and never uses the global random state. max_samples: `measure_all` measures on a fixed random subset of so
-    many examples where there are more; None: on all.
+    infinity and never uses the global random state. What it raises becomes the reason of its null. max_samples:
+    `measure_all` measures on a fixed random subset of so many examples where there are more; None: on all.
     """
 
     name: ClassVar[str]
@@ -62,6 +63,16 @@ def unmeasured(metrics: Iterable[Metric], reason: str) -> dict[str, Value]:
         row.update(dict.fromkeys(metric.columns()))
         row[f"{metric.name}.reason"] = reason
     return row
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line why something could not be observed: what was raised, and where in the user's own code."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in text:
+        return f"out of memory: {text}"
+    place = own_line(error)
+    named = text if isinstance(error, RequestError | ValueError) else f"{type(error).__name__}: {text}"
+    return f"{named} ({place})" if place else named
 
 
 def protocol(name: str, surface: LossSurface, seed: int) -> dict[str, Value]:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure_all
-from tune_lb.metrics.metric import Metric
+from tune_lb.metrics.metric import Metric, Value, reason_of
 from tune_lb.observation.outcome import METRIC_SEED, outcomes
 from tune_lb.observation.surfaces import surface_over
 from tune_lb.observation.walker import Walker, walk_costs
@@ -25,7 +27,10 @@ CROSSINGS = (0.3, 0.1, 0.03, 0.01)
 class Observer:
     """Trains to the end while it looks on: clean losses at epoch ends, lambda_max when the train loss crosses a threshold.
 
-    Looking costs evaluations, not gradients, and changes nothing in the training. Without `watched` it only trains.
+    Looking costs evaluations, not gradients, and changes nothing in the training. Without `watched` it only trains. What
+    cannot be observed leaves no row: an exception of the user's network, loss or metric never costs the member.
+
+    unobserved: by seed what could not be observed, with the first reason.
     """
 
     def __init__(
@@ -38,10 +43,11 @@ class Observer:
         watch: Watch | None = None,
     ) -> None:
         self.training, self.watched = training, watched
-        self.walker = Walker(walk, training) if watched and walk is not None else None
+        self.walker = Walker(walk, training, self._failed) if watched and walk is not None else None
         self.watcher = Watcher(watch, training, METRIC_SEED) if watched and watch is not None else None
         self.crossings: dict[int, list[float]] = {}
         self.thresholds = tuple(crossings)
+        self.unobserved: dict[int, dict[str, str]] = {}
         self.wall_s = 0.0
 
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
@@ -55,25 +61,49 @@ class Observer:
         return rows + self._looked() if self.watched else rows
 
     def _looked(self) -> list[HistoryRow]:
-        rows = self.training.evaluate() + (self.watcher.look() if self.watcher else [])
+        rows: list[HistoryRow] = []
+        try:
+            rows += self.training.evaluate()
+        except Exception as error:  # raised by the user's network or loss
+            for seed in self._seeds():
+                self._failed(seed, "losses at epoch ends", error)
+        rows += self.watcher.look(self._failed) if self.watcher else []
         members = {member.seed: member for member in self.training.trained()}
         for row in list(rows):
             left = self.crossings.setdefault(row.seed, list(self.thresholds))
             crossed = [limit for limit in left if row.value < limit] if row.name == "train_loss" else []
             if crossed:
                 self.crossings[row.seed] = [limit for limit in left if limit not in crossed]
-                found = _lambda_max(self.training, members[row.seed])
-                if found is not None:
+                try:
+                    found = _lambda_max(self.training, members[row.seed])
+                except Exception as error:  # raised by the user's network or loss
+                    self._failed(row.seed, "lambda_max at loss crossings", error)
+                    continue
+                if isinstance(found, float):
                     rows += [row._replace(name=f"lambda_max@{limit:g}", value=found) for limit in crossed]
+                else:
+                    self._unobserved(row.seed, "lambda_max at loss crossings", str(found))
         return rows
 
+    def _seeds(self) -> list[int]:
+        return [seed for group in self.training.groups for seed in group.seeds]
 
-def _lambda_max(training: Running, member: TrainedMember) -> float | None:
+    def _failed(self, seed: int, what: str, error: Exception) -> None:
+        self._unobserved(seed, what, reason_of(error))
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
+
+    def _unobserved(self, seed: int, what: str, reason: str) -> None:
+        self.unobserved.setdefault(seed, {}).setdefault(what, reason)
+
+
+def _lambda_max(training: Running, member: TrainedMember) -> Value:
+    """Return lambda_max, or the reason why there is none."""
     buffers = recalibrated(training.evaluation_module, member.params, member.buffers, training.parts.train)
     pair = (member.params, buffers)
     with surface_over(training.evaluation_module, pair, training.trial.loss, training.parts.train) as surface:
-        found = measure_all([LambdaMax(tolerance=1e-2)], surface, METRIC_SEED)["lambda_max"]
-    return found if isinstance(found, float) else None
+        found = measure_all([LambdaMax(tolerance=1e-2)], surface, METRIC_SEED)
+    return found["lambda_max"] if found["lambda_max"] is not None else found["lambda_max.reason"]
 
 
 def train_arm(

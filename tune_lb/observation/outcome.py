@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from tune_lb.data.device import Parts
 from tune_lb.metrics.measuring import measure_members
-from tune_lb.metrics.metric import Metric, Value, unmeasured
+from tune_lb.metrics.metric import Metric, Value, reason_of, unmeasured
 from tune_lb.observation.surfaces import surfaces_over
-from tune_lb.training.evaluation import quality, recalibrated
-from tune_lb.training.gradient import Buffers
+from tune_lb.training.evaluation import Quality, quality, recalibrated
+from tune_lb.training.gradient import Buffers, Params
 from tune_lb.training.members import TrainedMember
 from tune_lb.training.running import Running
 
@@ -31,6 +31,8 @@ class Outcome:
     predictions: list[int] | None
     """Predicted class of every test example; None for a diverged member."""
     weights: dict[str, torch.Tensor]
+    unobserved: dict[str, str] = field(default_factory=dict)
+    """Why alternatives could not be evaluated, by `@<name>`."""
 
 
 def outcomes(
@@ -39,50 +41,49 @@ def outcomes(
     """Return the outcome of every member of a finished training. parts: the data to see it on, the training's own if None.
 
     Errors are shares of examples, losses nats; all but test_error_running with batch-norm statistics recomputed over the
-    clean train set. A diverged member counts as chance: error 1 - 1 / classes, no loss, no gap.
+    clean train set. A diverged member counts as chance: error 1 - 1 / classes, no loss, no gap. What cannot be measured is
+    null with its reason, see measured_values; alternatives that cannot be evaluated are null, their reason in `unobserved`.
     """
+    parts = parts or training.parts
     members = list(training.trained())
-    module, parts = training.evaluation_module, parts or training.parts
-    statistics = {
-        member.seed: recalibrated(module, member.params, member.buffers, parts.train)
-        for member in members
-        if member.diverged_at_step is None
-    }
-    measured = _measured(training, parts, members, statistics, metrics)
-    return [
-        _outcome(training, parts, member, statistics.get(member.seed), measured[member.seed], wall_s / len(members))
-        for member in members
-    ]
+    found = [_outcome(training, parts, member, wall_s / len(members)) for member in members]
+    values = measured_values(training, metrics, parts=parts) if metrics else {}
+    for outcome in found:
+        outcome.row.update(values.get(outcome.row["seed"], {}))
+    return found
 
 
-def _measured(
-    training: Running,
-    parts: Parts,
-    members: Sequence[TrainedMember],
-    statistics: Mapping[int, Buffers],
-    metrics: Sequence[Metric],
+def measured_values(
+    training: Running, metrics: Sequence[Metric], parts: Parts | None = None
 ) -> dict[int, dict[str, Value]]:
-    """Return what the metrics say of each member by seed, over the train set."""
+    """Return what the metrics say of each member of a finished training by seed, over the train set.
+
+    A metric that raises, whatever it is, leaves nulls and its reason; the others go on. Also `lr_times_lambda_max`, where
+    lambda_max was measured.
+    """
+    parts, members = parts or training.parts, list(training.trained())
+    module, loss = training.evaluation_module, training.trial.loss
     rows: dict[int, dict[str, Value]] = {
         member.seed: unmeasured(metrics, f"the member diverged at step {member.diverged_at_step}") for member in members
     }
-    ended = [member for member in members if member.seed in statistics]
+    ended = [member for member in members if member.diverged_at_step is None]
     if not metrics or not ended:
         return rows
-    pairs = [(member.params, statistics[member.seed]) for member in ended]
-    with surfaces_over(training.evaluation_module, pairs, training.trial.loss, parts.train) as surfaces:
-        found = measure_members(metrics, surfaces, METRIC_SEED)
-    return rows | {member.seed: row for member, row in zip(ended, found, strict=True)}
+    try:
+        pairs = [(own.params, recalibrated(module, own.params, own.buffers, parts.train)) for own in ended]
+        with surfaces_over(module, pairs, loss, parts.train) as surfaces:
+            found = measure_members(metrics, surfaces, METRIC_SEED)
+    except Exception as error:  # raised by the user's network, loss or metric: it never costs a trained member
+        found = [unmeasured(metrics, reason_of(error)) for _ in ended]
+    for member, row in zip(ended, found, strict=True):
+        value = row.get("lambda_max")
+        rows[member.seed] = row
+        if isinstance(value, float):
+            row["lr_times_lambda_max"] = training.trial.learning_rate * value
+    return rows
 
 
-def _outcome(
-    training: Running,
-    parts: Parts,
-    member: TrainedMember,
-    buffers: Buffers | None,
-    measured: Mapping[str, Value],
-    wall_s: float,
-) -> Outcome:
+def _outcome(training: Running, parts: Parts, member: TrainedMember, wall_s: float) -> Outcome:
     plan = training.plan
     updates = training.step if member.stopped_at_step is None else member.stopped_at_step
     updates = updates if member.diverged_at_step is None else member.diverged_at_step + 1
@@ -104,35 +105,40 @@ def _outcome(
         "torch_version": str(torch.__version__),
     }
     weights = member.params | member.buffers
-    if buffers is None:
+    if member.diverged_at_step is not None:
         chance = 1.0 - 1.0 / parts.num_classes
         errors = dict.fromkeys(("train_error", "validation_error", "test_error", "test_error_running"), chance)
-        row |= {"status": "diverged", "stop_reason": "diverged", **errors, **measured}
+        row |= {"status": "diverged", "stop_reason": "diverged", **errors}
         return Outcome(row, None, weights)
     module, loss = training.evaluation_module, training.trial.loss
-    found = {
-        name: quality(module, member.params, buffers, loss, part)
-        for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
-        if len(part.targets)
-    }
+    found = _qualities(training, parts, member.params, member.buffers)
     for name, value in found.items():
         row |= {f"{name}_loss": value.loss, f"{name}_error": value.error}
+    unobserved: dict[str, str] = {}
     for key, params in member.alternatives.items():
-        statistics = recalibrated(module, params, member.buffers, parts.train)
-        for name in found:
-            other = quality(module, params, statistics, loss, getattr(parts, name))
-            row |= {f"{name}_loss@{key}": other.loss, f"{name}_error@{key}": other.error}
+        try:
+            others = _qualities(training, parts, params, member.buffers)
+        except Exception as error:  # raised by the user's network at other weights than those that count
+            unobserved[f"@{key}"] = reason_of(error)
+            continue
+        for name, value in others.items():
+            row |= {f"{name}_loss@{key}": value.loss, f"{name}_error@{key}": value.error}
     running = quality(module, member.params, member.buffers, loss, parts.test)
     row |= {
         "status": "completed",
         "test_error_running": running.error,
         "generalization_gap": row["test_error"] - row["train_error"],
         "generalization_gap_loss": row["test_loss"] - row["train_loss"],
-        **measured,
     }
-    if isinstance(row.get("lambda_max"), float):
-        row["lr_times_lambda_max"] = row["lr"] * row["lambda_max"]
-    return Outcome(row, found["test"].predictions.tolist(), weights)
+    return Outcome(row, found["test"].predictions.tolist(), weights, unobserved)
+
+
+def _qualities(training: Running, parts: Parts, params: Params, buffers: Buffers) -> dict[str, Quality]:
+    """Return loss, error and predictions by part, with batch-norm statistics recomputed over the train set."""
+    module, loss = training.evaluation_module, training.trial.loss
+    statistics = recalibrated(module, params, buffers, parts.train)
+    named = (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
+    return {name: quality(module, params, statistics, loss, part) for name, part in named if len(part.targets)}
 
 
 def noise_scale(training: Running) -> float:

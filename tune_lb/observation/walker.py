@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -70,11 +70,13 @@ class _Iterate:
 class Walker:
     """Advances a training as Training.advance does, and observes the walk. The training is what it would be without.
 
-    looking_s: time spent observing so far.
+    looking_s: time spent observing so far. on_failure: told of what the user's network or loss raised while it was observed.
     """
 
-    def __init__(self, walk: Walk, training: Running) -> None:
-        self.walk, self.training = walk, training
+    def __init__(
+        self, walk: Walk, training: Running, on_failure: Callable[[int, str, Exception], None] | None = None
+    ) -> None:
+        self.walk, self.training, self.on_failure = walk, training, on_failure
         self.looking_s = 0.0
         self._starts: dict[int, Tensor] = {}
 
@@ -90,14 +92,18 @@ class Walker:
         if self._is_watched():
             end = training.next_stop(epochs)
             while training.step < end and not training.done:
-                gradients = training.gradients()
+                gradients = self._gradients(iterates)
                 before_s = time.perf_counter()
                 rows += training.advance(1e-9)
                 training_s += time.perf_counter() - before_s
                 after = self._iterates()
                 for seed in sorted(after.keys() & gradients.keys()):
                     gradient = _vector(gradients[seed], after[seed].names)
-                    seen += self._observed(seed, trails[seed], iterates[seed], after[seed], gradient)
+                    try:
+                        seen += self._observed(seed, trails[seed], iterates[seed], after[seed], gradient)
+                    except Exception as error:  # raised by the user's network or loss: it costs these rows only
+                        self._failed(seed, error)
+                        trails[seed].loss = trails[seed].gradient = None
                 iterates = after
             rows = self._joined(rows)
         else:
@@ -113,6 +119,21 @@ class Walker:
         spent = time.perf_counter() - started - training_s
         self.looking_s += spent
         return rows + seen + self._costs(seen, spent)
+
+    def _gradients(self, iterates: Mapping[int, _Iterate]) -> dict[int, Params]:
+        try:
+            return self.training.gradients()
+        except (
+            Exception
+        ) as error:  # raised by the user's network or loss; the update itself will say so, if it does too
+            for seed in iterates:
+                self._failed(seed, error)
+            return {}
+
+    def _failed(self, seed: int, error: Exception) -> None:
+        if self.on_failure is None:
+            raise error
+        self.on_failure(seed, "walk", error)
 
     def _is_watched(self) -> bool:
         boundaries, step = self.training.plan.boundaries, self.training.step

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from tune_lb.data.device import Examples
+from tune_lb.errors import RequestError
 from tune_lb.metrics.measuring import main_values, measure_all
 from tune_lb.metrics.metric import prefixed
 from tune_lb.metrics.names import as_metrics
 from tune_lb.observation.surfaces import surface_over
 from tune_lb.space.observation import Watch
 from tune_lb.training.evaluation import recalibrated
-from tune_lb.training.members import HistoryRow
+from tune_lb.training.members import HistoryRow, TrainedMember
 from tune_lb.training.running import Running
+
+OnFailure = Callable[[int, str, Exception], None]
+"""Told of what could not be observed: seed, what, why."""
 
 
 @dataclass
@@ -28,7 +31,7 @@ class Watcher:
     seed: int
     looking_s: float = field(default=0.0, init=False)
 
-    def look(self) -> list[HistoryRow]:
+    def look(self, on_failure: OnFailure) -> list[HistoryRow]:
         """Return what is measured now, at the end of an epoch: nothing where the watch does not look at it."""
         epoch = math.ceil(self.training.epoch - 1e-9)
         if not self.watch.looks_at(epoch) and not self.training.done:
@@ -39,23 +42,29 @@ class Watcher:
                 continue
             started = time.perf_counter()
             place = (member.seed, self.training.step, self.training.epoch)
-            buffers = recalibrated(
-                self.training.evaluation_module, member.params, member.buffers, self.training.parts.train
-            )
             for split in self.watch.splits:
-                found = self._found(member.params, buffers, split)
+                try:
+                    found = self._found(member, split, on_failure)
+                except Exception as error:  # raised by the user's network, loss or metric
+                    on_failure(member.seed, f"watch of the {split} part", error)
+                    continue
                 rows += [HistoryRow(*place, prefixed(name, split), value) for name, value in found.items()]
             taken = time.perf_counter() - started
             self.looking_s += taken
             rows.append(HistoryRow(*place, "watch.wall_s", taken))
         return rows
 
-    def _found(self, params: Mapping[str, Any], buffers: Mapping[str, Any], split: str) -> dict[str, float]:
+    def _found(self, member: TrainedMember, split: str, on_failure: OnFailure) -> dict[str, float]:
         part: Examples = getattr(self.training.parts, split)
         if not len(part.targets):
             return {}
         metrics = as_metrics(self.watch.metrics)
         module, loss = self.training.evaluation_module, self.training.trial.loss
-        with surface_over(module, (params, buffers), loss, part, split=split) as surface:
+        buffers = recalibrated(module, member.params, member.buffers, self.training.parts.train)
+        with surface_over(module, (member.params, buffers), loss, part, split=split) as surface:
             row = measure_all(metrics, surface, self.seed)
+        for metric in metrics:
+            if row.get(f"{metric.name}.reason"):
+                why = RequestError(str(row[f"{metric.name}.reason"]))
+                on_failure(member.seed, f"watch of {prefixed(metric.name, split)}", why)
         return {name: value for metric in metrics for name, value in main_values(metric, row).items()}

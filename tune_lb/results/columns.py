@@ -112,6 +112,7 @@ OUTCOME: Final = _all(
     Column("error", "str", "text of the error; null where there was none"),
     Column("diverged_at_step", "int", "update at which the loss was first not finite, from 0; null unless diverged"),
     Column("stop_reason", "str", "what stopped training before its budget; null unless stopped"),
+    Column("unobserved", "str", "what could not be observed of a trained member, and why; null where all could"),
 )
 
 QUALITY: Final = _all(

@@ -1,13 +1,14 @@
 """What was measured on members after they were trained, as files of their own that never touch those of the trials.
 
-measurements/<trial_id>.<seed>.<metric>.parquet: one row with trial_id, seed and the metric's columns. Merged into the members,
-they stand beside what was measured in training and in place of a column of the same name.
+measurements/<stem>.measured.parquet: what the space's metrics say of the members of one job, stem that of its trial's files; a
+row for each, with trial_id, seed and the metrics' columns. measurements/<trial_id>.<seed>.<metric>.parquet: one row with what
+`tune-lb measure` found later. Merged into the members, the later stands in place of the earlier.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ _KEY: Final = (
     Column("seed", "int", "seed of the member", required=True),
 )
 _SUFFIX: Final = ".parquet"
+_OF_JOB: Final = ".measured.parquet"
 
 
 class Measurements:
@@ -42,6 +44,8 @@ class Measurements:
         """Read the files that came since the last call; return how many could be used."""
         fresh = [name for name in self.store.list(suffix=_SUFFIX) if name not in self._read]
         self.problems = []
+        # what was measured later stands in place of what the job itself measured
+        fresh.sort(key=lambda name: not name.endswith(_OF_JOB))
         before = len(self._read)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8) if self.store.is_local else 32) as threads:
             for name, found in zip(fresh, threads.map(self._decoded, fresh), strict=True):
@@ -115,3 +119,9 @@ def write_measurement(
     schema = table_schema("measurements", [*_KEY, *columns])
     table = to_table(schema, [{"trial_id": trial_id, "seed": seed, **row}], "measurements")
     store.child("measurements").write(f"{trial_id}.{seed}.{metric}{_SUFFIX}", encode_table(table))
+
+
+def write_measurements(store: Store, stem: str, columns: Iterable[Column], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store what the metrics found on all members of one job: whole or not at all. rows: with trial_id and seed."""
+    table = to_table(table_schema("measurements", [*_KEY, *columns]), rows, "measurements")
+    store.child("measurements").write(f"{stem}{_OF_JOB}", encode_table(table))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from tune_lb.results.member_rows import members_of
 from tune_lb.results.merger import Merger
 from tune_lb.results.storage import Store
@@ -33,3 +35,25 @@ def stored_members(run: Store, context: RunContext) -> Stored:
     names = run.child("trials").list(suffix=".parquet") if failed else []
     again = [name for name in names if (members := members_of(name)) and members <= failed]
     return Stored(scored, again, merger.problems)
+
+
+def unmeasured(members: pa.Table, context: RunContext) -> dict[str, int]:
+    """Return by metric how many members should have been measured and were not: the search was killed while they were.
+
+    Where a metric could not be measured its reason is stored, and it does not count.
+    """
+    names = set(members.schema.names)
+    found = {}
+    for metric in context.metrics:
+        columns = [name for name in (*metric.columns(), f"{metric.name}.reason") if name in names]
+        rows = members.select(["stage", "status", *dict.fromkeys(columns)]).to_pylist()
+        missing = [
+            row
+            for row in rows
+            if row["status"] == "completed"
+            and metric in context.metrics_of(row["stage"])
+            and all(row[name] is None for name in columns)
+        ]
+        if missing:
+            found[metric.name] = len(missing)
+    return found

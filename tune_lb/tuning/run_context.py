@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tune_lb import __version__
 from tune_lb.data.dataset import DataSet
-from tune_lb.metrics.metric import Metric
+from tune_lb.metrics.metric import SHARED_COLUMNS, Metric
 from tune_lb.observation.walker import WALK_COLUMNS
 from tune_lb.results.columns import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.results.storage import Store
@@ -57,19 +57,20 @@ class RunContext:
         """Return what is measured on members of the stage."""
         return self.metrics if stage == "confirm" or self.metrics_on == "all" else ()
 
+    def metric_columns(self, rows: Sequence[Mapping[str, Any]] = ()) -> list[Column]:
+        """Return the columns of the run's metrics, typed by the rows."""
+        descriptions = {name: text for metric in self.metrics for name, text in metric.columns().items()}
+        for metric in self.metrics:
+            descriptions.setdefault(f"{metric.name}.reason", SHARED_COLUMNS["reason"])
+        found = metric_columns(descriptions, rows)
+        if "lambda_max" in descriptions:
+            text = "peak learning rate times lambda_max; 2 is gradient descent's edge of stability"
+            found.append(Column("lr_times_lambda_max", "float", text, role="metric"))
+        return found
+
     def schema(self, rows: Sequence[Mapping[str, Any]] = ()) -> pa.Schema:
         """Return the schema of the run's members, its metric columns typed by the rows."""
-        descriptions = {name: text for metric in self.metrics for name, text in metric.columns().items()}
-        extra = [*self.field_columns, *metric_columns(descriptions, rows)]
-        if "lambda_max" in descriptions:
-            extra.append(
-                Column(
-                    "lr_times_lambda_max",
-                    "float",
-                    "peak learning rate times lambda_max; 2 is gradient descent's edge of stability",
-                    role="metric",
-                )
-            )
+        extra = [*self.field_columns, *self.metric_columns(rows)]
         if self.walk is not None:
             types = {name: "float" if name.endswith("_s") else "int" for name in WALK_COLUMNS}
             extra += [Column(name, types[name], text, role="cost") for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]

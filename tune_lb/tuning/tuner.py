@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 QUIET = {
@@ -45,6 +45,7 @@ from tune_lb.tuning.recorded_proposals import record_proposals  # noqa: E402
 from tune_lb.tuning.replay import replayed, selected_ids  # noqa: E402
 from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, workers  # noqa: E402
 from tune_lb.tuning.resources import Node, this_machine, usable_cpus  # noqa: E402
+from tune_lb.tuning.resume import unmeasured  # noqa: E402
 from tune_lb.tuning.run_description import run_description  # noqa: E402
 from tune_lb.tuning.signals import sigterm_kept  # noqa: E402
 from tune_lb.tuning.time_left import TimeLeft  # noqa: E402
@@ -65,6 +66,8 @@ class Ending:
     """Why members failed or, where it was stopped, why workers died; one line each."""
     left_out: list[str]
     """One line per result file that could not be used."""
+    unmeasured: dict[str, int] = field(default_factory=dict)
+    """By metric the members that the search was killed over while it measured them."""
 
 
 class PlannedSearcher(Searcher):  # type: ignore[misc]
@@ -194,7 +197,8 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
     status = "partial" if state.failed else "done"
     if interrupted or not state.finished:
         status = "interrupted" if interrupted else "stopped"
-    return Ending(status, len(state.errors), len(state.failed), sorted(set(state.failed.values())), left_out)
+    missing = unmeasured(merger.table(), prepared.context)
+    return Ending(status, len(state.errors), len(state.failed), sorted(set(state.failed.values())), left_out, missing)
 
 
 def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:
