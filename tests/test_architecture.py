@@ -47,7 +47,7 @@ ALLOWED = {
     "space": f"{GROUND} {VOCABULARY} data optimizers samplers metrics training",
     "search": f"{GROUND} settings samplers space training",
     "observation": f"{GROUND} {VOCABULARY} data surface metrics training space results",
-    "recipe": f"{GROUND} {VOCABULARY} data remedies training",
+    "recipe": f"{GROUND} {VOCABULARY} data optimizers surface remedies training",
     "testing": f"{GROUND} {VOCABULARY} data models optimizers surface metrics training",
     "tuning": f"{GROUND} {VOCABULARY} face data metrics samplers training space search observation results",
     "cli": "face errors settings budgets schedules data optimizers samplers metrics training remedies space search observation "

@@ -172,4 +172,4 @@ def test_forms_of_a_known_remedy_that_are_not_written_out_are_said():
 def test_phases_before_the_last_are_said():
     code = recipe(trial(phases=(Phase(epochs=1.0, batch_size=4),)), DATA.load(0), ["facts"])
     assert "# NOT WRITTEN OUT: start from the weights after Phase(epochs=1.0, batch_size=4" in code
-    assert f"EPOCHS = {trial().budget.epochs!r}" in code
+    assert "phases=(Phase(epochs=1.0, batch_size=4" in code

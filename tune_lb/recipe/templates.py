@@ -1,12 +1,20 @@
 """The pieces of a recipe: plain PyTorch, as it is printed."""
 
+STREAM = '''
+def stream(*purpose):
+    """The random numbers of the search: those of this seed and purpose, whatever else was drawn."""
+    digest = hashlib.sha256("\\x1f".join(map(str, (DRAWS, SEED, *purpose))).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+'''
+
 BATCHES = '''
 def batches(num_examples, num_updates):
     """Permutations of the train set, one after another, cut into full batches."""
-    left = torch.empty(0, dtype=torch.long)
+    left, epoch = torch.empty(0, dtype=torch.long), 0
     for _ in range(num_updates):
         while len(left) < BATCH_SIZE:
-            left = torch.cat([left, torch.randperm(num_examples)])
+            left = torch.cat([left, torch.randperm(num_examples, generator=stream("order", epoch))])
+            epoch += 1
         yield left[:BATCH_SIZE]
         left = left[BATCH_SIZE:]
 '''
@@ -49,16 +57,17 @@ def backward(model, x, y):
     """m-SAM: every piece of SAM_M examples has a perturbation of its own; gradients and statistics are averaged."""
     num_pieces = len(x) // SAM_M
     start = {name: value.clone() for name, value in model.named_buffers()}
+    trained = [p for p in model.parameters() if p.requires_grad]
     losses, gradients, ends = [], [], []
     for j in range(num_pieces):
         for name, value in model.named_buffers():
             value.copy_(start[name])
         model.zero_grad()
         losses.append(backward_of_piece(model, x[j::num_pieces], y[j::num_pieces]))
-        gradients.append([p.grad for p in model.parameters()])
+        gradients.append([p.grad for p in trained])
         ends.append({name: value.clone() for name, value in model.named_buffers()})
-    for p, pieces in zip(model.parameters(), zip(*gradients)):
-        p.grad = torch.stack(pieces).mean(0)
+    for p, pieces in zip(trained, zip(*gradients)):
+        p.grad = None if pieces[0] is None else torch.stack(pieces).mean(0)
     for name, value in model.named_buffers():
         if value.is_floating_point():
             value.copy_(torch.stack([end[name] for end in ends]).mean(0))
@@ -67,8 +76,12 @@ def backward(model, x, y):
 
 NOISE = """\
         sigma = math.sqrt(GRADIENT_NOISE_ALPHA / (1 + step) ** GRADIENT_NOISE_GAMMA)
-        for p in model.parameters():
-            p.grad += sigma * torch.randn_like(p.grad)  # Neelakantan et al., 2015, eq. 1
+        trained = [p for p in model.parameters() if p.requires_grad]
+        sizes = [p.numel() for p in trained]
+        noise = torch.randn(sum(sizes), generator=stream("gradient_noise", step)).split(sizes)
+        for p, drawn in zip(trained, noise):
+            if p.grad is not None:
+                p.grad += sigma * drawn.view_as(p)  # Neelakantan et al., 2015, eq. 1
 """
 
 GHOST = '''
@@ -135,17 +148,21 @@ def recalibrate(model, inputs):
     """Batch-norm statistics of the whole train set: after few updates the running averages lag behind the weights."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
+    num_chunks = math.ceil(len(inputs) / CHUNK)
+    edges = [len(inputs) * i // num_chunks for i in range(num_chunks + 1)]
+    model.eval()
     for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # the mean over chunks
+        layer.train()
         layer.whole_batch = True
-    model.train()
     with torch.no_grad():
-        for chunk in inputs.chunk(math.ceil(len(inputs) / 2000)):
-            model(chunk)
+        for start, stop in zip(edges, edges[1:]):
+            for layer in layers:
+                layer.momentum = (stop - start) / stop  # every example weighs the same
+            model(inputs[start:stop])
     for layer, momentum in zip(layers, momenta):
         layer.momentum = momentum
         layer.whole_batch = False
+    model.eval()
 '''
 
 ERROR = '''
@@ -159,13 +176,26 @@ def error(model, inputs, targets):
 
 MAIN = """
 if __name__ == "__main__":
-    torch.manual_seed(0)
     # the data of the search; put your own here: float inputs (N, ...), class numbers (N,)
     data = LOAD
     inputs, test_inputs = (torch.tensor(data.standardized(part.inputs)) for part in (data.train, data.test))
     targets, test_targets = torch.tensor(data.train.targets), torch.tensor(data.test.targets)
+    torch.manual_seed(stream("initialization").initial_seed())
     model = build_model()
     losses = train(model, inputs, targets)
     RECALIBRATE
     print(f"loss of the last update {losses[-1]:.4f}, test error {100 * error(model, test_inputs, test_targets):.2f} %")
 """
+
+BY_TUNE_LB = '''
+def train(seed):
+    """Train a member as the search does, and return what is known of it: its row, its weights."""
+    training = begun(TRIAL, [seed], on_device(TRIAL.data.load(TRIAL.split_seed), "cpu"))
+    while not training.done:
+        training.advance()
+    return outcomes(training, metrics=(), wall_s=0.0)[0]
+
+
+if __name__ == "__main__":
+    print(f"test error {100 * train(SEED).row['test_error']:.2f} %")
+'''

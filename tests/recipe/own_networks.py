@@ -1,0 +1,188 @@
+"""Networks, losses and an optimiser as users write them; none is told in full by how it prints itself."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.recipe.own_package.model import build_model
+from tune_lb.models.mlp import MLP
+
+WEIGHTS = torch.linspace(-1.0, 1.0, 40).sin().reshape(8, 5) * 0.7
+
+
+def plain(shape, num_classes):
+    return nn.Sequential(nn.Linear(shape[0], 8), nn.ReLU(), nn.Linear(8, num_classes))
+
+
+def shared(shape, num_classes):
+    middle = nn.Linear(8, 8)
+    return nn.Sequential(
+        nn.Linear(shape[0], 8), nn.Tanh(), middle, nn.Tanh(), middle, nn.Tanh(), middle, nn.Linear(8, num_classes)
+    )
+
+
+def frozen(shape, num_classes):
+    made = plain(shape, num_classes)
+    made[0].requires_grad_(False)
+    return made
+
+
+def own_start(shape, num_classes):
+    made = plain(shape, num_classes)
+    nn.init.normal_(made[0].weight, std=1e-4)
+    return made
+
+
+def frozen_small(shape, num_classes):
+    made = own_start(shape, num_classes)
+    made[0].requires_grad_(False)
+    return made
+
+
+def loaded(shape, num_classes):
+    made = plain(shape, num_classes)
+    made[0].weight.data.copy_(WEIGHTS)
+    return made
+
+
+def slopes(shape, num_classes):
+    return nn.Sequential(nn.Linear(shape[0], 8), nn.PReLU(8, init=0.9), nn.Linear(8, num_classes))
+
+
+def normalised(shape, num_classes):
+    return nn.Sequential(nn.Linear(shape[0], 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, num_classes))
+
+
+def hooked(shape, num_classes):
+    made = plain(shape, num_classes)
+    made[0].register_forward_hook(doubled)
+    return made
+
+
+def doubled(module, inputs, outputs):
+    return 2.0 * outputs
+
+
+def tied(shape, num_classes):
+    made = nn.Sequential(nn.Linear(shape[0], 8), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, num_classes))
+    made[3].weight = made[1].weight
+    return made
+
+
+def named(shape, num_classes):
+    return nn.Sequential(OrderedDict(body=nn.Linear(shape[0], 8), act=nn.GELU(), head=nn.Linear(8, num_classes)))
+
+
+def without_bias_start(shape, num_classes):
+    made = plain(shape, num_classes)
+    made[2].bias = None
+    return made
+
+
+def doubles(shape, num_classes):
+    return plain(shape, num_classes).double()
+
+
+def of_width(width):
+    def build(shape, num_classes):
+        return nn.Sequential(nn.Linear(shape[0], width), nn.Tanh(), nn.Linear(width, num_classes))
+
+    return build
+
+
+closure = of_width(11)
+nameless = lambda shape, num_classes: nn.Sequential(nn.Linear(shape[0], 7), nn.ELU(), nn.Linear(7, num_classes))  # noqa: E731
+
+
+def wide(shape, num_classes, width, scale=1.0):
+    return nn.Sequential(nn.Linear(shape[0], width), Scale(scale), nn.Tanh(), nn.Linear(width, num_classes))
+
+
+class Scale(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+partly = functools.partial(wide, width=10, scale=0.5)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A model that is a dataclass of no base of ours."""
+
+    width: int = 8
+    activation: type = nn.Tanh
+
+    def __call__(self, shape, num_classes):
+        return nn.Sequential(nn.Linear(shape[0], self.width), self.activation(), nn.Linear(self.width, num_classes))
+
+
+class Maker:
+    """Makes networks by a method."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def build(self, shape, num_classes):
+        return of_width(self.width)(shape, num_classes)
+
+    @staticmethod
+    def train(shape, num_classes):
+        return plain(shape, num_classes)
+
+
+def train(shape, num_classes):
+    """Called as a function of the recipe is."""
+    return own_start(shape, num_classes)
+
+
+maker = Maker(9)
+
+NETWORKS = {
+    "plain": plain,
+    "shared": shared,
+    "frozen": frozen,
+    "own_start": own_start,
+    "frozen_small": frozen_small,
+    "loaded": loaded,
+    "slopes": slopes,
+    "normalised": normalised,
+    "hooked": hooked,
+    "tied": tied,
+    "named": named,
+    "without_bias": without_bias_start,
+    "doubles": doubles,
+    "closure": closure,
+    "lambda": nameless,
+    "partial": partly,
+    "dataclass": Net(width=6, activation=nn.ELU),
+    "method": maker.build,
+    "static": Maker.train,
+    "taken_name": train,
+    "package": build_model,
+    "ours": MLP(hidden=(6,)),
+}
+
+LAYER_BY_LAYER = {"plain", "normalised", "static", "package", "closure", "dataclass", "method", "lambda", "ours"}
+"""Those that their layers tell in full."""
+
+
+def focal(outputs, targets, power):
+    each = F.cross_entropy(outputs, targets, reduction="none")
+    return (1 - (-each).exp()) ** power * each
+
+
+LOSSES = {
+    "partial": functools.partial(F.cross_entropy, reduction="none", label_smoothing=0.1),
+    "own": functools.partial(focal, power=2.0),
+}

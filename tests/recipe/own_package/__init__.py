@@ -1,0 +1,1 @@
+"""A package of a user's: its modules import each other by dots."""
