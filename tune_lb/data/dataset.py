@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tune_lb.errors import RequestError
+from tune_lb.data.conversion import as_array, converted, fitted
+from tune_lb.errors import RequestError, own_line
 from tune_lb.settings.setting import Settings
 
 Array = npt.NDArray[Any]
@@ -105,7 +108,11 @@ class DataSet:
 
 @dataclass(frozen=True)
 class DataSource(Settings):
-    """Base of all data sets as a space names them."""
+    """Base of all data sets as a space names them.
+
+    `load` of a class of yours may return a DataSet, or three parts in whatever holds them: see tune_lb.data.conversion. Whoever
+    calls it gets a DataSet, or one line that says what is wrong: what it raises is a RequestError with the place in your file.
+    """
 
     def load(self, split_seed: int) -> DataSet:
         """Return the data, cut by the split seed. Raises RequestError if files are missing or the cut is impossible."""
@@ -114,6 +121,48 @@ class DataSource(Settings):
     def has_own_test_split(self) -> bool:
         """Say whether the test part is the publisher's: then it does not change with the split seed."""
         return True
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "load" in vars(cls):
+            cls.load = _answering(cls.load)  # type: ignore[method-assign, assignment]
+
+
+def _answering(load: Callable[[Any, int], Any]) -> Callable[[Any, int], DataSet]:
+    """Return a `load` whose result is a DataSet, whatever it returns, and whose exceptions are RequestErrors."""
+
+    @functools.wraps(load)
+    def answering(self: DataSource, split_seed: int) -> DataSet:
+        where = f"{type(self).__name__}.load"
+        try:
+            return as_data_set(load(self, split_seed), type(self).__name__, where)
+        except RequestError:
+            raise
+        except Exception as error:  # whatever somebody's code raises is a mistake in it, to be shown with its place
+            place = own_line(error)
+            if not place:
+                raise
+            text = str(error).strip().splitlines()
+            raise RequestError(f"{where} ({place}): {type(error).__name__}{': ' + text[0] if text else ''}") from error
+
+    return answering
+
+
+def as_data_set(returned: Any, name: str, where: str) -> DataSet:
+    """Return a DataSet of arrays as torch takes them, for what a `load` returned. Raises RequestError where it cannot be one."""
+    if not isinstance(returned, DataSet):
+        parts, num_classes, notes = converted(returned, where)
+        train, validation, test = (Part(*part) for part in parts)
+        return DataSet(name, num_classes, train, validation, test, notes=notes)
+    given = {part: getattr(returned, part) for part in ("train", "validation", "test")}
+    arrays, notes = fitted(given, where)
+    changes: dict[str, Any] = {part: Part(*arrays[part]) for part in given if arrays[part] is not given[part]}
+    for constant in ("offset", "scale"):
+        value = getattr(returned, constant)
+        if not isinstance(value, float | int | tuple):
+            value = as_array(value, f"{where}, {constant}") if np.ndim(value) else float(value)
+            changes[constant] = value if isinstance(value, float) else tuple(map(float, value.reshape(-1)))
+    return dataclasses.replace(returned, **changes, notes=(*returned.notes, *notes)) if changes else returned
 
 
 def part_problems(part: Part, input_shape: tuple[int, ...], num_classes: int, *, may_be_empty: bool) -> list[str]:

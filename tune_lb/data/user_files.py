@@ -3,77 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tune_lb.data.catalogue import locate
-from tune_lb.data.dataset import Array, DataSet, DataSource, Part, data_root
+from tune_lb.data.dataset import Array, DataSet, Part, data_root
 from tune_lb.data.image_files import Framing, folders_in, labelled_files, read_images
 from tune_lb.data.labels import numbered
 from tune_lb.data.npz import INPUTS, LAYOUTS, Labelled, names_of, read_labelled
-from tune_lb.data.published import Published, cut, read_once
+from tune_lb.data.own_data import TEST, TRAIN, VALIDATION, OwnData, parts_among, said_of_parts
+from tune_lb.data.published import Published
 from tune_lb.data.standardization import AUTO, DESCRIPTION, STANDARDIZE
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting
-
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-WORDS = {TRAIN: ("train", "training"), VALIDATION: ("val", "valid", "validation", "dev"), TEST: ("test", "testing")}
-"""Names of files, folders and prefixes of arrays that hold a part."""
-
-
-@dataclass(frozen=True)
-class OwnData(DataSource):
-    """Base of data sets that a path names.
-
-    Parts that the files hold are used as they are: a validation part of one's own is what selection sees, and nothing is cut from
-    the train part then. What they do not hold the split seed draws from the train part, by class.
-    """
-
-    path: str = setting("", "folder or file, absolute or under TUNE_LB_DATA")
-    num_train: int | None = setting(None, "examples to train on; none: all that the other parts leave", low=1)
-    num_validation: int = setting(
-        0, "examples that selection sees, cut from the train part where the files hold none", low=0
-    )
-    num_test: int | None = setting(None, "examples of the test part where the files have none; none: a quarter", low=1)
-
-    def problems(self, where: str = "") -> list[str]:
-        """Also refuse an empty path."""
-        empty = [] if self.path else [f"{where or type(self).__name__}.path is empty: name the folder or file"]
-        return super().problems(where) + empty
-
-    @property
-    def place(self) -> Path:
-        """Return the path in full."""
-        return data_root() / Path(self.path).expanduser()
-
-    def read(self) -> Published:
-        """Return what the files hold. Raises RequestError where they are missing or damaged."""
-        raise TypeError(f"{type(self).__name__} does not say how it is read")
-
-    def load(self, split_seed: int) -> DataSet:
-        """Return the three parts of this cut."""
-        if not self.place.exists():
-            raise RequestError(
-                f"{type(self).__name__}: {self.place} is not there (TUNE_LB_DATA = {data_root()}): give an absolute path, or put "
-                "the data there"
-            )
-        whole = read_once((self, self.place), self.read)
-        own_test, own_validation = whole.test is not None, whole.validation is not None
-        contradictions = [
-            f"{name} = {value}: {self.place} has a {part} part of its own; leave {name} out"
-            for name, value, part, is_own in (
-                ("num_test", self.num_test, TEST, own_test),
-                ("num_validation", self.num_validation, VALIDATION, own_validation),
-            )
-            if is_own and value
-        ]
-        if contradictions:
-            raise RequestError(contradictions)
-        num_test = 0 if own_test else self.num_test or len(whole.train.targets) // 4
-        return cut(whole, self.num_train, self.num_validation, num_test, split_seed, where=str(self.place))
 
 
 @dataclass(frozen=True)
@@ -98,7 +43,8 @@ class Arrays(OwnData):
         if place.is_dir():
             files = self._files()
             if TRAIN not in files:
-                raise RequestError(f"{place} holds no train*.npz")
+                advice = f": for folders of images write ImageFolder({self.path!r})" if folders_in(place) else ""
+                raise RequestError(f"{place} holds no train*.npz{advice}")
             found = {part: read_labelled(paths, self.layout) for part, paths in files.items()}
             names = {part: ", ".join(path.name for path in paths) for part, paths in files.items()}
             unread = sorted(
@@ -123,8 +69,18 @@ class Arrays(OwnData):
             validation=parts.get(VALIDATION),
             kind=found[TRAIN].kind,
             standardize=self.standardize,
-            notes=(*_said(names, unread), *notes),
+            notes=(*said_of_parts(names, unread), *notes),
         )
+
+    def check_place(self) -> None:
+        """Also refuse a file that is no .npz file."""
+        super().check_place()
+        if self.place.is_file() and self.place.suffix != ".npz":
+            what = " is one array without labels" if self.place.suffix == ".npy" else " is no .npz file"
+            raise RequestError(
+                f"{self.place}{what}: write inputs and labels into one file, numpy.savez('{self.place.stem}.npz', images=..., "
+                "labels=...), or features=... where they are no images; or write a DataSource of your own"
+            )
 
     def _files(self) -> dict[str, list[Path]]:
         """Return the files of each part that is there."""
@@ -135,13 +91,13 @@ class Arrays(OwnData):
         for stem in [stem for stem in stems if stem.startswith((TRAIN, TEST)) and stem not in (TRAIN, TEST)]:
             part = TRAIN if stem.startswith(TRAIN) else TEST
             stems[part] = sorted(stems.get(part, []) + stems.pop(stem))
-        return {part: stems[word] for part, word in _parts(stems, self.place).items()}
+        return {part: stems[word] for part, word in parts_among(stems, self.place).items()}
 
     def _prefixes(self) -> dict[str, str]:
         """Return what the names of the arrays of each part begin with."""
         names = names_of(self.place)
         words = {name.rpartition("_")[0] for name in names if name.rpartition("_")[2] in (*INPUTS, "labels")}
-        found = {part: f"{word}_" for part, word in _parts(words - {""}, self.place).items()}
+        found = {part: f"{word}_" for part, word in parts_among(words - {""}, self.place).items()}
         return found if TRAIN in found else {TRAIN: "", **found}
 
 
@@ -152,11 +108,11 @@ class TIMIT(Arrays):
     The corpus is not free: the files are what Kaldi makes of a licensed copy (python -m tune_lb data says where they go).
     """
 
-    path: str = setting("TIMIT", "folder, absolute or under TUNE_LB_DATA")
+    path: str = setting("TIMIT", "folder: absolute, beside the space file or under TUNE_LB_DATA")
 
     def load(self, split_seed: int) -> DataSet:
         """Return the three parts of this cut."""
-        if self.path == "TIMIT":
+        if self.path == "TIMIT" and not self.place.exists():
             locate("TIMIT", data_root())
         return super().load(split_seed)
 
@@ -188,6 +144,13 @@ class ImageFolder(OwnData):
                 "it; give at least that, and crop=True"
             )
         return found
+
+    def check_place(self) -> None:
+        """Also refuse a file."""
+        super().check_place()
+        if self.place.is_file():
+            advice = f": write Arrays({self.path!r})" if self.place.suffix == ".npz" else ""
+            raise RequestError(f"ImageFolder: {self.place} is a file, not a folder of images{advice}")
 
     def has_own_test_split(self) -> bool:
         """Say whether there is a folder train beside one for the test."""
@@ -224,13 +187,13 @@ class ImageFolder(OwnData):
             parts.get(TEST),
             validation=parts.get(VALIDATION),
             standardize=self.standardize,
-            notes=(*_said({part: f"{folder.name}/" for part, folder in folders.items()}, unread), *depth),
+            notes=(*said_of_parts({part: f"{folder.name}/" for part, folder in folders.items()}, unread), *depth),
         )
 
     def _folders(self) -> dict[str, Path]:
         """Return the folder of each part; where there are none, the place itself is the train part."""
         there = folders_in(self.place)
-        words = _parts({name.lower() for name in there}, self.place)
+        words = parts_among({name.lower() for name in there}, self.place)
         if not words:
             return {TRAIN: self.place}
         by_name = {name.lower(): self.place / name for name in there}
@@ -248,21 +211,6 @@ class ImageFolder(OwnData):
         return {part: by_name[word] for part, word in words.items()}
 
 
-def _parts(names: Iterable[str], place: Path) -> dict[str, str]:
-    """Return which of the names stands for which part; raise RequestError where two stand for one."""
-    found = {}
-    names = set(names)
-    for part, words in WORDS.items():
-        there = [word for word in words if word in names]
-        if len(there) > 1:
-            raise RequestError(
-                f"{place} holds {' and '.join(there)}: which of them is the {part} part? Rename the other"
-            )
-        if there:
-            found[part] = there[0]
-    return found
-
-
 def _check_alike(found: Mapping[str, Labelled], place: Path) -> None:
     """Raise RequestError where the inputs of two parts are of other types, as bytes and numbers between 0 and 1 are."""
     train = found[TRAIN]
@@ -272,13 +220,3 @@ def _check_alike(found: Mapping[str, Labelled], place: Path) -> None:
                 f"{place}: the train part holds {train.kind} of {train.part.inputs.dtype}, the {name} part {part.kind} of "
                 f"{part.part.inputs.dtype}: write both in one type and on one scale"
             )
-
-
-def _said(names: Mapping[str, str], unread: Iterable[str]) -> list[str]:
-    """Return what is said of where the parts come from."""
-    own = [f"the {part} part is {name}" for part, name in names.items() if part != TRAIN]
-    cut = [part for part in (VALIDATION, TEST) if part not in names]
-    plural = "are" if len(cut) > 1 else "is"
-    said = [*own, *([f"{' and '.join(cut)} {plural} cut from the train part"] if cut else [])]
-    unread = list(unread)
-    return ["; ".join(said), *([f"not read: {', '.join(unread)}"] if unread else [])]

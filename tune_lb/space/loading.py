@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from tune_lb.data.places import look_beside
 from tune_lb.errors import RequestError, nearest
 from tune_lb.space.mistakes import message, place_of
 from tune_lb.space.sources import Source, sources_beside
@@ -156,6 +157,7 @@ def _is_beside(name: str, module: ModuleType, folders: Sequence[str]) -> bool:
 
 
 def _imported(name: str, path: Path, folders: Sequence[str]) -> ModuleType:
+    look_beside(path.parent)
     try:
         return importlib.import_module(name)
     # whatever somebody's module raises is a mistake in it, to be shown with its place
