@@ -89,3 +89,33 @@ def test_a_missing_set_is_an_exit_code(call: Called) -> None:
     assert code == 1
     assert out.splitlines()[-1].endswith("data MNIST --download")
     assert call("data", "Digits", "--download")[0] == 0
+
+
+def test_data_of_ones_own_are_read_and_what_was_done_is_said(call: Called, root: Path) -> None:
+    x, words = np.random.default_rng(0).normal(size=(12, 3, 2)).astype(np.float32), np.array(["no", "yes"] * 6)
+    np.savez(root / "own.npz", train_features=x, train_labels=words, val_features=x[:4], val_labels=words[:4])
+    for name in ("own.npz", str(root / "own.npz")):
+        code, out, err = call("data", name)
+        assert (code, err) == (0, "")
+        assert "own: 9 examples to train on, 4 for validation, 3 for the test" in out
+        text = " ".join(out.split())
+        assert "the validation part is the arrays val_...; test is cut from the train part" in text
+        assert "each of the 2 entries of axis 1 of an example (3, 2)" in text
+        assert "labels are strings, numbered in sorted order: no = 0, yes = 1" in text
+    code, out, _ = call("data", "own.npz", "--json")
+    assert json.loads(out)["sets"][0]["examples"] == {"train": 9, "validation": 4, "test": 3}
+
+
+def test_the_data_of_a_space_are_read(call: Called, tmp_path: Path) -> None:
+    code, out, _ = call("data", "quickstart")
+    assert code == 0
+    assert "digits" in out
+    (tmp_path / "space_of_mine.py").write_text(
+        "from dataclasses import dataclass\nfrom tune_lb import Arm, Space\nfrom tune_lb.data import DataSource\n"
+        "from tune_lb.models import MLP\n@dataclass(frozen=True)\nclass Mine(DataSource):\n    def load(self, split_seed):\n"
+        "        return 1 / 0\n"
+        'SPACE = Space(question="?", data=Mine(), model=MLP(), batch_size=2, lr=0.1, arms=(Arm("a"),))\n'
+    )
+    code, out, err = call("data", str(tmp_path / "space_of_mine.py"))
+    assert (code, out) == (2, "")
+    assert f"Mine.load ({tmp_path / 'space_of_mine.py'}:8): ZeroDivisionError: division by zero" in err

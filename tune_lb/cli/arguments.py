@@ -52,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     _train(_command(commands, "train", "train one member of an arm in this process, without Ray or files"))
     _measure(_command(commands, "measure", "measure metrics on the confirmed members of a run, without training again"))
     data = _command(commands, "data", "list the data sets: which are there, and how to get the others")
-    data.add_argument("name", nargs="?", metavar="NAME", help="only this one: read whole, to see that it can be used")
+    data.add_argument(
+        "name", nargs="?", metavar="NAME", help="only this one (or a path of your own, or a space): read whole"
+    )
     data.add_argument("--download", action="store_true", help="get the data set NAME; what an earlier call got is kept")
     _landscape(_command(commands, "landscape", "measure and draw the loss between two members of a run, or around one"))
     doctor = _command(commands, "doctor", "check this machine: versions, devices, Ray, storage, data")

@@ -1,4 +1,4 @@
-"""data: the built-in data sets, which of them are there, and how to get the others."""
+"""data: the built-in data sets, which of them are there, and how to get the others; and what is read of one's own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from tune_lb.cli.output import Output, command, size
 from tune_lb.data.catalogue import ENTRIES, Entry, RemoteFile, entry, how_to_get, look
 from tune_lb.data.dataset import data_root
 from tune_lb.data.download import download
+from tune_lb.data.user_files import Arrays, ImageFolder
 from tune_lb.errors import RequestError
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.data_sets import all_sources
+from tune_lb.space.loading import load_space, space_names
 
+HELD = "{name}: {train:,} examples to train on, {validation:,} for validation, {test:,} for the test"
 PRESENT, MISSING, DAMAGED = "present", "missing", "damaged"
 
 
@@ -33,6 +38,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
             command("data", absent, "--download") if absent else command("search", "quickstart"),
         )
         return 0
+    if given.name not in {known.name for known in ENTRIES} and not given.download and _is_own(given.name):
+        return own(given.name, out)
     chosen = entry(given.name)
     found = state(chosen, root, whole=True)
     as_published = all((root / place).exists() for _, place in chosen.unpacked)
@@ -46,6 +53,40 @@ def run(given: argparse.Namespace, out: Output) -> int:
     following = command("spaces") if usable or not chosen.downloads else command("data", chosen.name, "--download")
     out.close({"root": str(root), "sets": [found]}, following)
     return 0 if usable else 1
+
+
+def _is_own(name: str) -> bool:
+    return name in space_names() or Path(name).expanduser().exists() or (data_root() / name).exists()
+
+
+def own(name: str, out: Output) -> int:
+    """Read the data of a space, a .npz file or a folder of one's own as a search would, and say what was done with them."""
+    path = Path(name).expanduser()
+    if name in space_names() or path.suffix == ".py":
+        sources = list(all_sources(space := load_space(name).space, checked_designs(space)).values())
+    else:
+        place = path.resolve() if path.exists() else data_root() / name
+        arrays = place.is_file() or any(place.glob("*.npz"))
+        sources = [Arrays(str(place)) if arrays else ImageFolder(str(place))]
+    found = []
+    for source in sources:
+        loaded = source.load(0)
+        sizes = {part: len(getattr(loaded, part).targets) for part in ("train", "validation", "test")}
+        shape = loaded.input_shape
+        out.line(f"{source}")
+        out.line(HELD.format(name=loaded.name, **sizes))
+        out.line(f"an example is {shape}, there are {loaded.num_classes} classes")
+        for note in loaded.notes:
+            out.paragraph(note)
+        for problem in loaded.problems:
+            out.line(problem, style="red")
+        described = {"source": repr(source), "name": loaded.name, "examples": sizes, "notes": list(loaded.notes)}
+        found.append(described | {"fingerprint": loaded.fingerprint(), "problems": list(loaded.problems)})
+    following = (
+        command("search", name, "--dry-run") if path.suffix == ".py" or name in space_names() else command("spaces")
+    )
+    out.close({"root": str(data_root()), "sets": found}, following)
+    return 1 if any(entry["problems"] for entry in found) else 0
 
 
 def state(of: Entry, root: Path, *, whole: bool = False) -> dict[str, Any]:
@@ -100,10 +141,11 @@ def show(states: list[dict[str, Any]], root: Path, out: Output) -> None:
         if found["problem"]:
             out.line(f"{found['name']}: {found['problem']}", style="red")
         if found["examples"]:
-            held = "{name}: {train:,} examples to train on, {validation:,} for validation, {test:,} for the test"
-            out.line(held.format(**found["examples"]))
+            out.line(HELD.format(**found["examples"]))
     out.line()
-    out.paragraph("your own: tune_lb.data.Arrays (.npz: images or features, labels) and ImageFolder (CLASS/*.jpg)")
+    out.paragraph(
+        "your own: tune_lb.data.Arrays (.npz: images or features, labels) and ImageFolder (CLASS/*.jpg); data PATH reads it"
+    )
 
 
 def get(of: Entry, root: Path, out: Output) -> None:

@@ -74,14 +74,17 @@ def with_other_test_part(data: LoadedData, designs: Iterable[ArmDesign]) -> list
 
 
 def data_notes(data: LoadedData, designs: Sequence[ArmDesign]) -> list[str]:
-    """Say which arms are not compared on the same test examples as the others."""
+    """Say what was done when data were loaded, and which arms are not compared on the same test examples as the others."""
+    sets = {"": data.main, **{f"{name}: ": own for name, own in data.others.items()}}
+    notes = [f"{name}{note}" for name, own in sets.items() for note in next(iter(own.values())).notes]
     names = with_other_test_part(data, designs)
     if not names:
-        return []
+        return notes
     what = f"arm{'s' * (len(names) > 1)} {', '.join(names)}"
     return [
+        *notes,
         f"{what}: the test part is not that of the other arms' data, so a difference is also one of the test examples, and "
-        "nothing is compared example by example"
+        "nothing is compared example by example",
     ]
 
 
