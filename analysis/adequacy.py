@@ -10,7 +10,7 @@ from scipy.special import gammaln
 
 from analysis.asked import Asked
 from analysis.intervals import FloatArray
-from analysis.selection import SEARCH_STAGES
+from analysis.ties import SEARCH_STAGES, trial_scores
 
 
 class Adequacy(NamedTuple):
@@ -27,15 +27,13 @@ class Adequacy(NamedTuple):
 UNSEARCHED = Adequacy(0, float("nan"), float("nan"), None, float("nan"), float("nan"))
 
 
-def trial_errors(members: pd.DataFrame) -> pd.DataFrame:
-    """One row per trial: arm, split_seed, trial_id, mean errors over search and rescreen seeds."""
-    columns = ["arm", "split_seed", "trial_id", "validation_error", "test_error"]
-    rows = members.loc[members["stage"].isin(SEARCH_STAGES), columns]
-    return (
-        rows.groupby(["arm", "split_seed", "trial_id"], as_index=False)[["validation_error", "test_error"]]
-        .mean()
-        .dropna()
-    )
+def trial_errors(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """One row per trial: arm, split_seed, trial_id, mean test_error over search and rescreen seeds, value and tie (see ties)."""
+    rows = members.loc[members["stage"].isin(SEARCH_STAGES), ["arm", "split_seed", "trial_id", "test_error"]]
+    means = rows.groupby(["arm", "split_seed", "trial_id"], as_index=False)[["test_error"]].mean()
+    found = trial_scores(members, asked)
+    ranked = means.assign(value=means["trial_id"].map(found["value"]), tie=means["trial_id"].map(found["tie"]))
+    return ranked.dropna(subset=["test_error", "value"])
 
 
 def best_of_k(validation: FloatArray, test: FloatArray) -> FloatArray:
@@ -64,13 +62,14 @@ def curves(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     parts = [
         pd.DataFrame({"arm": arm, "split_seed": split, "k": range(1, len(rows) + 1), "test_error": _curve(rows)})
-        for (arm, split), rows in trial_errors(members).groupby(["arm", "split_seed"], sort=False)
+        for (arm, split), rows in trial_errors(members, asked).groupby(["arm", "split_seed"], sort=False)
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _curve(rows: pd.DataFrame) -> FloatArray:
-    return best_of_k(rows["validation_error"].to_numpy(np.float64), rows["test_error"].to_numpy(np.float64))
+    ordered = rows.sort_values("tie", kind="stable")
+    return best_of_k(ordered["value"].to_numpy(np.float64), ordered["test_error"].to_numpy(np.float64))
 
 
 def adequacy(members: pd.DataFrame, asked: Asked, arm: str, reference_errors: dict[int, float]) -> Adequacy:
@@ -80,7 +79,7 @@ def adequacy(members: pd.DataFrame, asked: Asked, arm: str, reference_errors: di
     trial, over sqrt(seeds). Not converged where the gain is more than one. reference_errors: split_seed -> confirmed
     test error of the tuned reference, which a trial beats if its own mean test error is lower.
     """
-    trials = trial_errors(members[members["arm"] == arm])
+    trials = trial_errors(members[members["arm"] == arm], asked)
     by_split = [rows for _, rows in trials.groupby("split_seed")]
     if not by_split:
         return UNSEARCHED

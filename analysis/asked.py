@@ -64,6 +64,10 @@ class Asked:
     own_test_split: bool
     selected_trials: frozenset[str]
     data: str
+    select_by: str = "error"
+    """What a trial is selected by, over its validation examples: error or loss."""
+    ties_decided: bool = False
+    """Whether the other of the two decided between equal trials; in runs of before the first one was taken."""
 
     def arm(self, name: str) -> AskedArm:
         """The arm of that name; one that only the result files know has the defaults."""
@@ -116,6 +120,8 @@ def read_asked(space: Mapping[str, Any]) -> Asked:
         own_test_split=bool(data.get("own_test_split", True)),
         selected_trials=frozenset(id for splits in (space.get("selected") or {}).values() for id in splits.values()),
         data=str(data.get("name", "")),
+        select_by=str(space.get("select_by", "error")),
+        ties_decided=bool(space.get("ties_decided", False)),
     )
 
 

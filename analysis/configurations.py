@@ -10,7 +10,8 @@ from scipy.special import stdtrit
 
 from analysis.asked import Asked
 from analysis.intervals import LEVEL
-from analysis.selection import SEARCH_STAGES, confirmed_trials
+from analysis.selection import confirmed_trials
+from analysis.ties import SEARCH_STAGES, trial_scores
 from tune_lb.results import columns
 
 STAGES = (*SEARCH_STAGES, "confirm")
@@ -102,8 +103,11 @@ def configurations(members: pd.DataFrame, asked: Asked, roles: Roles) -> pd.Data
     table = table.join(trials[costs].mean()).join(trials[costs].sum().add_prefix("total_"))
 
     order = {name: position for position, name in enumerate(asked.order(list(table["arm"].unique())))}
-    table = table.reset_index().assign(order=table["arm"].map(order).to_numpy())
-    table = table.sort_values(["order", "split_seed", "selection_validation_error", "trial_id"]).drop(columns="order")
+    ranks = trial_scores(results, asked).reindex(table.index)
+    table = table.assign(order=table["arm"].map(order), **ranks).reset_index()
+    table = table.sort_values(["order", "split_seed", "value", "tie", "trial_id"]).drop(
+        columns=["order", "value", "tie"]
+    )
     return table[[*IDENTITY, *[name for name in table.columns if name not in IDENTITY]]].reset_index(drop=True)
 
 

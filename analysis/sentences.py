@@ -9,9 +9,12 @@ import pandas as pd
 
 from analysis.asked import UNTESTED_ROLES
 from analysis.comparisons import NO_DROP
+from analysis.configurations import usable
 from analysis.decomposition import UNDER_TRAINED_ERROR
 from analysis.notation import known, listed, percent, points, significant, with_interval
 from analysis.results import Results
+from analysis.selection import confirmed_trials
+from analysis.ties import tied_selections
 
 MIN_CONFIRM_SEEDS = 8
 MIN_SPLITS = 3
@@ -195,6 +198,7 @@ def _limits(results: Results) -> Iterator[str]:
     if few:
         whose = "every arm" if set(few) == set(confirmed["arm"]) else listed(few)
         yield f"Fewer than {MIN_CONFIRM_SEEDS} confirm seeds: {whose}."
+    yield from _ties(results)
     yield from _mixtures(confirmed)
     failed = {
         str(k): int(v) for k, v in results.members["status"].value_counts().items() if k in ("failed", "out_of_memory")
@@ -205,6 +209,17 @@ def _limits(results: Results) -> Iterator[str]:
     if len(diverged):
         texts = [f"{number} of {arm}" for arm, number in diverged.items()]
         yield f"Diverged confirm members count at chance error: {listed(texts)}."
+
+
+def _ties(results: Results) -> Iterator[str]:
+    asked = results.asked
+    found = tied_selections(usable(results.members), asked, confirmed_trials(usable(results.members), asked))
+    if found.empty:
+        return
+    by, other = ("loss", "error") if asked.select_by == "loss" else ("error", "loss")
+    texts = [f"{row['arm']} ({row['number']} in split {row['split_seed']})" for row in found.to_dict("records")]
+    how = f"the lower validation {other} decided" if asked.ties_decided else "the first of them was taken"
+    yield f"Selected among trials of equal validation {by}: {listed(texts)}; {how}."
 
 
 def _mixtures(confirmed: pd.DataFrame) -> Iterator[str]:

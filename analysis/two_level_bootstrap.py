@@ -117,7 +117,9 @@ class _Randomness:
         present = self.present[:, arm.points]
         present[~present.any(axis=1)] = True
         scores = np.where(present & np.isfinite(validation), validation + moved, np.inf)
-        chosen = scores.argmin(axis=1)
+        # the first of equal ones in this order is the one that the search would take
+        order = np.argsort(arm.tie, kind="stable")
+        chosen = order[scores[:, order].argmin(axis=1)]
         test, moved = _deviations(arm.test, self.search)
         other = (test + moved)[np.arange(chosen.size), chosen]
         return np.where(chosen == arm.confirmed, own, other)

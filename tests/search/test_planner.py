@@ -15,6 +15,7 @@ from tune_lb.results.ledger import Ledger
 from tune_lb.results.storage import Store
 from tune_lb.search.arm_in_split import Split
 from tune_lb.search.planner import Search
+from tune_lb.search.score import Score, score_of
 from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
@@ -379,3 +380,54 @@ def test_without_validation_examples_nothing_is_selected_by_score():
         assert job.stage != "rescreen"
         search.observe(job.trial_id, dict.fromkeys(job.seeds, 0.0))
     assert search.finished
+
+
+def tied(trial_id, seed):
+    """Say what an easy task gives: no validation error anywhere, and a loss that falls with the place in the hash."""
+    return Score(0.0, (seed_of("loss", trial_id) % 100) / 100)
+
+
+def test_among_configurations_of_equal_error_the_lower_validation_loss_is_selected():
+    run = Run(compared(num_samples=6), error=tied)
+    for (arm, split), pair in run.search.pairs.items():
+        if pair.design.derived_from is None and pair.dimensions:
+            losses = {c.trial_id: tied(c.trial_id, 0).tie for c in pair.candidates.values()}
+            assert losses[run.search.selected(arm, split).trial_id] == min(losses.values())
+            near = {j.trial_id for j in run.of(arm, "rescreen", split)}
+            assert near == set(sorted(losses, key=losses.get)[:3]), "the lowest losses are rescreened"
+
+
+def test_a_run_begun_before_ties_were_decided_goes_on_with_the_first():
+    run = Run(compared(num_samples=6), error=tied, ties_decided=False)
+    assert run.search.selected("small", 0).index == 0
+
+
+def test_means_that_differ_by_the_order_of_summing_are_ties():
+    search = Search(compared(num_samples=2, seeds=3), SPLITS)
+    pair = search.pairs["small", 0]
+    thirds = [(0.1, 0.2, 0.3), (0.3, 0.3, 0.0)]
+    assert sum(thirds[0]) / 3 != sum(thirds[1]) / 3
+    for index, (errors, loss) in enumerate(zip(thirds, (0.5, 0.1), strict=True)):
+        candidate = search._proposal(pair, index)
+        search.observe(candidate.trial_id, {seed: Score(error, loss) for seed, error in enumerate(errors)})
+    assert [c.index for c in search._near_best(pair)] == [1, 0]
+
+
+def test_selection_by_loss_takes_the_lowest_loss_and_never_a_diverged_member():
+    rows = {
+        "a": {"status": "completed", "validation_error": 0.0, "validation_loss": 0.9},
+        "b": {"status": "completed", "validation_error": 0.5, "validation_loss": 0.1},
+        "c": {"status": "diverged", "validation_error": 0.9, "validation_loss": None},
+    }
+    by_loss = {name: score_of(row, "loss") for name, row in rows.items()}
+    assert sorted(rows, key=by_loss.get) == ["b", "a", "c"]
+    assert by_loss["c"].value == float("inf")
+    assert sorted(rows, key=lambda name: score_of(rows[name])) == ["a", "b", "c"]
+
+    def error(trial_id, seed):
+        return by_loss["c" if seed_of("x", trial_id) % 3 == 0 else "b" if seed_of("x", trial_id) % 3 == 1 else "a"]
+
+    run = Run(compared(num_samples=6, select_by="loss"), error=error)
+    found = {c.trial_id: error(c.trial_id, 0) for c in run.search.pairs["small", 0].candidates.values()}
+    assert found[run.search.selected("small", 0).trial_id] == min(found.values())
+    assert run.search.finished

@@ -121,7 +121,7 @@ def test_a_row_has_every_column_and_says_who_and_what_it_is(tmp_path):
         table.schema.names
     )
     rows = table.to_pylist()
-    assert returned == {row["seed"]: row["validation_error"] for row in rows}
+    assert returned == {row["seed"]: (row["validation_error"], row["validation_loss"]) for row in rows}
     for row in rows:
         expected = {"run": "run", "trial_id": of.trial_id("data"), "stage": "search", "arm": "arm", "split_seed": 0}
         expected |= {

@@ -2,8 +2,8 @@
 
 In every split by itself, and for every arm: search (num_samples configurations, few seeds each), rescreen (fresh seeds for the
 configurations within one standard error of the best), confirm (fresh seeds again for the one selected). Selection sees
-validation errors only. Because the state is the set of trained members, resuming a search, extending it and running it are
-the same thing.
+validation errors (or losses, `Space.select_by`) only; among equal ones the other of the two decides. Because the state is the
+set of trained members, resuming a search, extending it and running it are the same thing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from tune_lb.samplers.sampler import Values
 from tune_lb.search.arm_in_split import ArmInSplit, Candidate, Split
 from tune_lb.search.job import FIRST_SEED, STAGES, Job
 from tune_lb.search.proposers import proposers
+from tune_lb.search.score import Score, score
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 
 MAX_RESCREENED = 3
+EQUAL_DIGITS = 12
+"""Decimals to which mean values are equal."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class ArmProgress:
 class Search:
     """The state of a search: what is trained, what is being trained, and what follows.
 
-    errors holds the validation error of every member trained, diverged ones at chance, by (trial_id, seed).
+    errors holds the value that is selected by of every member trained, its validation error with diverged ones at chance or its
+    validation loss, by (trial_id, seed); ties what decides between equal ones.
+    ties_decided: whether they do; without it the first configuration is taken, as in runs that were begun before they did.
     proposed holds earlier proposals of samplers that learn, by (arm, split seed) and index: they are never proposed anew.
     """
 
@@ -50,12 +55,15 @@ class Search:
         *,
         proposed: Mapping[tuple[str, int], Mapping[int, Values]] | None = None,
         members_per_job: int = 4,
+        ties_decided: bool = True,
     ) -> None:
+        self.ties_decided = ties_decided
         self.space, self.members_per_job = space, members_per_job
         self.designs = checked_designs(space)
         number = {"search": space.seeds, "rescreen": space.rescreen_seeds, "confirm": space.confirm_seeds}
         self.seeds = {stage: range(first, first + number[stage]) for stage, first in FIRST_SEED.items()}
         self.errors: dict[tuple[str, int], float] = {}
+        self.ties: dict[tuple[str, int], float] = {}
         self.running: dict[tuple[str, int], Job] = {}
         self.busy: set[tuple[str, int]] = set()
         self.failed: dict[tuple[str, int], str] = {}
@@ -70,11 +78,12 @@ class Search:
             for design in self.designs:
                 self.pairs[design.name, split_seed] = ArmInSplit(design, split_seed, split, of_arms[design.name])
 
-    def observe(self, trial_id: str, errors: Mapping[int, float]) -> None:
-        """Take in the validation errors of trained members, by seed."""
-        self.errors.update({(trial_id, seed): error for seed, error in errors.items()})
+    def observe(self, trial_id: str, scores: Mapping[int, float | Score]) -> None:
+        """Take in the scores of trained members, by seed; a number is a score that nothing decides but itself."""
+        for seed, given in scores.items():
+            self.errors[trial_id, seed], self.ties[trial_id, seed] = score(given)
         self._near.clear()
-        for seed in errors:
+        for seed in scores:
             self.busy.discard((trial_id, seed))
             self.running.pop((trial_id, seed), None)
 
@@ -116,7 +125,7 @@ class Search:
             return near[0]
         if not near or not all(self._complete(c, "rescreen") for c in near):
             return None
-        return min(near, key=lambda c: (self._mean(c, ("search", "rescreen")), c.index))
+        return min(near, key=lambda c: self._rank(c, ("search", "rescreen")))
 
     def progress(self) -> list[ArmProgress]:
         """Return how far each arm is."""
@@ -157,6 +166,16 @@ class Search:
         found = self._found(candidate, stages)
         return statistics.fmean(found) if found else math.inf
 
+    def _rank(self, candidate: Candidate, stages: Sequence[str]) -> tuple[float, float, int]:
+        """Return what candidates are ordered by: mean value, then the mean of what decides between equal ones, then their order."""
+        keys = [(candidate.trial_id, seed) for stage in stages for seed in self.seeds[stage]]
+        if not self.ties_decided:
+            return self._mean(candidate, stages), 0.0, candidate.index
+        ties = [self.ties[key] for key in keys if key in self.ties]
+        # equal sums of errors differ in their last bit by how the errors are shared out over seeds
+        mean = round(self._mean(candidate, stages), EQUAL_DIGITS)
+        return mean, statistics.fmean(ties) if ties else math.inf, candidate.index
+
     def _proposal(self, pair: ArmInSplit, index: int, *, now: bool = False) -> Candidate | None:
         """Return the index-th configuration of a pair; None while it waits for the results that it follows from.
 
@@ -190,7 +209,7 @@ class Search:
         found = self._searched(other)
         if found is None:
             return None
-        return pair.taken_from(min(found, key=lambda c: (self._mean(c, ("search",)), c.index)).trial)
+        return pair.taken_from(min(found, key=lambda c: self._rank(c, ("search",))).trial)
 
     def _derived(self, pair: ArmInSplit) -> Candidate | None:
         source = self.selected(str(pair.design.derived_from), pair.split_seed)
@@ -230,14 +249,15 @@ class Search:
     def _best_of(self, pair: ArmInSplit, candidates: Sequence[Candidate]) -> list[Candidate]:
         # where every member failed there is nothing to select
         trained = [c for c in candidates if self._found(c, ("search",))]
-        ranked = sorted(trained, key=lambda c: (self._mean(c, ("search",)), c.index))
+        ranked = sorted(trained, key=lambda c: self._rank(c, ("search",)))
         if not ranked:
             return []
         num_validation = pair.split.of(ranked[0].trial).num_validation
         if num_validation == 0:
             return ranked[:1]
         error = _standard_error(self._found(ranked[0], ("search",)))
-        limit = self._mean(ranked[0], ("search",)) + max(error, 1.0 / num_validation)
+        step = 1.0 / num_validation if self.space.select_by == "error" else 0.0
+        limit = self._mean(ranked[0], ("search",)) + max(error, step)
         unique = {c.trial_id: c for c in reversed(ranked) if self._mean(c, ("search",)) <= limit * (1 + 1e-9)}
         return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED]
 
@@ -275,6 +295,8 @@ class Search:
 def _standard_error(values: Sequence[float]) -> float:
     # statistics.stdev is exact and twenty times slower, and this is asked at every step of a search
     mean, n = math.fsum(values) / len(values), len(values)
+    if not math.isfinite(mean):
+        return 0.0
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n) if n > 1 else 0.0
 
 

@@ -25,6 +25,8 @@ def description(space: Space) -> dict[str, str]:
         flat["watch"] = json.dumps(identity(space.watch), sort_keys=True)
     if space.execution != "auto":
         flat["execution"] = json.dumps(space.execution)
+    if space.select_by != "error":
+        flat["select_by"] = json.dumps(space.select_by)
     if space.microbatch != AUTO:
         flat["microbatch"] = json.dumps(space.microbatch)
     for design in checked_designs(space):

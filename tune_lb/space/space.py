@@ -99,6 +99,12 @@ class Space(Settings):
         AUTO, "examples at a time in the network; auto: as fit into a GPU; none: the whole batch", low=1
     )
     overrides: tuple[tuple[str, Any], ...] = ()
+    select_by: str = setting(
+        "error",
+        "what a configuration is selected by, over its validation examples; the other decides between equal ones",
+        one_of=("error", "loss"),
+        added_later=True,
+    )
 
     def __post_init__(self) -> None:
         made_plain(self)

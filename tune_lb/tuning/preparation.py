@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from tune_lb.training.microbatches import asked_problems
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
+from tune_lb.tuning.replay import ties_decided
 from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, resource_problems, workers
 from tune_lb.tuning.resources import Node, this_machine
 from tune_lb.tuning.resume import Stored, stored_members
@@ -96,6 +98,8 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             known=None if known is None else known["execution"],
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
+        if known is not None:
+            context = dataclasses.replace(context, ties_decided=ties_decided(known))
         stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
         cost = estimate(
             space,

@@ -11,32 +11,30 @@ from tune_lb.results.run_files import read_members
 from tune_lb.results.storage import Store
 from tune_lb.search.arm_in_split import Split
 from tune_lb.search.planner import Search
+from tune_lb.search.score import Score, score_of
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.recorded_proposals import recorded_proposals
 
-Scores = dict[tuple[str, int], float]
-"""Validation errors by (trial_id, seed)."""
+Scores = dict[tuple[str, int], Score]
+"""By (trial_id, seed)."""
+
+SCORED = ("trial_id", "seed", "status", "validation_error", "validation_loss")
+"""Columns that scores are made of."""
 
 
-def score_of(row: Mapping[str, Any]) -> float:
-    """Return what a member counts for in the search: its validation error; 0 where nothing is selected, and any number does."""
-    error = row.get("validation_error")
-    return 0.0 if error is None else float(error)
-
-
-def scores_of(rows: Iterable[Mapping[str, Any]]) -> Scores:
+def scores_of(rows: Iterable[Mapping[str, Any]], select_by: str = "error") -> Scores:
     """Return the scores of the members that are finished, diverged ones among them; the others are to be trained again."""
-    return {(row["trial_id"], row["seed"]): score_of(row) for row in rows if row["status"] in FINISHED}
+    return {(row["trial_id"], row["seed"]): score_of(row, select_by) for row in rows if row["status"] in FINISHED}
 
 
 def replayed(space: Space, splits: Mapping[int, Split], ledger: Ledger, scores: Scores, **options: Any) -> Search:
     """Return the search as it stands after the members that are stored. options: see Search."""
     proposed = recorded_proposals(ledger, checked_designs(space))
     state = Search(space, splits, proposed=proposed, **options)
-    for (trial_id, seed), score in scores.items():
-        state.observe(trial_id, {seed: score})
+    for (trial_id, seed), found in scores.items():
+        state.observe(trial_id, {seed: found})
     return state
 
 
@@ -53,8 +51,13 @@ def replayed_run(store: Store, space: Space, known: Mapping[str, Any]) -> Search
         for seed, print_ in data["fingerprints"].items()
     }
     members, _ = read_members(store)
-    rows = members.select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
-    return replayed(space, splits, Ledger(store.child("ledger")), scores_of(rows))
+    scores = scores_of(members.select(SCORED).to_pylist(), space.select_by)
+    return replayed(space, splits, Ledger(store.child("ledger")), scores, ties_decided=ties_decided(known))
+
+
+def ties_decided(known: Mapping[str, Any]) -> bool:
+    """Say whether the search of a run decides between configurations of equal error, from its space.json; see Search."""
+    return bool(known.get("ties_decided", False))
 
 
 def selected_trials(state: Search) -> dict[tuple[str, int], tuple[str, Trial]]:

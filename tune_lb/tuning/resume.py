@@ -9,7 +9,7 @@ import pyarrow as pa
 from tune_lb.results.member_rows import members_of
 from tune_lb.results.merger import Merger
 from tune_lb.results.storage import Store
-from tune_lb.tuning.replay import Scores, scores_of
+from tune_lb.tuning.replay import SCORED, Scores, scores_of
 from tune_lb.tuning.run_context import RunContext
 
 
@@ -18,7 +18,7 @@ class Stored:
     """What earlier calls left."""
 
     scored: Scores
-    """Validation errors of the members that are there already."""
+    """Scores of the members that are there already."""
     failed: list[str]
     """Files of jobs that failed, to be deleted: their members are trained again."""
     left_out: list[str]
@@ -29,8 +29,8 @@ def stored_members(run: Store, context: RunContext) -> Stored:
     """Read the result files of a run, and say which members they hold."""
     merger = Merger(run, context.schema())
     merger.add_new()
-    rows = merger.table().select(["trial_id", "seed", "status", "validation_error"]).to_pylist()
-    scored = scores_of(rows)
+    rows = merger.table().select(SCORED).to_pylist()
+    scored = scores_of(rows, context.select_by)
     failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
     names = run.child("trials").list(suffix=".parquet") if failed else []
     again = [name for name in names if (members := members_of(name)) and members <= failed]

@@ -49,6 +49,10 @@ class RunContext:
     other_data: Mapping[str, Mapping[int, DataSet]] = field(default_factory=dict)
     """Data that arms have for themselves, by the names of their sources and split seed."""
 
+    select_by: str = "error"
+    ties_decided: bool = True
+    """See Search; False in a run that was begun before they were."""
+
     def data_of(self, trial: Trial) -> DataSet:
         """Return the data that a trial is trained on."""
         return of_source(self.data, self.other_data, trial.data)[trial.split_seed]
@@ -141,4 +145,5 @@ def make_context(
         watch=space.watch,
         microbatch=space.microbatch,
         other_data=dict(other_data or {}),
+        select_by=space.select_by,
     )

@@ -57,6 +57,10 @@ def run_description(
         "execution": dict(context.execution),
         "selected": dict(selected or {}),
     }
+    if context.ties_decided:
+        found["ties_decided"] = True
+    if space.select_by != "error":
+        found["select_by"] = space.select_by
     if loaded.others:
         found["other_data"] = {
             name: _data(sets)

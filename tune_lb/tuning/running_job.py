@@ -25,9 +25,9 @@ from tune_lb.results.measurements import write_measurements
 from tune_lb.results.member_rows import trial_stem, write_trial
 from tune_lb.results.tables import decode_table, encode_predictions
 from tune_lb.search.job import Job
+from tune_lb.search.score import Score, score_of
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
-from tune_lb.tuning.replay import score_of
 from tune_lb.tuning.run_context import RunContext
 
 
@@ -63,8 +63,8 @@ class RunningJob:
                 break
         return self.training.done
 
-    def finish(self) -> dict[int, float]:
-        """Store every member, then measure them; return their validation errors by seed.
+    def finish(self) -> dict[int, Score]:
+        """Store every member, then measure them; return their scores by seed.
 
         A member is stored before it is measured, so that whatever happens then, it is not trained again; its weights stay
         until it is measured, for `tune-lb measure`.
@@ -109,7 +109,7 @@ class RunningJob:
             self._measure(metrics, [row["seed"] for row in rows])
         pause("report", self.stem)
         self.context.store.child("checkpoints").delete(f"{self.stem}.safetensors")
-        return {row["seed"]: score_of(row) for row in rows}
+        return {row["seed"]: score_of(row, self.context.select_by) for row in rows}
 
     def _measure(self, metrics: Sequence[Metric], seeds: Sequence[int]) -> None:
         """Measure the stored members and store what is found, or why there is nothing."""
@@ -119,7 +119,7 @@ class RunningJob:
             self._write_measured({seed: unmeasured(metrics, reason_of(error)) for seed in seeds})
         self._delete_weights(seeds)
 
-    def _finish_again(self) -> dict[int, float]:
+    def _finish_again(self) -> dict[int, Score]:
         """Return the scores of members that an earlier worker stored and died while it measured them."""
         metrics = self.context.metrics_of(self.job.stage)
         seeds = [row["seed"] for row in self.stored]
@@ -127,7 +127,7 @@ class RunningJob:
             reason = f"the worker died while it measured (tune-lb measure {self.context.run} --again tries it again)"
             self._write_measured({seed: unmeasured(metrics, reason) for seed in seeds})
         self.context.store.child("checkpoints").delete(f"{self.stem}.safetensors")
-        return {row["seed"]: score_of(row) for row in self.stored}
+        return {row["seed"]: score_of(row, self.context.select_by) for row in self.stored}
 
     def _write_measured(self, values: Mapping[int, Mapping[str, Any]]) -> None:
         rows = [{"trial_id": self.job.trial_id, "seed": seed, **row} for seed, row in values.items()]

@@ -55,7 +55,7 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
         return self.parts[id(data)][1]
 
     def step(self) -> dict[str, Any]:
-        """Train on; the last result holds the members' validation errors (as JSON: Tune flattens what is nested), or why not."""
+        """Train on; the last result holds the members' scores (as JSON: Tune flattens what is nested), or why not."""
         try:
             if self.work is None:
                 self.work = RunningJob(self.job, self._parts(), self.context)

@@ -96,7 +96,7 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
         return {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take in the members' validation errors, or that there are none."""
+        """Take in the members' scores, or that there are none."""
         job = self.jobs.pop(trial_id, None)
         if job is None:
             return
@@ -166,7 +166,8 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
     for name in prepared.stored.failed:
         request.run.child("trials").delete(name)
     ledger = Ledger(request.run.child("ledger"))
-    state = replayed(space, prepared.splits, ledger, prepared.stored.scored, members_per_job=members_per_job())
+    options = {"members_per_job": members_per_job(), "ties_decided": prepared.context.ties_decided}
+    state = replayed(space, prepared.splits, ledger, prepared.stored.scored, **options)
     merger = Merger(request.run, prepared.context.schema())
     started = time.monotonic()
     last_merge = started
