@@ -18,6 +18,11 @@ import pytest
 from tests.killing import REPOSITORY
 
 SPACE = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / ".." / "src"))
+import sizes
 import witness
 
 from tune_lb.budgets import Epochs
@@ -26,7 +31,7 @@ from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb import Arm, Space, over
 
 SPACE = Space(
-    question="Does any of it help?", data=Digits(num_train=100, num_validation=100), model=witness.Network(hidden=(8,)),
+    question="Does any of it help?", data=Digits(num_train=100, num_validation=100), model=witness.Network(hidden=sizes.HIDDEN),
     eta_over_b=over(1e-4, 1e-2, log=True), budget=Epochs(4), batch_size=100,
     arms=(
         Arm("small", batch_size=20),
@@ -48,6 +53,7 @@ from typing import ClassVar
 
 import ray
 from tune_lb.models.mlp import MLP
+import sizes
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Witness:
         weights = hashlib.sha256(surface.point.numpy().tobytes()).hexdigest()
         if ray.is_initialized():  # not in the driver, which measures to estimate the cost
             # as on another machine, which has not this folder
-            sys.path[:] = [path for path in sys.path if not path.endswith("/spaces")]
+            sys.path[:] = [path for path in sys.path if not path.endswith(("/spaces", "/src"))]
             import late
 
             late.write(weights, ray.get_runtime_context().get_node_id())
@@ -71,7 +77,9 @@ class Witness:
 
 @dataclass(frozen=True)
 class Network(MLP):
-    pass
+    def __call__(self, input_shape, num_classes):
+        assert sizes.fitting(input_shape)
+        return super().__call__(input_shape, num_classes)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,15 @@ def write(weights, node):
         file.write(f"{weights} {node}\\n")
 '''
 
+SIZES = '''
+"""Lies in a folder that the space puts on the import path."""
+HIDDEN = (8,)
+
+
+def fitting(shape):
+    return len(shape) in (1, 2, 3)
+'''
+
 SEARCH = ("search", "spaces/tiny.py", "--sampler", "tpe")
 TIMEOUT_S = 240.0
 
@@ -112,7 +129,9 @@ class Searches:
         self.space = folder / "spaces" / "tiny.py"
         self.space.write_text(SPACE)
         (folder / "spaces" / "witness.py").write_text(WITNESS)
-        (folder / "spaces" / "late.py").write_text(LATE)
+        (folder / "src").mkdir()
+        (folder / "src" / "late.py").write_text(LATE)
+        (folder / "src" / "sizes.py").write_text(SIZES)
 
     def environment(self, **more: str) -> dict[str, str]:
         own = {

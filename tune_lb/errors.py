@@ -26,11 +26,19 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if known else ""
 
 
+def is_library(file: str) -> bool:
+    """Say whether a file belongs to tune_lb, to Python or to an installed package, and not to the user."""
+    place = Path(file)
+    paths = sysconfig.get_paths()
+    foreign = [Path(__file__).parent, *(Path(paths[name]) for name in ("stdlib", "purelib", "platlib", "scripts"))]
+    installed = any(part in ("site-packages", "dist-packages") for part in place.parts)
+    return installed or any(place.is_relative_to(folder) for folder in foreign)
+
+
 def own_line(error: BaseException) -> str:
     """Return file:line of the innermost line of the user's own code that an error passed, nothing where there is none."""
-    paths = sysconfig.get_paths()
-    foreign = [Path(__file__).parent, *(Path(paths[name]) for name in ("stdlib", "purelib", "platlib"))]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename).is_file() and not any(Path(frame.filename).is_relative_to(place) for place in foreign):
+        # what is compiled on the way has no file, as in <eval_with_key>
+        if not frame.filename.startswith("<") and not is_library(frame.filename):
             return f"{frame.filename}:{frame.lineno}"
-    return ""
+    return own_line(error.__cause__) if error.__cause__ is not None else ""

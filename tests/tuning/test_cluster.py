@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,13 +76,29 @@ def test_a_search_on_two_nodes(searches: Searches, address: str) -> None:
     assert not list((searches.folder / "runs" / "b").glob("trials/*"))
 
 
-def test_a_token_that_is_asked_for_and_not_there_is_said_in_a_line(searches: Searches) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    own = {"RAY_AUTH_MODE": "token", "HOME": str(searches.folder)}
+def test_a_token_that_is_asked_for_and_not_there_is_said_in_a_line(searches: Searches, address: str) -> None:
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "HOME": str(searches.folder)}
     code, _, err = searches.run("search", "spaces/tiny.py", "--address", address, **own)
     assert code == 2
     assert f"the Ray cluster at '{address}' refuses this process" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("kind", ["nobody", "no Ray"])
+def test_an_address_where_no_cluster_answers_is_said_at_once(kind: str, searches: Searches) -> None:
+    """B6: in place of Ray's log lines for ten minutes."""
+    started = time.monotonic()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if kind == "no Ray":
+            other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        code, _, err = searches.run("search", "spaces/tiny.py", "--address", address)
+    assert code == 2
+    assert time.monotonic() - started < 60, "30 s on an idle machine"
+    assert len(err.splitlines()) == 1
+    assert address in err
+    assert "leave --address out" in err
 
 
 def test_the_cluster_file_passes_ray_s_own_validation() -> None:

@@ -28,7 +28,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     store = Store(given.storage).child(name)
     try:
         with sigterm_interrupts():
-            own = {"modules": loaded.modules, "sources": loaded.sources}
+            own = {"modules": loaded.modules, "sources": loaded.sources, "imports": loaded.imports}
             return _run(given, out, space, store, {"name": name, "asked": asked, **own})
     except KeyboardInterrupt:
         return _interrupted(

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -18,22 +18,23 @@ from typing import TYPE_CHECKING
 from tune_lb.data.places import look_beside
 from tune_lb.errors import RequestError, nearest
 from tune_lb.space.mistakes import message, place_of
-from tune_lb.space.sources import Source, sources_beside
+from tune_lb.space.sources import Source
+from tune_lb.space.travel import lies_in, travelers
 
 if TYPE_CHECKING:
     from tune_lb.space.space import Space
 
 PACKAGE = "search_spaces"
-OWN_PACKAGES = frozenset({"tune_lb", "analysis", PACKAGE})
-"""Installed wherever tune_lb is: other processes import them by name."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A space and where it came from.
 
-    name: of the module, and of the run unless another is given. modules: top-level modules that lie beside the file,
-    itself included; other processes cannot import them by name. sources: these and all that they may import later.
+    name: of the module, and of the run unless another is given. modules: top-level modules that travel, itself included:
+    those beside the file, in the working folder, or under folders that the file put on the import path; other processes
+    cannot import them by name. sources: these and all that they may import later. imports: top-level modules of others that
+    they need.
     """
 
     space: Space
@@ -41,6 +42,7 @@ class Loaded:
     path: Path
     modules: tuple[str, ...] = ()
     sources: Mapping[str, Source] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 def space_names() -> list[str]:
@@ -110,7 +112,7 @@ def _path_of(name: str) -> Path:
 
 def _named(name: str) -> Loaded:
     path = _path_of(name)
-    module = _imported(f"{PACKAGE}.{name}", path, [str(path.parent)])
+    module = _imported(f"{PACKAGE}.{name}", path)
     return Loaded(_space_of(module, path), name, path)
 
 
@@ -124,45 +126,36 @@ def _from_file(path: Path) -> Loaded:
         root, name = root.parent, f"{root.name}.{name}"
     folders = list(dict.fromkeys((str(root), str(path.parent))))
     _check_name(name.partition(".")[0], path, folders)
+    before, loaded = list(sys.path), set(sys.modules)
     sys.path[:0] = folders
     importlib.invalidate_caches()
     try:
-        module = _imported(name, path, folders)
+        module = _imported(name, path)
         space = _space_of(module, path)
     finally:
         for folder in folders:
             sys.path.remove(folder)
+    traveling = travelers(name, path, folders, before, loaded)
     sys.path += [folder for folder in folders if folder not in sys.path]
-    beside = tuple(sorted(name for name, loaded in list(sys.modules.items()) if _is_beside(name, loaded, folders)))
-    return Loaded(space, path.stem, path, beside, sources_beside(name, [Path(folder) for folder in folders]))
+    return Loaded(space, path.stem, path, traveling.modules, traveling.sources, traveling.imports)
 
 
 def _check_name(name: str, path: Path, folders: Sequence[str]) -> None:
     """Refuse a file that would take the place of somebody's module, or get another file's module in its place."""
     loaded = sys.modules.get(name)
-    taken = name in sys.stdlib_module_names or (loaded is not None and not _is_beside(name, loaded, folders))
+    taken = name in sys.stdlib_module_names or (loaded is not None and not lies_in(name, loaded, folders))
     elsewhere = [folder for folder in sys.path if folder not in ("", os.getcwd(), *folders)]
     if taken or PathFinder.find_spec(name, elsewhere) is not None:
         raise RequestError(f"search space {path}: there is another module named {name!r}; rename the file")
 
 
-def _is_beside(name: str, module: ModuleType, folders: Sequence[str]) -> bool:
-    # some entries of sys.modules are no modules (typing.io in Python 3.11)
-    spec: ModuleSpec | None = getattr(module, "__spec__", None)
-    if spec is None or "." in name or name in OWN_PACKAGES or name == "__main__":
-        return False
-    if spec.submodule_search_locations is not None:
-        return any(str(Path(location).parent) in folders for location in spec.submodule_search_locations)
-    return spec.origin is not None and str(Path(spec.origin).parent) in folders
-
-
-def _imported(name: str, path: Path, folders: Sequence[str]) -> ModuleType:
+def _imported(name: str, path: Path) -> ModuleType:
     look_beside(path.parent)
     try:
         return importlib.import_module(name)
     # whatever somebody's module raises is a mistake in it, to be shown with its place
     except (Exception, SystemExit) as error:
-        raise RequestError(f"search space {place_of(error, path, folders)}: {message(error)}") from error
+        raise RequestError(f"search space {place_of(error, path)}: {message(error)}") from error
 
 
 def _space_of(module: ModuleType, path: Path) -> Space:

@@ -8,11 +8,11 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tune_lb.errors import nearest
+from tune_lb.errors import nearest, own_line
 
 FACES = (
     "tune_lb",
@@ -25,13 +25,11 @@ _NO_SUCH_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _FROM_US = re.compile(r"^from tune_lb[\w.]* import \(?([\w, ]+)")
 
 
-def place_of(error: BaseException, path: Path, folders: Sequence[str]) -> str:
-    """Return file:line of the innermost line that lies beside the space, else the file."""
+def place_of(error: BaseException, path: Path) -> str:
+    """Return file:line of the innermost line of the user's, else the file."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if any(Path(folder) in Path(frame.filename).parents for folder in folders)]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)
+    return own_line(error) or str(path)
 
 
 def message(error: BaseException) -> str:

@@ -12,6 +12,9 @@ from importlib.util import spec_from_loader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+OWN_PACKAGES = frozenset({"tune_lb", "analysis", "search_spaces"})
+"""Installed wherever tune_lb is: other processes import them by name."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -35,7 +38,11 @@ class SourceImporter(MetaPathFinder, InspectLoader):
         source = self.sources.get(fullname)
         if source is None:
             return None
-        return spec_from_loader(fullname, self, origin=source.path, is_package=source.is_package)
+        spec = spec_from_loader(fullname, self, origin=source.path, is_package=source.is_package)
+        if spec is not None:
+            # so that the module knows its __file__: what lies beside it may be there as well
+            spec.has_location = True
+        return spec
 
     def get_source(self, fullname: str) -> str:
         """Return the text of a module."""
@@ -67,7 +74,7 @@ def sources_beside(name: str, folders: Sequence[Path]) -> dict[str, Source]:
     waiting = [name]
     while waiting:
         module = waiting.pop()
-        if module in found or (source := _source(module, folders)) is None:
+        if module in found or module.partition(".")[0] in OWN_PACKAGES or (source := _source(module, folders)) is None:
             continue
         found[module] = source
         parent = module.rpartition(".")[0]
@@ -76,10 +83,21 @@ def sources_beside(name: str, folders: Sequence[Path]) -> dict[str, Source]:
             found[parent] = _source(parent, folders) or Source(str(Path(source.path).parent), "", True)
             parent = parent.rpartition(".")[0]
         try:
-            waiting += _imported(ast.parse(source.text), module, source.is_package)
+            waiting += imported_names(ast.parse(source.text), module, source.is_package)
         except SyntaxError:
             continue  # it fails where it is imported, and maybe it never is
     return dict(sorted(found.items()))
+
+
+def names_imported_by(sources: Mapping[str, Source]) -> set[str]:
+    """Return the dotted names of all that the sources may import; some are of no module."""
+    found: set[str] = set()
+    for module, source in sources.items():
+        try:
+            found |= set(imported_names(ast.parse(source.text), module, source.is_package))
+        except SyntaxError:
+            continue  # as above
+    return found
 
 
 def _source(module: str, folders: Sequence[Path]) -> Source | None:
@@ -97,7 +115,7 @@ def _source(module: str, folders: Sequence[Path]) -> Source | None:
     return None
 
 
-def _imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+def imported_names(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
     """Yield the names of all modules that a module may import; some are of no module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

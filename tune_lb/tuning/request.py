@@ -30,6 +30,8 @@ class Request:
     """Modules of the user that must travel to the workers by value."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """The same, and all that they may import later, as text."""
+    imports: tuple[str, ...] = ()
+    """Top-level modules of others that they import: workers must have them."""
     address: str | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None

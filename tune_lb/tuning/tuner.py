@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
-import logging
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,28 +22,25 @@ QUIET = {
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
-import ray  # noqa: E402  (Ray reads these variables when it is imported)
-from ray import tune  # noqa: E402
+from ray import tune  # noqa: E402  (Ray reads these variables when it is imported)
 from ray.tune.search import Searcher  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-from tune_lb.errors import RequestError  # noqa: E402
 from tune_lb.results.ledger import Ledger  # noqa: E402
 from tune_lb.results.merger import Merger  # noqa: E402
 from tune_lb.results.run_files import write_space  # noqa: E402
-from tune_lb.results.storage import Store  # noqa: E402
 from tune_lb.search.job import Job  # noqa: E402
 from tune_lb.search.planner import Search  # noqa: E402
 from tune_lb.tuning import preparation  # noqa: E402
+from tune_lb.tuning.cluster import check_answers, check_imports, check_shared, ray_session, resources_of_nodes  # noqa: E402
 from tune_lb.tuning.preparation import Prepared  # noqa: E402
 from tune_lb.tuning.progress import SearchProgress, search_progress  # noqa: E402
+from tune_lb.tuning.reach import check_reach, travel_by_value  # noqa: E402
 from tune_lb.tuning.recorded_proposals import record_proposals  # noqa: E402
 from tune_lb.tuning.replay import replayed, selected_ids  # noqa: E402
 from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, workers  # noqa: E402
-from tune_lb.tuning.resources import Node, this_machine, usable_cpus  # noqa: E402
+from tune_lb.tuning.resources import Node, this_machine  # noqa: E402
 from tune_lb.tuning.resume import unmeasured  # noqa: E402
 from tune_lb.tuning.run_description import run_description  # noqa: E402
-from tune_lb.tuning.signals import sigterm_kept  # noqa: E402
 from tune_lb.tuning.time_left import TimeLeft  # noqa: E402
 from tune_lb.tuning.trainable import JobTrainable  # noqa: E402
 
@@ -148,14 +141,17 @@ class ProgressCallback(tune.Callback):  # type: ignore[misc]
 
 def prepare(request: Request, *, write: bool = True) -> Prepared:
     """Check the request whole, on the machines that will do the work; see tune_lb.tuning.preparation.prepare."""
+    check_answers(request.address)
+    check_reach(request)
     return preparation.prepare(request, write=write, nodes=lambda: _machines(request))
 
 
 def _machines(request: Request) -> list[Node]:
     if request.address is None:
         return this_machine()
-    with _ray(request):
-        return [node["Resources"] for node in _nodes()]
+    with ray_session(request.address):
+        check_imports(request)
+        return resources_of_nodes()
 
 
 def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = lambda progress: None) -> Ending:
@@ -184,7 +180,7 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
 
     interrupted = False
     if not state.finished:
-        with _ray(request):
+        with ray_session(request.address):
             try:
                 _fit(prepared, state, ledger, watch)
             except KeyboardInterrupt:
@@ -204,11 +200,10 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
 
 def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:
     request, context = prepared.request, prepared.context
-    for module in request.modules:
-        ray.cloudpickle.register_pickle_by_value(importlib.import_module(module))
+    travel_by_value(request.modules)
     if request.address is not None:
-        _check_shared(request)
-    resources = workers(request, [node["Resources"] for node in _nodes()])
+        check_shared(request.run)
+    resources = workers(request, resources_of_nodes())
     state_folder = request.run.child("ray")
     trainable = tune.with_resources(
         tune.with_parameters(
@@ -247,56 +242,3 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
         tuner.fit()
     finally:
         state_folder.delete_all()
-
-
-@contextlib.contextmanager
-def _ray(request: Request) -> Iterator[None]:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if request.address is None:
-        options |= {"address": "local", "include_dashboard": False, "num_cpus": usable_cpus()}
-    else:
-        options |= {"address": request.address}
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        with sigterm_kept():
-            ray.init(**options)
-    except ray.exceptions.AuthenticationError as error:
-        raise RequestError(
-            f"the Ray cluster at {request.address!r} refuses this process: {str(error).splitlines()[0]}; "
-            "give it the cluster's own RAY_AUTH_MODE and token"
-        ) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RequestError(
-            f"no Ray cluster answers at {request.address!r}: {str(error).splitlines()[0]}; "
-            "start one (ray start --head, or ray up cluster.yaml), or leave --address out"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _check_shared(request: Request) -> None:
-    """Refuse storage that a node of the cluster does not see: what is trained there would be lost."""
-    name = f"shared-{secrets.token_hex(6)}"
-    request.run.write(name, b"")
-    look = ray.remote(num_cpus=0)(Store.exists)
-    problems = []
-    for node in _nodes():
-        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        try:
-            if not ray.get(look.options(scheduling_strategy=place).remote(request.run, name)):
-                problems.append(
-                    f"storage: node {node['NodeManagerAddress']} does not see {request.run.location}; "
-                    "give --storage a folder that all nodes share, or a URI (s3://bucket/runs)"
-                )
-        except ray.exceptions.RayError as error:
-            problems.append(f"node {node['NodeManagerAddress']} cannot work: {str(error).strip().splitlines()[-1]}")
-    request.run.delete(name)
-    if problems:
-        raise RequestError(problems)
