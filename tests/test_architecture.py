@@ -42,7 +42,7 @@ ALLOWED = {
     "optimizers": "lazy errors settings",
     "surface": "errors losses trees",
     "metrics": "lazy errors losses surface results trees",
-    "training": f"{GROUND} {VOCABULARY} data optimizers surface",
+    "training": f"{GROUND} {VOCABULARY} data models optimizers surface",
     "remedies": f"{GROUND} {VOCABULARY} data optimizers training",
     "space": f"{GROUND} {VOCABULARY} data optimizers samplers metrics training",
     "search": f"{GROUND} settings samplers space training",

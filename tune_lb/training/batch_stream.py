@@ -20,8 +20,8 @@ Tensors = dict[str, Tensor]
 class BatchStream:
     """Gives any member's batch of any step; a pure function of (seed, step), whatever was asked for before.
 
-    num_parameters: length of the noise that remedies may draw. values: see Batch. dropout: give every example a key, from
-    which the masks of keyed dropout are made.
+    num_parameters: length of the noise that remedies may draw. values: see Batch. keys: whether every example is given a key, from
+    which the masks of keyed dropout are made and global generators are seeded.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class BatchStream:
         values: Mapping[str, Tensor],
         dtype: torch.dtype,
         *,
-        dropout: bool = False,
+        keys: bool = False,
     ) -> None:
         self.trial, self.plan, self.train, self.values, self.dtype = trial, plan, train, values, dtype
-        self.num_parameters, self.dropout = num_parameters, dropout
+        self.num_parameters, self.keys = num_parameters, keys
         self.drawing = [remedy for remedy in trial.active if overrides(remedy, "draws")]
         self._orders: dict[int, dict[int, Tensor]] = {}
 
@@ -66,7 +66,7 @@ class BatchStream:
             drawn = remedy.draws(stream, len(inputs), self.num_parameters, inputs)
             if drawn is not None:
                 draws[remedy.name] = drawn
-        if not self.dropout:
+        if not self.keys:
             return draws, {}
         stream = generator(self.trial.draws, seed, "dropout", step, device=inputs.device)
         return draws, {DROPOUT_KEY: torch.randint(1 << 62, (len(inputs),), generator=stream, device=inputs.device)}

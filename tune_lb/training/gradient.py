@@ -7,12 +7,14 @@ Everything here and in the remedies is written for one member. Several members a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tune_lb.losses import LossFn
+from tune_lb.streams import seeded
 from tune_lb.surface.swapped import Places
 from tune_lb.training.precision import in_precision
 from tune_lb.trees import mapped
@@ -31,6 +33,8 @@ class Batch(NamedTuple):
     examples: what else belongs to each example, (B, ...), put there by the remedies' batch hooks; pieces take theirs. For a
     network with keyed dropout also `dropout_key`, from which every mask of the step is made.
     due: whether a remedy acts in this step, by the remedy's name, for those that do so in some steps only (`Remedy.due`).
+    is_seeded: whether the network draws from global generators, which every forward pass then finds seeded by the keys.
+    is_written: whether the network writes into its inputs, of which every forward pass then gets a copy.
     """
 
     inputs: Any
@@ -40,6 +44,8 @@ class Batch(NamedTuple):
     values: Mapping[str, Tensor]
     examples: Mapping[str, Tensor] = {}
     due: Mapping[str, bool] = {}
+    is_seeded: bool = False
+    is_written: bool = False
 
     @property
     def size(self) -> int:
@@ -82,6 +88,7 @@ def by_autograd(objective: Objective, params: Params) -> tuple[Tensor, Buffers, 
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
         loss, auxiliary = objective(leaves)
         gradients = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
+        gradients = tuple(value.to_dense() if value.is_sparse else value for value in gradients)
     return loss.detach(), auxiliary, dict(zip(leaves, gradients, strict=True))
 
 
@@ -117,14 +124,19 @@ def mean_gradient(
 
     def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         def objective(point: Params) -> tuple[Tensor, Buffers]:
-            updated = {name: value.clone() for name, value in buffers.items() if not _is_given(name)}
+            updated = {
+                name: value.clone()
+                for name, value in buffers.items()
+                if not is_of_remedy(name) and not name.endswith(DROPOUT_KEY)
+            }
             keys = {
                 name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)
             }
-            outputs = call(point | updated | keys, batch.inputs)
-            # read before the loss: what the module has assigned stands there, what it has written into is the clone
-            updated |= places.at(updated)
-            return loss(outputs, batch).mean(), updated
+            with seeding(batch):
+                outputs = call(point | updated | keys, given_inputs(batch))
+                # what the module has assigned stands there now, what it has written into is the clone
+                updated |= places.at(updated)
+                return loss(outputs, batch).mean(), updated
 
         # kept over the backward pass too: checkpointed parts run forward again in it
         with places.kept():
@@ -134,11 +146,22 @@ def mean_gradient(
     return gradient
 
 
-def _is_given(name: str) -> bool:
-    return "/" in name or name.endswith(DROPOUT_KEY)
+def is_of_remedy(name: str) -> bool:
+    """Say whether a buffer is the state of a remedy, which the module does not see."""
+    return "/" in name
 
 
-MEMBERS_FIRST = Batch(0, 0, None, 0, None, 0, None)  # type: ignore[arg-type]
+def given_inputs(batch: Batch) -> Any:
+    """Return what a forward pass is given: the inputs, or a copy where the network would spoil them for the next one."""
+    return mapped(torch.clone, batch.inputs) if batch.is_written else batch.inputs
+
+
+def seeding(batch: Batch) -> AbstractContextManager[None]:
+    """Return the block in which a forward pass draws from global generators: the same numbers for the same keys."""
+    return seeded("forward", int(batch.examples[DROPOUT_KEY][0])) if batch.is_seeded else nullcontext()
+
+
+MEMBERS_FIRST = Batch(0, 0, None, 0, None, 0, None, None, None)  # type: ignore[arg-type]
 """Which parts of the batch of stacked members have a leading member dimension, as torch.func.vmap's in_dims."""
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tune_lb.training.gradient import Buffers, Params
+from tune_lb.training.gradient import Buffers, GradientFn, Params
 from tune_lb.training.remedy import State, StepFn
 
 
@@ -47,6 +47,8 @@ class Members:
     buffers: Buffers
     states: dict[str, State]
     optimizer: torch.optim.Optimizer
+    gradient: GradientFn
+    """What each update is given, remedies included."""
     run: StepFn
     """Makes one step on the parameters."""
     step: int = 0

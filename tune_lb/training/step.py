@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from tune_lb.training.gradient import (
     over_members,
 )
 from tune_lb.training.pieces import over_microbatches
+from tune_lb.training.plain_gradient import plain_gradient
 from tune_lb.training.precision import normalizing_in_fp32
 from tune_lb.training.remedy import BatchFn, Remedy, StepFn, UpdateFn
 from tune_lb.training.trial import Trial
@@ -31,8 +31,8 @@ from tune_lb.training.trial import Trial
 def composed_gradient(
     trial: Trial, module: nn.Module, execution: str, *, stacked: bool, microbatch: int | None = None
 ) -> GradientFn:
-    """Return the gradient of one update, with every remedy's part in it. The module is copied."""
-    module = copy.deepcopy(module).train()
+    """Return the gradient of one update, with every remedy's part in it. The module is taken over and changed."""
+    module = module.train()
     loss = on_targets(trial.loss)
     for remedy in trial.active:
         module, loss = remedy.model(module), remedy.loss(loss)
@@ -40,7 +40,11 @@ def composed_gradient(
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
     if trial.precision != "fp32" and execution.endswith("together"):
         module = normalizing_in_fp32(module)
-    gradient = over_microbatches(mean_gradient(module, loss, differentiate, trial.precision), microbatch)
+    if execution == "plain":
+        mean = plain_gradient(module, loss, trial.precision)
+    else:
+        mean = mean_gradient(module, loss, differentiate, trial.precision)
+    gradient = over_microbatches(mean, microbatch)
     change: BatchFn = _unchanged
     for remedy in trial.active:
         gradient, change = remedy.gradient(gradient), remedy.batch(change)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,20 @@ from torch import Tensor, nn
 from tune_lb.data.device import Examples, Parts
 from tune_lb.pause import pause
 from tune_lb.schedules import Position
-from tune_lb.streams import seed_of
+from tune_lb.streams import global_state, seeded
 from tune_lb.training.batch_stream import BatchStream
 from tune_lb.training.compiled_step import CompiledStep, compiled_step, program_key
 from tune_lb.training.divergence import first_divergence
 from tune_lb.training.evaluation import quality, recalibrated
-from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, Params, stack
+from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, GradientFn, Params, stack
+from tune_lb.training.habits import habits_of, takes_channels_last
 from tune_lb.training.members import HistoryRow, Members, TrainedMember, channels_last
+from tune_lb.training.networks import Networks, tensors
 from tune_lb.training.remedy import overrides
 from tune_lb.training.step import composed_gradient, composed_step
+from tune_lb.training.trained_members import one_member, trained_members
 from tune_lb.training.trial import Trial
+from tune_lb.trees import leaves
 
 
 class Training:
@@ -45,7 +50,6 @@ class Training:
         microbatch: int | None = None,
         starts: Mapping[int, tuple[Params, Buffers]] | None = None,
     ) -> None:
-        self.starts = starts
         self.trial, self.parts, self.execution, self.dtype = trial, parts, execution, dtype
         self.plan = trial.plan(len(parts.train.targets))
         self.remedies = trial.active
@@ -55,21 +59,21 @@ class Training:
             for name, value in (trial.values() | self.plan.values()).items()
         }
         self.rate = trial.rate(self.plan)
-        self.evaluation_module = self._network("evaluation").eval()
+        self.networks = Networks(trial, parts, dtype, starts, carries_state=execution == "plain")
+        self.habits = habits_of(trial)
+        self.evaluation_module = self.networks.fresh("evaluation").eval()
         self.num_parameters = sum(p.numel() for p in self.evaluation_module.parameters() if p.requires_grad)
         dropout = any(name.endswith(DROPOUT_KEY) for name, _ in self.evaluation_module.named_buffers())
-        self.batches = BatchStream(
-            trial, self.plan, parts.train, self.num_parameters, self.values, dtype, dropout=dropout
-        )
+        keys = dropout or self.habits.draws
+        self.batches = BatchStream(trial, self.plan, parts.train, self.num_parameters, self.values, dtype, keys=keys)
         if trial.budget.watches_loss and execution.endswith("together"):
             raise ValueError("a budget that watches the loss ends each member by itself: train its members alone")
         own_update = any(overrides(remedy, "update") or overrides(remedy, "step") for remedy in self.remedies)
         self.stacked = execution.endswith("together") or own_update
         groups = [list(seeds)] if execution.endswith("together") else [[seed] for seed in seeds]
         self.microbatch = microbatch
-        self.gradient = composed_gradient(
-            trial, self.evaluation_module, execution, stacked=self.stacked, microbatch=self.microbatch
-        )
+        self.gradient = None if execution == "plain" else self._composed(self.networks.fresh("training"))
+        self.origin: Mapping[str, Tensor] | None = None
         self.groups = [self._start(group) for group in groups]
         self.program = self._program() if execution.startswith("compiled") else None
 
@@ -93,10 +97,9 @@ class Training:
         end = self.next_stop(epochs)
         rows: list[HistoryRow] = []
         for group in self.groups:
-            with self._running(group):
-                while group.step < end and not group.ended:
-                    self._update(group)
-                    pause("step", f"step {group.step} of {self.plan.num_updates}")
+            start = group.step
+            while self._surprised(group, end):
+                self._again(group, start)
             rows += self._report(group)
             group.step = end
         return rows
@@ -113,54 +116,31 @@ class Training:
         for group in self.groups:
             if not group.ended:
                 _, batch, states = self._next(group)
-                _, gradients, _ = self.gradient(group.params, group.buffers | states, batch)
-                found |= {seed: self._merged(self._of_one(gradients, i)) for i, seed in enumerate(group.seeds)}
+                # copies: a network may set its own weights in a forward pass
+                params = {name: value.clone() for name, value in group.params.items()}
+                _, gradients, _ = group.gradient(params, group.buffers | states, batch)
+                found |= {
+                    seed: one_member(gradients, i, self.stacked, self.remedies) for i, seed in enumerate(group.seeds)
+                }
         return found
 
     def initial(self, seed: int) -> Params:
         """Return the trainable parameters that a member begins with, made anew."""
-        return self._initial(seed)[0]
+        return tensors(self.networks.of_seed(seed))[0]
 
     def iterates(self) -> dict[int, tuple[Params, Buffers]]:
         """Return by seed the parameters and buffers as they are, before anything is made of them for evaluation."""
         return {
-            seed: (self._merged(self._of_one(group.params, i)), self._of_one(group.buffers, i))
+            seed: (one_member(group.params, i, self.stacked, self.remedies), one_member(group.buffers, i, self.stacked))
             for group in self.groups
             for i, seed in enumerate(group.seeds)
         }
 
     def trained(self) -> Iterator[TrainedMember]:
         """Yield every member with the parameters to be evaluated."""
+        names = [name for name, _ in self.evaluation_module.named_parameters()]
         for group in self.groups:
-            params = group.params
-            others: dict[str, Params] = {}
-            for remedy in self.remedies:
-                if overrides(remedy, "evaluated"):
-                    of_one, other = remedy.evaluated, remedy.alternatives
-                    evaluated = torch.func.vmap(of_one) if self.stacked else of_one
-                    alternatives = torch.func.vmap(other) if self.stacked else other
-                    state = group.states[remedy.name]
-                    others |= alternatives(params, state) if overrides(remedy, "alternatives") else {}
-                    params = evaluated(params, state)
-            for position, seed in enumerate(group.seeds):
-                values = self._merged(self._of_one(params, position)) | self._of_one(group.buffers, position)
-                names = [name for name, _ in self.evaluation_module.named_parameters()]
-                yield TrainedMember(
-                    seed,
-                    {name: values.pop(name) for name in names},
-                    values,
-                    group.diverged_at.get(seed),
-                    group.stopped_at.get(seed),
-                    {key: self._merged(self._of_one(tree, position)) for key, tree in others.items()},
-                )
-
-    def _merged(self, params: Params) -> Params:
-        for remedy in reversed(self.remedies):
-            params = remedy.merged(params)
-        return params
-
-    def _of_one(self, tree: dict[str, Tensor], position: int) -> dict[str, Tensor]:
-        return {name: (value[position] if self.stacked else value).detach().clone() for name, value in tree.items()}
+            yield from trained_members(group, self.remedies, names, stacked=self.stacked)
 
     def evaluate(self) -> list[HistoryRow]:
         """Return clean train and validation loss and error of every member that has not diverged, now."""
@@ -187,23 +167,16 @@ class Training:
 
     def restore(self, checkpoint: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint of a training of the same trial, seeds and execution."""
+        self.origin = checkpoint
         for i, group in enumerate(self.groups):
-            group.restore({k.removeprefix(f"{i}/"): value for k, value in checkpoint.items() if k.startswith(f"{i}/")})
+            group.restore(_of_group(i, checkpoint))
 
     def _program(self) -> CompiledStep:
-        group, parts = self.groups[0], self.parts
-        facts = (
-            len(group.seeds),
-            self.plan.position(0).batch_size,
-            self.microbatch,
-            parts.input_shape,
-            parts.num_classes,
-            self.device,
-            self.dtype,
-        )
-        key = program_key(self.trial, self.execution, *facts)
+        group, parts, batch_size = self.groups[0], self.parts, self.plan.position(0).batch_size
+        facts = (len(group.seeds), batch_size, self.microbatch, parts.input_shape, parts.num_classes)
+        key = program_key(self.trial, self.execution, *facts, self.device, self.dtype)
         return compiled_step(
-            key, lambda: CompiledStep(self.trial, self.gradient, group.params, members_first=self.stacked)
+            key, lambda: CompiledStep(self.trial, group.gradient, group.params, members_first=self.stacked)
         )
 
     @contextmanager
@@ -222,9 +195,7 @@ class Training:
             self.program.store(params, group.optimizer)
 
     def _start(self, seeds: list[int]) -> Members:
-        starts = [
-            self._initial(seed) if self.starts is None else self._given(seed, self.starts[seed]) for seed in seeds
-        ]
+        starts = [self.networks.start(seed) for seed in seeds]
         for remedy in self.remedies:
             starts = [(remedy.replicated(params, self.trial.batch_size), buffers) for params, buffers in starts]
         together: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]] = (
@@ -233,43 +204,68 @@ class Training:
         params, buffers = together([start[0] for start in starts]), together([start[1] for start in starts])
         if self.execution == "alone" and not self.stacked and self.device.type == "cpu":
             # convolutions are a third faster there with the channels last: benchmarks/train_step.py
-            params = {name: channels_last(value) for name, value in params.items()}
+            has_kernels = any(value.dim() == 4 for value in params.values())
+            if has_kernels and takes_channels_last(self.habits, self.networks):
+                params = {name: channels_last(value) for name, value in params.items()}
         states = {
             remedy.name: together([remedy.initial_state(start[0]) for start in starts]) for remedy in self.remedies
         }
         optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate, members_first=self.stacked)
-        run = composed_step(self.gradient, self.remedies, optimizer)
-        return Members(seeds, params, buffers, states, optimizer, run)
+        gradient = self.gradient or self._composed(self.networks.of_seed(seeds[0]))
+        run = composed_step(gradient, self.remedies, optimizer)
+        return Members(seeds, params, buffers, states, optimizer, gradient, run)
 
-    def _given(self, seed: int, start: tuple[Params, Buffers]) -> tuple[Params, Buffers]:
-        own, buffers = self._initial(seed)
-        given = {name: value.to(self.device, copy=True) for name, value in (start[0] | start[1]).items()}
-        return {name: given[name] for name in own}, {name: given.get(name, value) for name, value in buffers.items()}
-
-    def _initial(self, seed: int) -> tuple[Params, Buffers]:
-        module = self._network(seed, "initialization")
-        params = {name: value.detach() for name, value in module.named_parameters() if value.requires_grad}
-        frozen = {name: value.detach() for name, value in module.named_parameters() if not value.requires_grad}
-        return params, dict(module.named_buffers()) | frozen
-
-    def _network(self, *purpose: object) -> nn.Module:
-        # modules initialise themselves from the CPU's global generator: fork it, so that nobody else's draws change
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(self.trial.draws, *purpose))
-            module = self.trial.network(self.parts.input_shape, self.parts.num_classes)
-        return module.to(self.device, self.dtype)
+    def _composed(self, module: nn.Module) -> GradientFn:
+        return composed_gradient(self.trial, module, self.execution, stacked=self.stacked, microbatch=self.microbatch)
 
     def _next(self, group: Members) -> tuple[Position, Batch, dict[str, Tensor]]:
         """Return position and batch of the next update, and the states that gradient hooks read, among the buffers."""
         position = self.plan.position(group.step)
-        seeds, step = group.seeds, group.step
+        seeds, step, habits = group.seeds, group.step, self.habits
+        self.batches.keys = self.batches.keys or habits.draws
         batch = self.batches.of_members(seeds, step) if self.stacked else self.batches.batch(seeds[0], step)
-        batch = batch._replace(due={r.name: r.due(position) for r in self.remedies if overrides(r, "due")})
+        due = {r.name: r.due(position) for r in self.remedies if overrides(r, "due")}
+        batch = batch._replace(due=due, is_seeded=habits.draws, is_written=habits.writes)
         owners = [remedy.name for remedy in self.remedies if overrides(remedy, "gradient")]
         return position, batch, {f"{o}/{name}": value for o in owners for name, value in group.states[o].items()}
 
+    def _surprised(self, group: Members, end: int) -> bool:
+        """Train to a step; say whether the network did what it was not known to do, so that this must be done again."""
+        before, known = global_state(), dataclasses.replace(self.habits)
+        with self._running(group):
+            while group.step < end and not group.ended:
+                self._update(group)
+                pause("step", f"step {group.step} of {self.plan.num_updates}")
+        moved = before.moved(global_state())
+        if moved and self.execution not in ("alone", "plain"):
+            raise RuntimeError(f"the network draws from {' and '.join(moved)}, so its members are trained alone")
+        self.habits.draws = self.habits.draws or bool(moved)
+        return self.habits != known
+
+    def _again(self, group: Members, start: int) -> None:
+        """Bring members back to the step at which they were, trained anew from their start or from what was restored."""
+        fresh = self._start(group.seeds)
+        if self.origin is not None:
+            number = self.groups.index(group)
+            fresh.restore(_of_group(number, self.origin))
+        for name in ("params", "buffers", "states", "optimizer", "gradient", "run", "step"):
+            setattr(group, name, getattr(fresh, name))
+        group.losses = []
+        while self._surprised(group, start):
+            raise RuntimeError("the network does something else each time it is run")
+        group.losses = []
+
     def _update(self, group: Members) -> None:
         position, batch, states = self._next(group)
+        given = leaves(batch.inputs)
+        versions = [leaf._version for leaf in given]
+        seed = (self.trial.draws, group.seeds[0], "global", group.step)
+        with seeded(*seed) if self.habits.draws else nullcontext():
+            self._step(group, position, batch, states)
+        if not self.habits.writes and versions != [leaf._version for leaf in given]:
+            self.habits.writes = True
+
+    def _step(self, group: Members, position: Position, batch: Batch, states: dict[str, Tensor]) -> None:
         loss, buffers = group.run(group.params, group.buffers | states, batch, self.rate(position))
         group.buffers = {name: value for name, value in buffers.items() if name not in states}
         for owner in {name.partition("/")[0] for name in states}:
@@ -307,3 +303,7 @@ class Training:
                 if self.trial.budget.stops(group.epoch_losses):
                     group.stopped_at[group.seeds[0]] = group.step
         return rows
+
+
+def _of_group(number: int, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{number}/"): value for k, value in checkpoint.items() if k.startswith(f"{number}/")}

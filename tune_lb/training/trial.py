@@ -16,6 +16,7 @@ from torch import nn
 from tune_lb.budgets import Budget, Epochs
 from tune_lb.data.dataset import DataSource
 from tune_lb.losses import LossFn
+from tune_lb.models.dropout import keyed
 from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.schedules import Position, Schedule, ScheduleShape
 from tune_lb.settings.domain import Choice, Interval
@@ -199,13 +200,13 @@ class Trial(Settings):
         return found
 
     def network(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-        """Return a fresh network, as the active remedies change it."""
+        """Return a fresh network, as the active remedies change it, with keyed dropout in place of torch's."""
         module = self.model(input_shape, num_classes)
         if self.initialization is not None:
             self.initialization(module)
         for remedy in self.active:
             module = remedy.network(module, input_shape)
-        return module
+        return keyed(module)
 
     def plan(self, num_train: int) -> Plan:
         """Return what the trial amounts to on a train set of num_train examples, its phases joined."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-EXECUTIONS = ("alone", "together", "compiled_alone", "compiled_together")
-"""alone: one member at a time; together: members stacked, by torch.func.vmap; each eager or through torch.compile."""
+EXECUTIONS = ("alone", "together", "compiled_alone", "compiled_together", "plain")
+"""alone: one member at a time; together: members stacked, by torch.func.vmap; each eager or through torch.compile.
+plain: one member at a time, by the forward and backward pass of the network itself, for networks that are no function of their
+tensors and inputs (see plain_gradient)."""
 
 
 PRECISIONS = ("fp32", "bf16")
