@@ -48,6 +48,14 @@ class GlobalState(NamedTuple):
         same = same and self.numpy["gauss"] == later.numpy["gauss"]
         return found + ([] if same else ["numpy.random"]) + ([] if self.python == later.python else ["random"])
 
+    def put_back(self) -> None:
+        """Let the generators go on from this state."""
+        torch.set_rng_state(self.torch)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda)
+        np.random.set_state(self.numpy)
+        random.setstate(self.python)
+
 
 def global_state() -> GlobalState:
     """Return the state of the global generators. Cost: some 20 microseconds."""
@@ -68,8 +76,4 @@ def seeded(*key: object) -> Iterator[None]:
         random.seed(seed)
         yield
     finally:
-        torch.set_rng_state(before.torch)
-        if before.cuda is not None:
-            torch.cuda.set_rng_state(before.cuda)
-        np.random.set_state(before.numpy)
-        random.setstate(before.python)
+        before.put_back()

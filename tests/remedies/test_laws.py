@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -135,6 +136,34 @@ class Leaky(Remedy):
 
 
 @dataclass(frozen=True)
+class EarlyLeak(Leaky):
+    """It draws while the plan of the training is made."""
+
+    def peak_rate(self, rate, batch_size):
+        return rate * float(torch.rand(()))
+
+
+OWN = np.random.default_rng()
+
+
+@dataclass(frozen=True)
+class Unseeded(Leaky):
+    """It draws from a generator that nobody seeds."""
+
+    def gradient(self, inner):
+        def noisy(params, buffers, batch):
+            loss, gradients, updated = inner(params, buffers, batch)
+            return loss, {name: g * OWN.uniform(0.5, 1.5) for name, g in gradients.items()}, updated
+
+        return noisy
+
+
+def test_a_remedy_that_draws_from_a_global_generator_is_seeded_where_members_are_alone():
+    assert leaves_random_state(Leaky())
+    assert repeats_itself(Leaky())
+
+
+@dataclass(frozen=True)
 class Mixing(Leaky):
     """It treats stacked members as one: a norm over all of them."""
 
@@ -159,8 +188,8 @@ class Greedy(Leaky):
 
 def test_the_laws_catch_what_breaks_them():
     assert not changes_nothing_when_neutral(NotNeutral())
-    assert not leaves_random_state(Leaky())
-    assert not repeats_itself(Leaky())
+    assert not leaves_random_state(EarlyLeak())
+    assert not repeats_itself(Unseeded())
     assert not agrees_with_others_beside_it(Mixing())
     assert not keeps_start_and_order(Greedy())
     with pytest.raises(RuntimeError, match="vmap"):

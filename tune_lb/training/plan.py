@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import math
@@ -58,6 +59,12 @@ class Plan:
         """Return where the step stands."""
         before, after = self.boundaries[step], self.boundaries[step + 1]
         return Position(step, after - before, before, after, self.num_examples, self.num_train)
+
+    def next_stop(self, step: int, epochs: float) -> int:
+        """Return the step of the next multiple of so many epochs, at least one update on."""
+        unit = epochs * self.num_train
+        following = self.boundaries[min(step + 1, self.num_updates)]
+        return bisect.bisect_right(self.boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
 
     def ends_epoch(self, step: int) -> bool:
         """Say whether the update after so many would go beyond the pass over the train set that they end in."""

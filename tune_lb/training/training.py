@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -22,8 +21,8 @@ from tune_lb.training.evaluation import quality, recalibrated
 from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, GradientFn, Params, stack
 from tune_lb.training.habits import habits_of, takes_channels_last
 from tune_lb.training.members import HistoryRow, Members, TrainedMember, channels_last
-from tune_lb.training.networks import Networks, tensors
-from tune_lb.training.remedy import overrides
+from tune_lb.training.networks import Networks, Start, tensors
+from tune_lb.training.remedy import Remedy, State, overrides
 from tune_lb.training.step import composed_gradient, composed_step
 from tune_lb.training.trained_members import one_member, trained_members
 from tune_lb.training.trial import Trial
@@ -106,9 +105,7 @@ class Training:
 
     def next_stop(self, epochs: float = 1.0) -> int:
         """Return the step at which advance(epochs) stops."""
-        boundaries, unit = self.plan.boundaries, epochs * self.plan.num_train
-        following = boundaries[min(self.step + 1, self.plan.num_updates)]
-        return bisect.bisect_right(boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
+        return self.plan.next_stop(self.step, epochs)
 
     def gradients(self) -> dict[int, Params]:
         """Return by seed the gradient that each next update is given, remedies included; nothing changes. Cost: an update's."""
@@ -198,9 +195,7 @@ class Training:
         starts = [self.networks.start(seed) for seed in seeds]
         for remedy in self.remedies:
             starts = [(remedy.replicated(params, self.trial.batch_size), buffers) for params, buffers in starts]
-        together: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]] = (
-            stack if self.stacked else (lambda trees: trees[0])
-        )
+        together = stack if self.stacked else _only
         params, buffers = together([start[0] for start in starts]), together([start[1] for start in starts])
         if self.execution == "alone" and not self.stacked and self.device.type == "cpu":
             # convolutions are a third faster there with the channels last: benchmarks/train_step.py
@@ -208,12 +203,17 @@ class Training:
             if has_kernels and takes_channels_last(self.habits, self.networks):
                 params = {name: channels_last(value) for name, value in params.items()}
         states = {
-            remedy.name: together([remedy.initial_state(start[0]) for start in starts]) for remedy in self.remedies
+            remedy.name: together([self._initial_state(remedy, *pair) for pair in zip(seeds, starts, strict=True)])
+            for remedy in self.remedies
         }
         optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate, members_first=self.stacked)
         gradient = self.gradient or self._composed(self.networks.of_seed(seeds[0]))
         run = composed_step(gradient, self.remedies, optimizer)
         return Members(seeds, params, buffers, states, optimizer, gradient, run)
+
+    def _initial_state(self, remedy: Remedy, seed: int, start: Start) -> State:
+        with seeded(self.trial.draws, seed, remedy.name, "start"):
+            return remedy.initial_state(start[0])
 
     def _composed(self, module: nn.Module) -> GradientFn:
         return composed_gradient(self.trial, module, self.execution, stacked=self.stacked, microbatch=self.microbatch)
@@ -237,6 +237,7 @@ class Training:
                 self._update(group)
                 pause("step", f"step {group.step} of {self.plan.num_updates}")
         moved = before.moved(global_state())
+        before.put_back()
         if moved and self.execution not in ("alone", "plain"):
             raise RuntimeError(f"the network draws from {' and '.join(moved)}, so its members are trained alone")
         self.habits.draws = self.habits.draws or bool(moved)
@@ -251,7 +252,7 @@ class Training:
         for name in ("params", "buffers", "states", "optimizer", "gradient", "run", "step"):
             setattr(group, name, getattr(fresh, name))
         group.losses = []
-        while self._surprised(group, start):
+        if self._surprised(group, start):
             raise RuntimeError("the network does something else each time it is run")
         group.losses = []
 
@@ -303,6 +304,10 @@ class Training:
                 if self.trial.budget.stops(group.epoch_losses):
                     group.stopped_at[group.seeds[0]] = group.step
         return rows
+
+
+def _only(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return trees[0]
 
 
 def _of_group(number: int, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
