@@ -191,6 +191,11 @@ def stack(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([tree[name] for tree in trees]) for name in trees[0]}
 
 
+def only(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the one tree of a list, as `stack` does for many, without another dimension."""
+    return trees[0]
+
+
 def _first(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value[0] for name, value in tree.items()}
 

@@ -108,3 +108,8 @@ class Members:
 def channels_last(value: Tensor) -> Tensor:
     """Return a kernel with its channels side by side in memory; any other tensor as it is."""
     return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+
+
+def part_of(number: int, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the part of a checkpoint of a training that is one of its groups of members."""
+    return {k.removeprefix(f"{number}/"): value for k, value in checkpoint.items() if k.startswith(f"{number}/")}

@@ -18,9 +18,9 @@ from tune_lb.training.batch_stream import BatchStream
 from tune_lb.training.compiled_step import CompiledStep, compiled_step, program_key
 from tune_lb.training.divergence import first_divergence
 from tune_lb.training.evaluation import quality, recalibrated
-from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, GradientFn, Params, stack
+from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, GradientFn, Params, only, stack
 from tune_lb.training.habits import habits_of, takes_channels_last
-from tune_lb.training.members import HistoryRow, Members, TrainedMember, channels_last
+from tune_lb.training.members import HistoryRow, Members, TrainedMember, channels_last, part_of
 from tune_lb.training.networks import Networks, Start, tensors
 from tune_lb.training.remedy import Remedy, State, overrides
 from tune_lb.training.step import composed_gradient, composed_step
@@ -166,7 +166,7 @@ class Training:
         """Go on from a checkpoint of a training of the same trial, seeds and execution."""
         self.origin = checkpoint
         for i, group in enumerate(self.groups):
-            group.restore(_of_group(i, checkpoint))
+            group.restore(part_of(i, checkpoint))
 
     def _program(self) -> CompiledStep:
         group, parts, batch_size = self.groups[0], self.parts, self.plan.position(0).batch_size
@@ -195,7 +195,7 @@ class Training:
         starts = [self.networks.start(seed) for seed in seeds]
         for remedy in self.remedies:
             starts = [(remedy.replicated(params, self.trial.batch_size), buffers) for params, buffers in starts]
-        together = stack if self.stacked else _only
+        together = stack if self.stacked else only
         params, buffers = together([start[0] for start in starts]), together([start[1] for start in starts])
         if self.execution == "alone" and not self.stacked and self.device.type == "cpu":
             # convolutions are a third faster there with the channels last: benchmarks/train_step.py
@@ -248,7 +248,7 @@ class Training:
         fresh = self._start(group.seeds)
         if self.origin is not None:
             number = self.groups.index(group)
-            fresh.restore(_of_group(number, self.origin))
+            fresh.restore(part_of(number, self.origin))
         for name in ("params", "buffers", "states", "optimizer", "gradient", "run", "step"):
             setattr(group, name, getattr(fresh, name))
         group.losses = []
@@ -304,11 +304,3 @@ class Training:
                 if self.trial.budget.stops(group.epoch_losses):
                     group.stopped_at[group.seeds[0]] = group.step
         return rows
-
-
-def _only(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return trees[0]
-
-
-def _of_group(number: int, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(f"{number}/"): value for k, value in checkpoint.items() if k.startswith(f"{number}/")}
