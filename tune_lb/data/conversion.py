@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tune_lb.data.labels import numbered
+from tune_lb.data.mapped import in_file
 from tune_lb.errors import RequestError
 from tune_lb.trees import mapped
 
@@ -98,7 +99,7 @@ def _leaf(leaf: Any, where: str) -> Array:
 def native(array: Array) -> Array:
     """Return the array in this machine's byte order, its values one after another, as torch takes it."""
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return in_file(array) if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def kind_of(value: Any) -> str:

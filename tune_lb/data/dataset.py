@@ -181,7 +181,7 @@ def part_problems(part: Part, input_shape: tuple[int, ...], num_classes: int, *,
             f"label {targets[wrong[0]]} of example {wrong[0]} is out of range 0 .. {num_classes - 1} "
             f"({len(wrong)} such examples)"
         )
-    if len(inputs) and np.issubdtype(inputs.dtype, np.floating):
+    if len(inputs) and isinstance(inputs, np.ndarray) and np.issubdtype(inputs.dtype, np.floating):
         pieces = np.array_split(inputs, 1 + len(inputs) // 4096)
         finite = [np.isfinite(piece).reshape(len(piece), -1).all(1) for piece in pieces]
         bad = np.flatnonzero(~np.concatenate(finite))

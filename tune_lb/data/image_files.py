@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tune_lb.data.cache import key_of, made_once, npy_file
 from tune_lb.data.dataset import Array, Part
+from tune_lb.data.mapped import BLOCK_BYTES, LARGE_BYTES, opened
 from tune_lb.errors import RequestError
 
 if TYPE_CHECKING:
@@ -25,8 +27,10 @@ NO_DATA = ("__MACOSX", "@eaDir", "__pycache__", "lost+found")
 """Folders that systems and tools leave behind; so are those whose names begin with a dot."""
 
 BYTES, SIXTEEN, NUMBERS = "8 bits", "16 bits", "numbers"
-SHOWN_FROM = 2000
-"""Images from which on a bar is shown."""
+SHOWN_FROM = CACHED_FROM = 2000
+"""Images from which on a bar is shown, and what is decoded is kept."""
+DECODING = 1
+"""Of how images are decoded: a change decodes them anew."""
 
 
 class Framing(NamedTuple):
@@ -85,54 +89,84 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield root, folders, files
 
 
-def read_images(
-    paths: Sequence[Path], framing: Framing | int, into: Callable[[tuple[int, ...], str], Array] = np.empty
-) -> Array:
+def read_images(paths: Sequence[Path], framing: Framing | int) -> Array:
     """Return the images as (N, 3, size, size), turned as their EXIF tag says, framed, grey repeated to RGB.
 
     uint8, or float32 where some have more than 8 bits a pixel: 16 bits are brought to 0 .. 255 (65535 is 255), floating point
-    and 32 bits stay as they are. into(shape, dtype) makes the array. Raises RequestError that names the first file that cannot
-    be read whole, and where some images are numbers without a scale, others not. Cost: about 1 ms for 64 x 64, on all cores.
+    and 32 bits stay as they are. CACHED_FROM images and more are decoded once for a machine and kept in its cache; above
+    LARGE_BYTES they stay there. Raises RequestError that names the first file that cannot be read whole, and where some images
+    are numbers without a scale, others not. Cost: about 1 ms for 64 x 64, on all cores.
     """
+    framing = framing if isinstance(framing, Framing) else Framing(framing)
+    shape = (len(paths), 3, framing.size, framing.size)
+    if len(paths) < CACHED_FROM:
+        dtype, decoded = _decoding(paths, framing)
+        images = np.empty(shape, dtype)
+        for start, block in decoded:
+            images[start : start + len(block)] = block
+        return images
+
+    def make(folder: Path) -> None:
+        dtype, decoded = _decoding(paths, framing)
+        with npy_file(folder / "images.npy", shape, dtype) as file:
+            for _, block in decoded:
+                file.write(block.data)
+
+    key = key_of("images", DECODING, framing, files=paths)
+    folder = made_once(key, make, int(np.prod(shape)), f"{len(paths):,} decoded images")
+    stored = opened(folder / "images.npy")
+    return stored if stored.nbytes > LARGE_BYTES else np.array(stored)
+
+
+def _decoding(paths: Sequence[Path], framing: Framing) -> tuple[np.dtype[Any], Iterator[tuple[int, Array]]]:
+    """Return the type of the images, and the images in blocks with the number of the first one of each, as they are decoded."""
+    kinds = list(_over(paths, lambda i: _depth(paths[i])))
+    if NUMBERS in kinds and len(set(kinds)) > 1:
+        one, other = (paths[next(i for i, k in enumerate(kinds) if (k == NUMBERS) == which)] for which in (True, False))
+        raise RequestError(
+            f"{one} holds floating point or 32-bit values, {other} pixels of 0 .. 255 or 0 .. 65535: they have no common "
+            "scale; write all in one of these"
+        )
+    dtype = np.dtype(np.uint8 if set(kinds) <= {BYTES} else np.float32)
+
+    def decoded() -> Iterator[tuple[int, Array]]:
+        step = max(1, BLOCK_BYTES // (3 * framing.size**2 * dtype.itemsize))
+        with _bar(len(paths)) as advance:
+            for start in range(0, len(paths), step):
+                part = paths[start : start + step]
+                block = np.empty((len(part), 3, framing.size, framing.size), dtype)
+
+                def read(i: int, block: Array = block, part: Sequence[Path] = part) -> str:
+                    block[i] = _decoded(part[i], framing)
+                    return ""
+
+                for _ in _over(part, read):
+                    advance()
+                yield start, block
+
+    return dtype, decoded()
+
+
+def _over(paths: Sequence[Path], act: Callable[[int], str]) -> Iterator[str]:
+    """Yield what act returns for the number of each file, on all cores; raise RequestError for the first that cannot be read."""
     from PIL import Image
 
-    framing = framing if isinstance(framing, Framing) else Framing(framing)
     # what Pillow raises for damaged files of its formats, and for those too large to be meant
     unreadable = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-    def saying(path: Path, act: Callable[[], str]) -> str:
+    def saying(i: int) -> str:
         try:
-            return act()
+            return act(i)
         except unreadable as error:
             advice = "Get or write it again" if "pixels" not in str(error) else "Scale it down, or leave it out"
-            return f"!{path} cannot be read whole: {error}. {advice}"
+            return f"!{paths[i]} cannot be read whole: {error}. {advice}"
 
-    def read(position: int) -> str:
-        images[position] = _decoded(paths[position], framing)
-        return ""
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool, _bar(len(paths)) as advance:
-
-        def over(act: Callable[[int], str]) -> Iterator[str]:
-            for said in pool.map(lambda i: saying(paths[i], lambda: act(i)), range(len(paths)), chunksize=64):
-                if said.startswith("!"):
-                    pool.shutdown(cancel_futures=True)
-                    raise RequestError(said[1:])
-                yield said
-
-        kinds = list(over(lambda i: _depth(paths[i])))
-        if NUMBERS in kinds and len(set(kinds)) > 1:
-            one, other = (
-                paths[next(i for i, k in enumerate(kinds) if (k == NUMBERS) == which)] for which in (True, False)
-            )
-            raise RequestError(
-                f"{one} holds floating point or 32-bit values, {other} pixels of 0 .. 255 or 0 .. 65535: they have no common "
-                "scale; write all in one of these"
-            )
-        images = into((len(paths), 3, framing.size, framing.size), "uint8" if set(kinds) <= {BYTES} else "float32")
-        for _ in over(read):
-            advance()
-    return images
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for said in pool.map(saying, range(len(paths)), chunksize=64):
+            if said.startswith("!"):
+                pool.shutdown(cancel_futures=True)
+                raise RequestError(said[1:])
+            yield said
 
 
 def read_part(paths: Sequence[Path], labels: Array, size: int) -> Part:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tune_lb.data.dataset import DataSet, DataSource, Part, data_root, part_problems, stratified
+import numpy as np
+
+from tune_lb.data.dataset import Array, DataSet, DataSource, Part, data_root, part_problems, stratified
+from tune_lb.data.parts_in_files import cut_into_files, in_files
 from tune_lb.data.standardization import AUTO, standardization
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting
@@ -82,15 +85,29 @@ def cut(
         )
     sizes = (rest if num_train is None else num_train, num_validation, num_test)
     chosen = stratified(targets, sizes, split_seed, f"{whole.name} train part")
-    train, validation, test = (Part(whole.train.inputs[i], targets[i]) for i in chosen)
+    train, validation, test = _parts(whole.train, chosen, where or whole.name)
     notes = whole.notes
     if whole.offset is None or whole.scale is None:
         done = standardization(train.inputs, whole.standardize, whole.kind, where or whole.name)
         offset, scale, axis, notes = done.offset, done.scale, done.axis, (*notes, done.said)
     else:
         offset, scale, axis = whole.offset, whole.scale, 0
-    validation, test = whole.validation or validation, whole.test or test
+    if whole.validation is not None:
+        validation = _parts(whole.validation, [np.arange(len(whole.validation.targets))], f"{where}, validation part")[
+            0
+        ]
+    if whole.test is not None:
+        test = _parts(whole.test, [np.arange(len(whole.test.targets))], f"{where}, test part")[0]
     return DataSet(whole.name, whole.num_classes, train, validation, test, offset, scale, axis, notes)
+
+
+def _parts(part: Part, chosen: Sequence[Array], where: str) -> list[Part]:
+    """Return the rows that each sorted index array chooses, in files where the whole is in one; the whole itself is no copy."""
+    if in_files(part.inputs):
+        inputs = cut_into_files(part.inputs, chosen, where)
+    else:
+        inputs = [part.inputs if len(rows) == len(part.inputs) else part.inputs[rows] for rows in chosen]
+    return [Part(array, part.targets[rows]) for array, rows in zip(inputs, chosen, strict=True)]
 
 
 _last: dict[Hashable, Published] = {}

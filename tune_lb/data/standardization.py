@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tune_lb.data.mapped import MappedArray, blocks
 from tune_lb.errors import RequestError
 
 Array = npt.NDArray[Any]
@@ -97,6 +98,9 @@ def _moments(inputs: Array, axis: int | None, *, together: bool) -> tuple[Array,
 
 def pieces(inputs: Array) -> Iterable[Array]:
     """Yield the examples in pieces that need little memory."""
+    if isinstance(inputs, MappedArray):
+        yield from blocks(inputs)
+        return
     for start in range(0, len(inputs), SAMPLE):
         yield inputs[start : start + SAMPLE]
 

@@ -13,6 +13,7 @@ from tune_lb.data.catalogue import locate
 from tune_lb.data.dataset import Array, DataSet, Part, data_root
 from tune_lb.data.image_files import Framing, folders_in, labelled_files, read_images
 from tune_lb.data.labels import numbered
+from tune_lb.data.mapped import rows_of
 from tune_lb.data.npz import INPUTS, LAYOUTS, Labelled, names_of, read_labelled
 from tune_lb.data.own_data import TEST, TRAIN, VALIDATION, OwnData, parts_among, said_of_parts
 from tune_lb.data.published import Published
@@ -26,7 +27,8 @@ class Arrays(OwnData):
     """Arrays in .npz files: `images` (uint8 or float) or `features` (numbers), `labels`, and if there `classes` (names).
 
     A folder: train*.npz, one after another, and if there val*.npz and test*.npz. One file: train_images and train_labels, or
-    images and labels, and if there val_images, val_labels, test_images, test_labels. Labels are whole numbers from 0, or strings.
+    images and labels, and if there val_images, val_labels, test_images, test_labels; or a folder of .npy files with these names.
+    Inputs above 512 MB stay in files, which all workers of a machine share. Labels are whole numbers from 0, or strings.
     Features that are whole numbers stay as they are (tokens), other inputs are standardized by the train part.
     """
 
@@ -35,12 +37,12 @@ class Arrays(OwnData):
 
     def has_own_test_split(self) -> bool:
         """Say whether there are test arrays."""
-        return TEST in (self._files() if self.place.is_dir() else self._prefixes()) if self.place.exists() else False
+        return self.place.exists() and TEST in (self._files() if self._has_files() else self._prefixes())
 
     def read(self) -> Published:
         """Return the arrays."""
         place = self.place
-        if place.is_dir():
+        if self._has_files():
             files = self._files()
             if TRAIN not in files:
                 advice = f": for folders of images write ImageFolder({self.path!r})" if folders_in(place) else ""
@@ -79,8 +81,13 @@ class Arrays(OwnData):
             what = " is one array without labels" if self.place.suffix == ".npy" else " is no .npz file"
             raise RequestError(
                 f"{self.place}{what}: write inputs and labels into one file, numpy.savez('{self.place.stem}.npz', images=..., "
-                "labels=...), or features=... where they are no images; or write a DataSource of your own"
+                "labels=...), or features=... where they are no images; or put images.npy and labels.npy into a folder and name "
+                "that; or write a DataSource of your own"
             )
+
+    def _has_files(self) -> bool:
+        """Say whether there are several files, each with arrays: not one, nor a folder of .npy files, which is as one."""
+        return self.place.is_dir() and (any(self.place.glob("*.npz")) or not any(self.place.glob("*.npy")))
 
     def _files(self) -> dict[str, list[Path]]:
         """Return the files of each part that is there."""
@@ -122,8 +129,8 @@ class ImageFolder(OwnData):
     """A folder of photographs: train/CLASS/*.jpg (or png, webp, ...), val/ and test/ alike; or CLASS/*.jpg, then cut.
 
     Every image is turned as its EXIF tag says, scaled (shorter side), cut to a square about its centre, and made RGB. 16 bits a
-    pixel are brought to 0 .. 255 without rounding. Hidden files and folders are no data. All are decoded when a search starts,
-    about 1,000 a second and core at 64 x 64: for large sets write .npz files once and use Arrays.
+    pixel are brought to 0 .. 255 without rounding. Hidden files and folders are no data. They are decoded on all cores, about
+    1,000 a second and core at 64 x 64; 2,000 and more once for a machine, into its cache (TUNE_LB_CACHE).
     """
 
     image_size: int = setting(64, "height and width in pixels", low=1)
@@ -171,7 +178,7 @@ class ImageFolder(OwnData):
         images = read_images(paths, Framing(self.image_size, self.resize, self.crop))
         ends = np.cumsum([len(numbers) for numbers in labels.values()])
         parts = {
-            part: Part(images[end - len(labels[part]) : end], labels[part])
+            part: Part(rows_of(images, end - len(labels[part]), end), labels[part])
             for part, end in zip(found, ends, strict=True)
         }
         unread = [] if len(folders) == 1 else sorted(set(folders_in(self.place)) - {p.name for p in folders.values()})
