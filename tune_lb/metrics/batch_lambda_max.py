@@ -51,7 +51,7 @@ class BatchLambdaMax:
             "batch_lambda_max.converged": "whether the residual reached the tolerance in every batch",
             "batch_lambda_max.tolerance": "relative residual asked for",
             "batch_lambda_max.max_hvps": "most Hessian-vector products allowed for a batch",
-            **protocol_columns(self.name),
+            **protocol_columns(self.name, products=True),
         }
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -80,5 +80,5 @@ class BatchLambdaMax:
             "batch_lambda_max.converged": all(pair.converged for pair in pairs),
             "batch_lambda_max.tolerance": self.tolerance,
             "batch_lambda_max.max_hvps": self.max_hvps,
-            **protocol(self.name, surface, seed),
+            **protocol(self.name, surface, seed, products=True),
         }

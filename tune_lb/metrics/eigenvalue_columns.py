@@ -52,7 +52,7 @@ def iteration_columns(name: str, of: str) -> dict[str, str]:
         f"{name}.converged": "whether the residual reached the tolerance (or rounding)",
         f"{name}.tolerance": "relative residual asked for",
         f"{name}.max_hvps": "most Hessian-vector products allowed",
-        **protocol_columns(name),
+        **protocol_columns(name, products=True),
     }
 
 
@@ -67,5 +67,5 @@ def iteration_row(
         f"{name}.converged": pair.converged,
         f"{name}.tolerance": metric.tolerance,
         f"{name}.max_hvps": metric.max_hvps,
-        **protocol(name, surface, seed),
+        **protocol(name, surface, seed, products=True),
     }

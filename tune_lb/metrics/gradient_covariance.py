@@ -60,7 +60,7 @@ class GradientCovariance:
             f"{name}.converged": "whether both eigenvectors reached the tolerance (or rounding)",
             f"{name}.tolerance": "relative residual asked for",
             f"{name}.probes": "random vectors that the matrices' products are estimated with",
-            **protocol_columns(name),
+            **protocol_columns(name, products=True),
         }
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -96,7 +96,7 @@ class GradientCovariance:
             f"{name}.converged": largest.converged and top.converged,
             f"{name}.tolerance": self.tolerance,
             f"{name}.probes": self.probes,
-            **protocol(name, surface, seed),
+            **protocol(name, surface, seed, products=True),
         }
 
 

@@ -62,7 +62,7 @@ class GradientNoiseScale:
             f"{name}.critical_batch_size_standard_error": f"{error} of tr(H C), over the probes",
             f"{name}.groups": "batches of two_batches",
             f"{name}.probes": "random vectors that tr(H C) is estimated with",
-            **protocol_columns(name),
+            **protocol_columns(name, products=True),
         }
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -90,7 +90,7 @@ class GradientNoiseScale:
             f"{name}.probes": self.probes,
         }
         row |= self._two_batches(surface, seed) | self._critical(surface, gradient, seed)
-        return row | protocol(name, surface, seed)
+        return row | protocol(name, surface, seed, products=True)
 
     def _two_batches(self, surface: LossSurface, seed: int) -> dict[str, Value]:
         size = surface.num_samples // self.groups

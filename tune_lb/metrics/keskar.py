@@ -126,7 +126,7 @@ class Keskar:
             "keskar.max_evaluations": "most evaluations of L-BFGS-B from each start",
             "keskar.p": "directions of the subspace",
             "keskar.law": "law of the entries of A",
-            **protocol_columns(self.name),
+            **protocol_columns(self.name, products="eigenvector" in "".join(self.all_starts)),
         }
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -158,7 +158,7 @@ class Keskar:
             "keskar.max_evaluations": self.max_evaluations,
             "keskar.p": self.p,
             "keskar.law": "normal(0, 1)",
-            **protocol(self.name, surface, seed),
+            **protocol(self.name, surface, seed, products="eigenvector" in "".join(self.all_starts)),
         }
 
     def _maximize(self, box: _Box, space: _Space, widths: Tensor) -> dict[str, Value]:

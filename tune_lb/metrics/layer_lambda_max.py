@@ -47,7 +47,7 @@ class LayerLambdaMax:
             "layer_lambda_max.converged": "whether the residual reached the tolerance in every layer",
             "layer_lambda_max.tolerance": "relative residual asked for",
             "layer_lambda_max.max_hvps": "most Hessian-vector products allowed for a layer",
-            **protocol_columns(self.name),
+            **protocol_columns(self.name, products=True),
         }
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -74,7 +74,7 @@ class LayerLambdaMax:
             "layer_lambda_max.converged": all(pair.converged for pair in pairs.values()),
             "layer_lambda_max.tolerance": self.tolerance,
             "layer_lambda_max.max_hvps": self.max_hvps,
-            **protocol(self.name, surface, seed),
+            **protocol(self.name, surface, seed, products=True),
         }
 
 

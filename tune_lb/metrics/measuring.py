@@ -13,8 +13,9 @@ from tune_lb.losses import LossFn
 from tune_lb.metrics.metric import Metric, Value, reason_of, unmeasured
 from tune_lb.metrics.names import as_metrics
 from tune_lb.results.columns import PROTOCOL_FIELDS
-from tune_lb.surface.loss_surface import BatchNormMode, LossSurface
+from tune_lb.surface.loss_surface import LossSurface
 from tune_lb.surface.member_surfaces import MemberSurfaces
+from tune_lb.surface.network_over_data import BatchNormMode
 from tune_lb.surface.per_example_loss import PerExample
 
 
@@ -54,7 +55,7 @@ def measure(
     params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     options = {"batch_norm": batch_norm, "chunk": chunk, "dtype": dtype, "weights": weights, "split": split}
     try:
-        surface = LossSurface(model, params, buffers, PerExample(loss), inputs, targets, **options)  # type: ignore[arg-type]
+        surface = LossSurface(model, params, buffers, PerExample(loss), inputs, targets, **options)
         surface.defect()
     except RequestError:
         raise

@@ -26,6 +26,12 @@ SHARED_COLUMNS = {
 """Fields that every metric reports as `<name>.<field>`, beside its own."""
 
 
+PRODUCTS_COLUMN = (
+    "Hessian products: exact, or differences of gradients where an operation has no right second derivative"
+)
+"""Field `<name>.products` of metrics that use products with the Hessian."""
+
+
 class Metric(Protocol):
     """Something measured on a trained member, leaving it as it was: a frozen dataclass whose fields are its protocol.
 
@@ -75,15 +81,17 @@ def reason_of(error: Exception) -> str:
     return f"{named} ({place})" if place else named
 
 
-def protocol(name: str, surface: LossSurface, seed: int) -> dict[str, Value]:
-    """Return SHARED_COLUMNS for a metric that was measured, keyed `<name>.<field>`."""
+def protocol(name: str, surface: LossSurface, seed: int, *, products: bool = False) -> dict[str, Value]:
+    """Return SHARED_COLUMNS for a metric that was measured, keyed `<name>.<field>`; products: it made some with the Hessian."""
     shared: dict[str, Value] = {"reason": None, "loss": surface.value(), "seed": seed, **surface.protocol()}
+    shared |= {"products": surface.products()} if products else {}
     return {f"{name}.{field}": value for field, value in shared.items()}
 
 
-def protocol_columns(name: str) -> dict[str, str]:
-    """Return the descriptions of SHARED_COLUMNS, keyed `<name>.<field>`."""
-    return {f"{name}.{field}": text for field, text in SHARED_COLUMNS.items()}
+def protocol_columns(name: str, *, products: bool = False) -> dict[str, str]:
+    """Return the descriptions of SHARED_COLUMNS, keyed `<name>.<field>`; products: with that of Hessian-vector products."""
+    described = SHARED_COLUMNS | ({"products": PRODUCTS_COLUMN} if products else {})
+    return {f"{name}.{field}": text for field, text in described.items()}
 
 
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:

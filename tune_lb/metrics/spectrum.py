@@ -57,7 +57,7 @@ class Spectrum:
             "spectrum.hvps": "Hessian-vector products made",
             "spectrum.steps": "products from each start",
             "spectrum.starts": "random starts",
-            **protocol_columns(self.name),
+            **protocol_columns(self.name, products=True),
         }
 
     def measure(self, surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -89,7 +89,7 @@ class Spectrum:
             "spectrum.hvps": hvps,
             "spectrum.steps": self.steps,
             "spectrum.starts": self.starts,
-            **protocol(self.name, surface, seed),
+            **protocol(self.name, surface, seed, products=True),
         }
 
 

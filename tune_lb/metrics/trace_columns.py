@@ -81,7 +81,7 @@ def sample_columns(name: str) -> dict[str, str]:
         f"{name}.converged": "whether the standard error reached relative_error",
         f"{name}.relative_error": "standard error asked for, relative to the estimate",
         f"{name}.max_hvps": "most Hessian-vector products allowed",
-        **protocol_columns(name),
+        **protocol_columns(name, products=True),
     }
 
 
@@ -95,5 +95,5 @@ def sample_row(metric: Sampling, found: Traces, surface: LossSurface, seed: int)
         f"{name}.converged": found.met,
         f"{name}.relative_error": metric.relative_error,
         f"{name}.max_hvps": metric.max_hvps,
-        **protocol(name, surface, seed),
+        **protocol(name, surface, seed, products=True),
     }

@@ -195,7 +195,8 @@ TARGETS: Final = (
 
 PROTOCOL_FIELDS: Final[dict[str, ColumnType]] = {
     **dict.fromkeys(
-        ("reason", "split", "batch_norm", "dtype", "start", "starts", "stop", "mode", "law", "method"), "str"
+        ("reason", "split", "batch_norm", "dtype", "start", "starts", "stop", "mode", "law", "method", "products"),
+        "str",
     ),
     **dict.fromkeys(
         ("seed", "num_samples", "num_parameters", "num_directions", "num_batches", "batch_size", "chunk"), "int"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool) -> Iterator[None]:
     """Put a module in evaluation mode, its batch norms in training mode if batch_statistics, and all flags back.
 
-    Autocast is off inside, so that results have the dtype they are said to have. A module that draws random numbers in
+    Autocast is off inside, so that results have the dtype they are said to have; compiled networks run as they are written, for
+    compiled code cannot be differentiated twice. A module that draws random numbers in
     this mode raises ValueError at the end of the block, as its loss is not a function of its weights; the generators
     of the CPU and of the device are put back. Buffers are the caller's to protect: batch norm writes into them.
     """
@@ -27,7 +29,7 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
             wanted = batch_statistics and isinstance(part, _BatchNorm)
             if flag != wanted:
                 part.training = wanted
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False), _not_compiled():
             yield
     finally:
         for part, flag in flags:
@@ -43,6 +45,11 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
             "the module draws random numbers in evaluation mode: its loss is not a function of the weights; "
             "draw them in training mode only (self.training)"
         )
+
+
+def _not_compiled() -> AbstractContextManager[object]:
+    # nothing is compiled in a process that has not loaded the compiler, which takes a second
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def check_batch_norm(module: nn.Module, mode: str, *, smallest_chunk: int) -> None:
@@ -83,6 +90,16 @@ def recalibrated(
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     return updated
+
+
+def check_examples(inputs: Tensor, targets: Tensor, chunk: int | None) -> None:
+    """Raise ValueError where there is not one target for each of at least one input, or no example in a chunk."""
+    if not len(inputs) or len(inputs) != len(targets):
+        raise ValueError(
+            f"{len(inputs)} inputs and {len(targets)} targets: give one target for each of at least one input"
+        )
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk = {chunk}: give 1 or more examples, or None")
 
 
 def check_names_and_shapes(what: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tune_lb.surface.loss_surface import LossSurface
+from tune_lb.surface.products import by_differences
 
 
 def weighted_gradient(surface: LossSurface, weights: Tensor) -> Tensor:
@@ -23,8 +24,11 @@ def weighted_gradient(surface: LossSurface, weights: Tensor) -> Tensor:
 def slopes(surface: LossSurface, direction: Tensor) -> Tensor:
     """Return g_i^T direction of every example (N,); direction (n,). Cost: about one Hessian-vector product.
 
-    sum_i u_i (g_i^T d) is linear in u, so that its gradient by u is what is asked for: reverse mode twice.
+    sum_i u_i (g_i^T d) is linear in u, so that its gradient by u is what is asked for: reverse mode twice. Where the network has
+    no right second derivative, by central differences of the losses.
     """
+    if surface.products() == "differences":
+        return by_differences(lambda at: torch.cat(surface.examples(_detached, point=at)), surface.point, direction)
     along = list(surface.unflatten(direction).values())
 
     def of_chunk(leaves: Sequence[Tensor], losses: Tensor) -> Tensor:
@@ -56,6 +60,10 @@ def each_gradient(surface: LossSurface, of_one: Callable[[Tensor], Tensor]) -> T
         return torch.stack([of_one(_gradient(leaves, loss, torch.ones_like(loss), kept)) for loss in losses])
 
     return torch.cat(surface.examples(of_chunk, chunk=None if surface.batch_norm == "batch" else 1))
+
+
+def _detached(leaves: Sequence[Tensor], losses: Tensor) -> Tensor:
+    return losses.detach()
 
 
 def _gradient(leaves: Sequence[Tensor], losses: Tensor, weights: Tensor, retain_graph: bool = False) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -15,6 +15,7 @@ from tune_lb.losses import LossFn
 from tune_lb.surface.derivatives import Graph, free_bytes
 from tune_lb.surface.evaluation_mode import measuring
 from tune_lb.surface.loss_surface import LossSurface
+from tune_lb.surface.products import twice_differentiable
 
 Member = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 """Parameters and buffers of one member."""
@@ -55,6 +56,8 @@ class MemberSurfaces:
 
     def _take(self, surfaces: list[LossSurface]) -> None:
         self.surfaces, first, together = surfaces, surfaces[0], self._asked
+        for surface in surfaces[1:]:
+            surface.share_products(first)
         fits = first.chunk >= first.num_samples and not self._is_weighted
         if together is None:
             work = first.num_samples * first.num_parameters
@@ -112,8 +115,9 @@ class MemberSurfaces:
     def _kept(self) -> Graph | None:
         if self.together and self._graph is None:
             try:
+                self.together = self.surfaces[0].products() == "exact"
                 with self._measuring(), torch.enable_grad():
-                    self.together = self._asked is not None or self._fits()
+                    self.together = self.together and (self._asked is not None or self._fits())
                     self._graph = self._built(self.surfaces) if self.together else None
             except RuntimeError:
                 # a fault that is not vectorisation's is raised again by the first member alone
@@ -125,9 +129,15 @@ class MemberSurfaces:
     def _fits(self) -> bool:
         return len(self) * self._built(self.surfaces[:1]).size_bytes() <= free_bytes(self.surfaces[0].device)
 
-    def _measuring(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
         first = self.surfaces[0]
-        return measuring(self._module, first.device, batch_statistics=first.batch_norm == "batch")
+        statistics = first.batch_norm == "batch"
+        with (
+            measuring(self._module, first.device, batch_statistics=statistics),
+            twice_differentiable(self._module, first.device),
+        ):
+            yield
 
     def _built(self, surfaces: Sequence[LossSurface]) -> Graph:
         tensors = [surface.tensors() for surface in surfaces]
