@@ -208,7 +208,8 @@ def test_a_worker_that_dies_while_it_measures_leaves_the_member_and_the_next_one
     again = work(tmp_path, Stops(), stage=stage, metrics_on="all")
     assert again.advance(0.0), "nothing is trained"
     assert again.training.step == 0
-    assert again.finish() == {row["seed"]: row["validation_error"] for row in rows}
+    scores = {seed: score.value for seed, score in again.finish().items()}
+    assert scores == {row["seed"]: row["validation_error"] for row in rows}
     found = rows_of(tmp_path)
     assert all("died while it measured (tune-lb measure run --again" in row["own.reason"] for row in found)
     assert [row["test_error"] for row in found] == [row["test_error"] for row in rows]
