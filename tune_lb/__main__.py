@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from tune_lb.cli.arguments import parse
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, one_line, own_line
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -22,10 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     out = Output(given.json)
     try:
-        code: int = importlib.import_module(f"tune_lb.cli.{given.command}").run(given, out)
+        # stdout is one JSON object, or a Python file: what a network or a space prints goes beside it
+        only_ours = given.json or given.command == "best"
+        with contextlib.redirect_stdout(sys.stderr) if only_ours else contextlib.nullcontext():
+            code: int = importlib.import_module(f"tune_lb.cli.{given.command}").run(given, out)
         sys.stdout.flush()
         return code
     except RequestError as error:
+        if os.environ.get("TUNE_LB_TRACEBACK"):
+            raise
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return WRONG
@@ -39,6 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of our output is gone (`| head`): the interpreter must not fail again when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except (
+        Exception
+    ) as error:  # what code of the user's raises is theirs to mend; the rest is a mistake of ours, shown whole
+        if not own_line(error) or os.environ.get("TUNE_LB_TRACEBACK"):
+            raise
+        print(f"error: {given.command}: {one_line(error)}", file=sys.stderr)
+        return WRONG
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import inspect
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 
 class RequestError(Exception):
@@ -42,3 +45,34 @@ def own_line(error: BaseException) -> str:
         if not frame.filename.startswith("<") and not is_library(frame.filename):
             return f"{frame.filename}:{frame.lineno}"
     return own_line(error.__cause__) if error.__cause__ is not None else ""
+
+
+def defined_at(value: Any) -> str:
+    """Return file:line where a function of the user's own begins, or that of a class's __call__; nothing where there is none."""
+    function = getattr(value, "func", value)
+    function = function if hasattr(function, "__code__") else inspect.getattr_static(type(function), "__call__", None)
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None and not is_library(code.co_filename) else ""
+
+
+def one_line(error: BaseException, place: str = "") -> str:
+    """Return what was raised in one line, with the line of the user's own code that it passed, else the given place."""
+    text = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {text:.300}" if text else type(error).__name__
+    where = own_line(error) or place
+    return f"{said} ({where})" if where else said
+
+
+@contextlib.contextmanager
+def user_code(where: str, *, made_by: Any = None) -> Iterator[None]:
+    """Turn whatever code of the user's raises in the block into one line that begins with where; Ctrl-C stays what it is.
+
+    made_by: what made the objects that run, named where no line of the user's was passed: a network of torch's own layers.
+    """
+    try:
+        yield
+    except RequestError:
+        raise
+    # anything may be raised; a network that calls sys.exit() ends neither the search nor the process
+    except (Exception, SystemExit) as error:
+        raise RequestError(f"{where}: {one_line(error, defined_at(made_by))}") from error

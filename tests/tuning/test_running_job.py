@@ -43,6 +43,17 @@ class Fragile(MLP):
         raise self.error("out\nof order")
 
 
+class MisfitNetwork(torch.nn.Linear):
+    def forward(self, inputs):
+        return super().forward(inputs.flatten(1)[:, 1:])
+
+
+@dataclass(frozen=True)
+class Misfit:
+    def __call__(self, input_shape, num_classes):
+        return MisfitNetwork(math.prod(input_shape), num_classes)
+
+
 def a_trial(*remedies, **settings):
     return trial(*remedies, **({"budget": Epochs(EPOCHS)} | settings))
 
@@ -241,6 +252,16 @@ def test_an_exception_in_a_model_is_a_failed_row_per_member(tmp_path):
     assert [(row["test_error"], row["lr"]) for row in rows] == [(None, 0.1)] * 2
     failed(tmp_path / "b", (6,), torch.OutOfMemoryError)
     assert [row["status"] for row in rows_of(tmp_path / "b")] == ["out_of_memory"]
+
+
+def test_the_reason_names_the_user_s_own_line_b3(tmp_path):
+    """In place of the last frame, where that is torch's."""
+    of = a_trial(model=Misfit())
+    with pytest.raises(RuntimeError) as caught:
+        finished(work_of(tmp_path, of))
+    reason = store_failure(job_of(of), context_of(tmp_path, of), caught.value)
+    assert "\n" not in reason
+    assert reason.endswith(f"({__file__}:{MisfitNetwork.forward.__code__.co_firstlineno + 1})")
 
 
 def test_rows_of_all_kinds_merge_into_one_table(tmp_path):

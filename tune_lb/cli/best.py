@@ -10,7 +10,7 @@ from tune_lb.cli.answer import analyse
 from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, number, on_run
 from tune_lb.cli.runs import check_run_name, find_run, space_of_run
-from tune_lb.errors import RequestError, nearest
+from tune_lb.errors import RequestError, nearest, user_code
 from tune_lb.recipe.recipe import recipe
 from tune_lb.results.run_files import read_space
 from tune_lb.search.job import FIRST_SEED
@@ -38,7 +38,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
         split = int(answer["best"][arm]["split_seed"])
         facts = facts_of(given.name, space.question, rows[arm], answer["best"][arm])
         trial = trials[arm, split][1]
-        recipes[arm] = recipe(trial, trial.data.load(split), facts, FIRST_SEED["confirm"])
+        with user_code(f"arm {arm!r}", made_by=trial.model):
+            recipes[arm] = recipe(trial, trial.data.load(split), facts, FIRST_SEED["confirm"])
     for arm, code in recipes.items():
         if given.arm is None:
             out.line(f"# {'-' * 20} {arm} {'-' * 20}", style="bold")

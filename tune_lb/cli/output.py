@@ -21,6 +21,8 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.stdout = sys.stdout
+        """As it was at the start: what code of the user's prints later goes elsewhere where stdout is for machines."""
         stream = sys.stderr if as_json else sys.stdout
         width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
         self.console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
@@ -46,7 +48,7 @@ class Output:
         """End a command: name the next one (after a mark), and print the result where --json asks for it."""
         self.line(f"{mark}next: {following}", style="bold")
         if self.as_json:
-            print(json.dumps({**result, "next": following}, allow_nan=False))
+            print(json.dumps({**result, "next": following}, allow_nan=False), file=self.stdout, flush=True)
 
 
 def program() -> str:

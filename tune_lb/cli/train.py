@@ -10,8 +10,9 @@ import torch
 from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, number
 from tune_lb.data.device import on_device
-from tune_lb.errors import RequestError, nearest
+from tune_lb.errors import RequestError, nearest, user_code
 from tune_lb.observation.observer import train_arm
+from tune_lb.settings.identity import describe
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
 from tune_lb.training.data_checks import check_against_data
@@ -32,16 +33,20 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if given.arm not in designs:
         raise RequestError(f"space {given.space} has no arm {given.arm!r}{nearest(given.arm, designs)}")
     trial, chosen = middle(designs[given.arm])
-    data = trial.data.load(space.split_seeds[0])
-    problems = check_against_data(trial, data)
+    with user_code(f"data {describe(trial.data)}", made_by=trial.data.load):
+        data = trial.data.load(space.split_seeds[0])
+    where = f"arm {given.arm!r}"
+    with user_code(where, made_by=trial.model):
+        problems = check_against_data(trial, data)
     if problems:
         raise RequestError(problems)
     for name, value in chosen.items():
         out.line(f"{name} = {number(value)}: the middle of its range; fix it by {name}=VALUE")
     parts = on_device(data, "cuda" if torch.cuda.is_available() else "cpu")
-    training = begun(trial, [given.seed], parts, microbatch=space.microbatch)
     lines = Lines(out)
-    row = dict(train_arm(training, space.metrics, lines, space.walk, space.watch))
+    with user_code(where, made_by=trial.model):
+        training = begun(trial, [given.seed], parts, microbatch=space.microbatch)
+        row = dict(train_arm(training, space.metrics, lines, space.walk, space.watch))
     lines.end()
     out.line()
     metrics = [

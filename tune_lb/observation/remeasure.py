@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, one_line
 from tune_lb.metrics.measuring import member_values
 from tune_lb.metrics.metric import Metric, Value, prefixed
 from tune_lb.observation.outcome import METRIC_SEED
@@ -50,8 +50,8 @@ def remeasure(
                 _store(store, row, metric, split, values)
                 left.discard((numbers[place], metric.name))
                 on_measured(row, metric, values)
-        except (RequestError, ValueError, RuntimeError) as error:
-            line = " ".join(str(error).split())
+        except Exception as error:  # raised by the user's network, loss or metric: the other members are measured
+            line = _line(error)
             failures += [f"{who(rows[k])}: {name}: {line}" for k, name in sorted(left)]
     return failures
 
@@ -90,9 +90,13 @@ def _surfaces(stored: StoredMembers, rows: Sequence[Row], split: str) -> tuple[M
             if line is not None:
                 raise RequestError(line)
             members.append(member)
-        except (RequestError, ValueError, RuntimeError) as error:
-            wrong[k] = " ".join(str(error).split())
+        except Exception as error:  # as above
+            wrong[k] = _line(error)
     return member_surfaces(members, split) if members else None, wrong
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) if isinstance(error, RequestError) else one_line(error)
 
 
 def _store(store: Store, row: Row, metric: Metric, split: str, found: Mapping[str, Any]) -> None:

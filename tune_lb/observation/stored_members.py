@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.data.device import Parts, on_device
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, user_code
 from tune_lb.observation.surfaces import surfaces_over
 from tune_lb.results.storage import Store
 from tune_lb.settings.domain import Choice
@@ -70,7 +70,8 @@ class StoredMembers:
             raise RequestError(f"{self.weights.location}/{name} is damaged ({error})") from error
         trial = self.trial(row)
         parts = self.parts(trial)
-        with torch.random.fork_rng(devices=[]):
+        where = f"arm {trial.arm!r}, model {describe(trial.model)}"
+        with torch.random.fork_rng(devices=[]), user_code(where, made_by=trial.model):
             module = trial.model(parts.input_shape, parts.num_classes).to(self.device).eval()
         params = {key: tensors.pop(key).to(self.device) for key, _ in module.named_parameters() if key in tensors}
         buffers = {key: value.to(self.device) for key, value in tensors.items()}
@@ -96,7 +97,9 @@ class StoredMembers:
         """Return the data of a trial on the device; those of the last one asked for are kept."""
         key = (source_name(trial.data), trial.split_seed)
         if key not in self._parts:
-            self._parts = {key: on_device(trial.data.load(trial.split_seed), self.device)}
+            with user_code(f"data {describe(trial.data)}", made_by=trial.data.load):
+                loaded = trial.data.load(trial.split_seed)
+            self._parts = {key: on_device(loaded, self.device)}
         return self._parts[key]
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_lb.data.dataset import DataSet, DataSource
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, user_code
 from tune_lb.search.arm_in_split import Split
+from tune_lb.settings.identity import describe
 from tune_lb.space.data_sets import all_sources, of_source, source_name, sources_of
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -55,7 +56,8 @@ def load(space: Space, designs: Sequence[ArmDesign]) -> tuple[LoadedData | None,
         found[name] = {}
         try:
             for split_seed in space.split_seeds:
-                found[name][split_seed] = source.load(split_seed)
+                with user_code(f"data {describe(source)}", made_by=source.load):
+                    found[name][split_seed] = source.load(split_seed)
         except RequestError as error:
             problems += error.problems
     if problems:

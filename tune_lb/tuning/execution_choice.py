@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from tune_lb.data.device import Parts
-from tune_lb.errors import RequestError, own_line
+from tune_lb.errors import RequestError, defined_at, one_line, own_line, user_code
 from tune_lb.search.proposers import proposers
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -124,10 +125,13 @@ def _timed(
             return {asked: seconds_per_update(trial, parts, asked, members, space.microbatch)}
         except torch.OutOfMemoryError as error:
             raise RequestError(f"arm {trial.arm!r}: {error}") from error
-        except (RuntimeError, ValueError) as error:
-            raise RequestError(f"execution = {asked!r} does not work for arm {trial.arm!r}: {_line(error)}") from error
+        except RequestError:
+            raise
+        except Exception as error:  # whatever code of the user's raises in this way
+            said = one_line(error, defined_at(trial.model))
+            raise RequestError(f"execution = {asked!r} does not work for arm {trial.arm!r}: {said}") from error
     try:
-        timed = {"alone": seconds_per_update(trial, parts, "alone", members, space.microbatch)}
+        timed = {"alone": _seconds_alone(trial, parts, members, space.microbatch)}
     except torch.OutOfMemoryError as error:
         raise RequestError(f"arm {trial.arm!r}: {error}") from error
     if members > 1 and not trial.budget.watches_loss:
@@ -135,7 +139,7 @@ def _timed(
             timed["together"] = seconds_per_update(trial, parts, "together", members, space.microbatch)
         except torch.OutOfMemoryError as error:
             notes.append(f"members are trained one at a time: together they do not fit ({_line(error)})")
-        except RuntimeError as error:
+        except Exception as error:  # it works alone, so it is the vectorised way that code of the user's does not go
             note = "members are trained one at a time: torch.func cannot vectorise the model "
             note += f"({_unvectorisable(error)})"
             notes += [] if note in notes else [note]
@@ -163,7 +167,7 @@ def _compiled_if_faster(
         started = time.perf_counter()
         try:
             seconds = seconds_per_update(trial, parts, compiled, members, microbatch)
-        except RuntimeError as error:
+        except Exception as error:  # as above: of the compiled way
             notes.append(f"training is not compiled: {_line(error)}")
             continue
         compilation_s = time.perf_counter() - started
@@ -183,7 +187,25 @@ def _seconds(space: Space, trial: Trial, parts: Parts, way: str, members: int, l
     """Return the time per update: timed, or where timing would compile, what its gradients make likely."""
     if way.startswith("compiled"):
         return like * trial.evaluations_per_update / of.evaluations_per_update
-    return seconds_per_update(trial, parts, way, members, space.microbatch)
+    with _user_code(trial):
+        return seconds_per_update(trial, parts, way, members, space.microbatch)
+
+
+def _seconds_alone(trial: Trial, parts: Parts, members: int, microbatch: int | str | None) -> float:
+    with _user_code(trial):
+        return seconds_per_update(trial, parts, "alone", members, microbatch)
+
+
+@contextlib.contextmanager
+def _user_code(trial: Trial) -> Iterator[None]:
+    """Say of an arm, in one line, what code of the user's raises in its steps; memory that does not suffice is no mistake of it."""
+    try:
+        with user_code(f"arm {trial.arm!r}, in its first updates", made_by=trial.model):
+            yield
+    except RequestError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError):
+            raise error.__cause__ from None
+        raise
 
 
 def _num_programs(space: Space, design: ArmDesign) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, user_code
 from tune_lb.results.leftovers import delete_left_over
 from tune_lb.results.run_files import read_space, write_space, write_targets
 from tune_lb.results.tables import encode_predictions
@@ -22,6 +23,7 @@ from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign
 from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.microbatches import asked_problems
+from tune_lb.training.trial import Trial
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
@@ -101,16 +103,17 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         if known is not None:
             context = dataclasses.replace(context, ties_decided=ties_decided(known))
         stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
-        cost = estimate(
-            space,
-            designs,
-            parts,
-            execution.seconds,
-            concurrency=resources.concurrency,
-            start_s=RAY_START_S,
-            already_done=len(stored.scored),
-            notes=[*execution.notes, *data_notes(data, designs)],
-        )
+        with user_code("a short training, evaluated as members will be", made_by=space.model):
+            cost = estimate(
+                space,
+                designs,
+                parts,
+                execution.seconds,
+                concurrency=resources.concurrency,
+                start_s=RAY_START_S,
+                already_done=len(stored.scored),
+                notes=[*execution.notes, *data_notes(data, designs)],
+            )
     finally:
         torch.set_num_threads(threads)
     prepared = Prepared(request, designs, context, splits, cost, stored)
@@ -134,10 +137,19 @@ def _check(designs: Sequence[ArmDesign], data: LoadedData, microbatch: int | str
         for values in tried:
             trial = design.template.resolved(values)
             own = data.of(trial)[split_seed]
-            for problem in check_against_data(trial, own, where=ARM) or asked_problems(trial, own, microbatch, ARM):
+            for problem in _problems(trial, own, microbatch):
                 concerned.setdefault(problem, []).append(repr(design.name))
     # a mistake that several arms share is one mistake
     return [problem.replace(ARM, _named(set(names), names, len(designs)), 1) for problem, names in concerned.items()]
+
+
+def _problems(trial: Trial, data: DataSet, microbatch: int | str | None) -> list[str]:
+    """Return what is wrong with a resolved trial on its data; what code of the user's raises there is a problem as well."""
+    try:
+        with user_code(ARM, made_by=trial.model):
+            return check_against_data(trial, data, where=ARM) or asked_problems(trial, data, microbatch, ARM)
+    except RequestError as error:
+        return error.problems
 
 
 def _named(different: set[str], names: list[str], num_arms: int) -> str:

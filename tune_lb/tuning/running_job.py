@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from tune_lb.data.device import Parts
-from tune_lb.errors import RequestError
+from tune_lb.errors import RequestError, defined_at, one_line
 from tune_lb.metrics.metric import Metric, reason_of, unmeasured
 from tune_lb.observation.observer import Observer
 from tune_lb.observation.outcome import Outcome, measured_values, outcomes
@@ -203,14 +203,14 @@ def identity_of(job: Job, context: RunContext) -> dict[str, Any]:
     }
 
 
-def store_failure(job: Job, context: RunContext, error: Exception) -> str:
+def store_failure(job: Job, context: RunContext, error: BaseException) -> str:
     """Store a row for every member of a job that could not be trained; return the reason in one line.
 
     Members that are stored already stay as they are: the error came after they were trained.
     """
     status = "out_of_memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())} ({place.filename}:{place.lineno})"
+    reason = one_line(error, defined_at(job.trial.model) or f"{place.filename}:{place.lineno}")
     if stored_rows(job, context):
         return reason
     rows = [

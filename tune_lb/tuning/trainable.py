@@ -62,7 +62,8 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
             if not self.work.advance(REPORT_EVERY_S):
                 return {"done": False, "epoch": self.work.training.epoch}
             errors = self.work.finish()
-        except Exception as error:  # whatever a user's model raises is that member's outcome, not the end of the search
+        # whatever a user's model raises is that member's outcome, not the end of the search; so is sys.exit() in it
+        except (Exception, SystemExit) as error:
             self.work = None
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -1,0 +1,44 @@
+"""Whatever code of the user's raises is one line with its place."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import pytest
+from torch import nn
+
+from tune_lb.errors import RequestError, defined_at, one_line, user_code
+
+
+def make(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Linear(*shape)
+
+
+@dataclass(frozen=True)
+class Maker:
+    def __call__(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        return nn.Linear(*shape)
+
+
+def test_where_a_network_is_made() -> None:
+    place = f"{__file__}:{make.__code__.co_firstlineno}"
+    assert defined_at(make) == place
+    assert defined_at(functools.partial(make, classes=3)) == place
+    assert defined_at(Maker()) == f"{__file__}:{Maker.__call__.__code__.co_firstlineno}"
+    assert defined_at(nn.functional.cross_entropy) == ""
+    assert defined_at(3) == ""
+
+
+def test_one_line_for_anything() -> None:
+    assert one_line(ValueError("a\n  b"), "here.py:3") == "ValueError: a b (here.py:3)"
+    assert one_line(KeyError(), "") == "KeyError"
+    with pytest.raises(RequestError, match=rf"arm 'a': ZeroDivisionError: division by zero \({__file__}:\d+\)$"):
+        with user_code("arm 'a'"):
+            1 / 0
+    with pytest.raises(RequestError, match="^as it is$"), user_code("arm 'a'"):
+        raise RequestError("as it is")
+    with pytest.raises(RequestError, match="arm 'a': SystemExit: 3"), user_code("arm 'a'"):
+        raise SystemExit(3)
+    with pytest.raises(KeyboardInterrupt), user_code("arm 'a'"):
+        raise KeyboardInterrupt
