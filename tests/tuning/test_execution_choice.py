@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
+from tests.networks import ZOO
 from tests.space.test_space import space
-from tests.trainings import Blobs
+from tests.trainings import Blobs, trial
 from tune_lb.data.device import on_device
+from tune_lb.errors import RequestError
 from tune_lb.space.checks import checked_designs
 from tune_lb.tuning.cost_estimate import typical_trials
 from tune_lb.tuning.execution_choice import Execution, choose_execution
+from tune_lb.tuning.network_findings import finding_notes, network_findings
 
 
 class ReadsItsValues(nn.Module):
@@ -34,15 +37,18 @@ def by_if(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     return ReadsItsValues(input_shape[0], num_classes, "if")
 
 
-def chosen(**settings: object) -> Execution:
+def chosen(known: dict[str, str] | None = None, **settings: object) -> Execution:
     of = space(**settings)
     designs = checked_designs(of)
     trials = typical_trials(of, designs)
+    parts = dict.fromkeys(trials, on_device(Blobs().load(0), "cpu"))
     return choose_execution(
         of,
         designs,
         trials,
-        dict.fromkeys(trials, on_device(Blobs().load(0), "cpu")),
+        parts,
+        findings=network_findings(trials, parts),
+        known=known,
         members=2,
         updates=dict.fromkeys(trials, 1),
         processes=1,
@@ -65,3 +71,43 @@ def test_what_can_be_vectorised_needs_no_line():
     execution = chosen()
     assert execution.notes == []
     assert set(execution.ways.values()) <= {"alone", "together"}
+
+
+def test_a_network_that_keeps_state_is_trained_the_plain_way_with_all_of_its_batch_size():
+    execution = chosen(model=ZOO["a counter"].model)
+    assert set(execution.ways.values()) == {"plain"}
+    assert all(seconds > 0 for seconds in execution.seconds.values())
+
+
+@pytest.mark.parametrize("asked", ["together", "alone", "compiled_alone"])
+def test_another_way_is_refused_with_the_reason(asked):
+    with pytest.raises(
+        RequestError, match=f"execution = '{asked}' is wrong for its network .Counting.calls is changed"
+    ):
+        chosen(model=ZOO["a counter"].model, execution=asked)
+
+
+def test_a_run_that_was_begun_another_way_is_not_gone_on_with():
+    known = dict.fromkeys(chosen().ways, "alone")
+    with pytest.raises(RequestError, match=r"was begun with execution = 'alone', which is wrong .*another name"):
+        chosen(known, model=ZOO["a counter"].model)
+
+
+def test_the_plan_says_what_was_found():
+    parts = on_device(Blobs().load(0), "cpu")
+    trials = {name: trial(model=ZOO[kind].model) for name, kind in (("a", "a counter"), ("b", "functional dropout"))}
+    plain, drawing = finding_notes(network_findings(trials, dict.fromkeys(trials, parts)))
+    assert plain.startswith("arm 'a': trained the plain way")
+    assert plain.endswith("Counting.calls is changed by forward, and is no buffer")
+    assert drawing.startswith("arm 'b': the network draws random numbers itself (torch)")
+
+
+def test_networks_that_no_way_is_right_for_are_named_once_with_their_arms():
+    parts = on_device(Blobs().load(0), "cpu")
+    kinds = ["a counter outside", "plain layers", "a counter outside", "dropout that stays on"]
+    trials = {f"arm{i}": trial(model=ZOO[kind].model) for i, kind in enumerate(kinds)}
+    with pytest.raises(RequestError) as caught:
+        network_findings(trials, dict.fromkeys(trials, parts))
+    first, second = caught.value.problems
+    assert first.startswith("arms 'arm0', 'arm2': Global: ")
+    assert second.startswith("arm 'arm3': AlwaysDropping draws random numbers in evaluation mode")

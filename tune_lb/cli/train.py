@@ -19,6 +19,7 @@ from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
 from tune_lb.training.trial import Trial
+from tune_lb.tuning.network_findings import finding_notes, network_findings
 
 SHOWN = (
     *("status", "train_loss", "train_error", "validation_error", "test_loss", "test_error", "generalization_gap"),
@@ -43,9 +44,13 @@ def run(given: argparse.Namespace, out: Output) -> int:
     for name, value in chosen.items():
         out.line(f"{name} = {number(value)}: the middle of its range; fix it by {name}=VALUE")
     parts = on_device(data, "cuda" if torch.cuda.is_available() else "cpu")
+    findings = network_findings({given.arm: trial}, {given.arm: parts})
+    for note in finding_notes(findings):
+        out.line(note)
+    way = "plain" if findings[given.arm].is_plain else "alone"
     lines = Lines(out)
     with user_code(where, made_by=trial.model):
-        training = begun(trial, [given.seed], parts, microbatch=space.microbatch)
+        training = begun(trial, [given.seed], parts, execution=way, microbatch=space.microbatch)
         row = dict(train_arm(training, space.metrics, lines, space.walk, space.watch))
     lines.end()
     out.line()

@@ -24,7 +24,10 @@ from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.surface.loss_surface import LossSurface
 from tune_lb.surface.member_surfaces import MemberSurfaces
+from tune_lb.surface.swapped import PYTHON_STATE
 from tune_lb.training.evaluation import recalibrated
+from tune_lb.training.gradient import DROPOUT_KEY
+from tune_lb.training.python_state import carrying_state
 from tune_lb.training.trial import Trial
 
 SUFFIX = ".safetensors"
@@ -72,12 +75,20 @@ class StoredMembers:
         parts = self.parts(trial)
         where = f"arm {trial.arm!r}, model {describe(trial.model)}"
         with torch.random.fork_rng(devices=[]), user_code(where, made_by=trial.model):
-            module = trial.model(parts.input_shape, parts.num_classes).to(self.device).eval()
+            module = trial.network(parts.input_shape, parts.num_classes).to(self.device).eval()
+        if PYTHON_STATE in tensors:
+            module = carrying_state(module)
         params = {key: tensors.pop(key).to(self.device) for key, _ in module.named_parameters() if key in tensors}
-        buffers = {key: value.to(self.device) for key, value in tensors.items()}
         expected = dict(module.named_parameters()) | dict(module.named_buffers())
+        # no part of a member: a run made before its network's dropout was keyed has none
+        keys = {key: value for key, value in expected.items() if key.endswith(DROPOUT_KEY)}
+        buffers = keys | {key: value.to(self.device) for key, value in tensors.items()}
         found = params | buffers
-        wrong = [key for key in expected if key not in found or found[key].shape != expected[key].shape]
+        wrong = [
+            key
+            for key, own in expected.items()
+            if key != PYTHON_STATE and (key not in found or found[key].shape != own.shape)
+        ]
         if wrong or len(found) > len(expected):
             odd = (wrong or sorted(found.keys() - expected.keys()))[0]
             raise RequestError(

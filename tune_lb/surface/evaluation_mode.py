@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tune_lb.surface.swapped import PYTHON_STATE
+
 
 @contextmanager
 def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool) -> Iterator[None]:
@@ -108,7 +110,7 @@ def check_names_and_shapes(what: str, given: Mapping[str, Tensor], own: Mapping[
         missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
         raise ValueError(f"the {what} are not the module's: missing {missing}, unknown {unknown}")
     for name, value in given.items():
-        if value.shape != own[name].shape:
+        if value.shape != own[name].shape and name != PYTHON_STATE:
             raise ValueError(
                 f"{what}: {name} is {tuple(value.shape)}, the module's {tuple(own[name].shape)}: give one member's"
             )

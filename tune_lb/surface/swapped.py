@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+PYTHON_STATE = "python_state"
+"""Name of the buffer of a network's Python attributes, bytes of any number."""
+
 
 class Places:
     """The places in a module where its parameters and buffers stand, by name.

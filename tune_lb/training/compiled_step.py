@@ -23,12 +23,19 @@ from tune_lb.training.trial import Trial
 
 MAX_PROGRAMS = 32
 
+MAX_RECOMPILATIONS = 4096
+"""More programs than one process makes: torch counts them by the function that is compiled, which is one for all."""
+
 
 def _quiet_compiler() -> None:
+    import torch._dynamo.config
     import torch._inductor.config  # takes a second or two: not for those who do not compile
 
     # a pool of compiling processes pays on a large machine only, and would outlive an interrupted worker
     torch._inductor.config.compile_threads = 1
+    # what is over the limit would run eagerly, and not say so
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MAX_RECOMPILATIONS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]
 
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from tune_lb.data.device import Parts
 from tune_lb.errors import own_line
 from tune_lb.streams import generator, global_state, seeded
+from tune_lb.surface.swapped import PYTHON_STATE
 from tune_lb.training.gradient import DROPOUT_KEY, Batch, GradientFn, by_autograd, mean_gradient, on_targets
 from tune_lb.training.networks import Networks, tensors
 from tune_lb.training.plain_gradient import plain_gradient
-from tune_lb.training.python_state import PYTHON_STATE, decoded, opaque_attributes, same_value
+from tune_lb.training.python_state import decoded, opaque_attributes, same_value
 from tune_lb.training.trial import Trial
 from tune_lb.trees import first_leaf, leaves, mapped
 

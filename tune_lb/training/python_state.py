@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-PYTHON_STATE = "python_state"
-"""Name of the buffer: a pickle, as bytes."""
+from tune_lb.surface.swapped import PYTHON_STATE
 
 TORCH_ATTRIBUTES = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weights_names", "_flat_weight_refs"}
 """What every module has, and what torch's recurrent layers make of their parameters by themselves."""

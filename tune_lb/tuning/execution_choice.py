@@ -20,6 +20,7 @@ from tune_lb.search.proposers import proposers
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.training.compiled_step import program_key
+from tune_lb.training.network_check import Finding
 from tune_lb.training.phased_training import begun
 from tune_lb.training.trial import Trial
 from tune_lb.training.ways import AUTO
@@ -69,13 +70,14 @@ def choose_execution(
     members: int,
     updates: Mapping[str, int],
     processes: int,
+    findings: Mapping[str, Finding],
     known: Mapping[str, str] | None = None,
 ) -> Execution:
     """Return the fastest way of training for each arm, among those that work for it.
 
     trials: something to time, by arm. parts: the data of each arm. members: how many a job of the search stage holds, where
-    most of the time goes. updates: those of all the members of an arm together. processes: how many compile.
-    known: the ways of a run that goes on.
+    most of the time goes. updates: those of all the members of an arm together. processes: how many compile. findings: of the
+    check of networks, by arm. known: the ways of a run that goes on.
     Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
     what is compared at equal batch should not. A way that fails (a model that torch.func cannot vectorise) is left out with
     a note. Raises RequestError where the one way that the space asks for fails.
@@ -85,12 +87,13 @@ def choose_execution(
     for arm, trial in trials.items():
         classes.setdefault(trial.batch_size, []).append(arm)
     for arms in classes.values():
-        first = trials[arms[0]]
-        timed = _timed(
-            space, first, parts[arms[0]], members, known[arms[0]] if known and arms[0] in known else None, found.notes
-        )
+        first, before = trials[arms[0]], known[arms[0]] if known and arms[0] in known else None
+        plain = [reason for arm in arms for reason in findings[arm].reasons]
+        if plain:
+            before = _plainly(space, arms, plain[0], before)
+        timed = _timed(space, first, parts[arms[0]], members, before, found.notes, findings[arms[0]].draws)
         way = min(timed, key=lambda name: timed[name])
-        if known is None and space.execution == "auto":
+        if known is None and space.execution == "auto" and not plain and not findings[arms[0]].draws:
             programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
             work_s = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms) * timed[way]
             way = _compiled_if_faster(
@@ -116,8 +119,28 @@ def choose_execution(
     return found
 
 
+def _plainly(space: Space, arms: Sequence[str], reason: str, before: str | None) -> str:
+    """Return the one way for networks that are no function of their tensors; refuse another that was asked for or begun with."""
+    if before not in (None, "plain"):
+        raise RequestError(
+            f"arm {arms[0]!r}: the run was begun with execution = {before!r}, which is wrong for its network ({reason}); give the "
+            "search another name"
+        )
+    if space.execution not in (AUTO, "plain"):
+        raise RequestError(
+            f"arm {arms[0]!r}: execution = {space.execution!r} is wrong for its network ({reason}); take 'auto' or 'plain'"
+        )
+    return "plain"
+
+
 def _timed(
-    space: Space, trial: Trial, parts: Parts, members: int, known: str | None, notes: list[str]
+    space: Space,
+    trial: Trial,
+    parts: Parts,
+    members: int,
+    known: str | None,
+    notes: list[str],
+    draws: Sequence[str] = (),
 ) -> dict[str, float]:
     asked = known or (None if space.execution == "auto" else space.execution)
     if asked is not None:
@@ -134,7 +157,7 @@ def _timed(
         timed = {"alone": _seconds_alone(trial, parts, members, space.microbatch)}
     except torch.OutOfMemoryError as error:
         raise RequestError(f"arm {trial.arm!r}: {error}") from error
-    if members > 1 and not trial.budget.watches_loss:
+    if members > 1 and not trial.budget.watches_loss and not draws:
         try:
             timed["together"] = seconds_per_update(trial, parts, "together", members, space.microbatch)
         except torch.OutOfMemoryError as error:

@@ -27,6 +27,7 @@ from tune_lb.training.trial import Trial
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
+from tune_lb.tuning.network_findings import finding_notes, network_findings
 from tune_lb.tuning.replay import ties_decided
 from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, resource_problems, workers
 from tune_lb.tuning.resources import Node, this_machine
@@ -87,6 +88,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
     try:
+        findings = network_findings(trials, parts)
         execution = choose_execution(
             space,
             designs,
@@ -97,6 +99,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                 d.name: num_members(space, d) * trials[d.name].plan(num_train[d.name]).num_updates for d in designs
             },
             processes=resources.concurrency,
+            findings=findings,
             known=None if known is None else known["execution"],
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
@@ -112,7 +115,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                 concurrency=resources.concurrency,
                 start_s=RAY_START_S,
                 already_done=len(stored.scored),
-                notes=[*execution.notes, *data_notes(data, designs)],
+                notes=[*finding_notes(findings), *execution.notes, *data_notes(data, designs)],
             )
     finally:
         torch.set_num_threads(threads)
