@@ -16,8 +16,9 @@ from making.markdown import code, escaped, page, table
 from tune_lb.metrics.metric import SHARED_COLUMNS
 from tune_lb.observation.landscape import LANDSCAPE
 from tune_lb.observation.walker import WALK_COLUMNS
+from tune_lb.optimizers import Group
 from tune_lb.results.columns import HISTORY, MEMBERS, PREDICTIONS, TARGETS, Column
-from tune_lb.settings.setting import Settings, column_type
+from tune_lb.settings.setting import HOLDS_PARTS, Settings, column_type
 from tune_lb.settings.setting import described as fields_of
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import column_name
@@ -101,7 +102,7 @@ def _settings(remedies: Mapping[str, type[Remedy]]) -> list[str]:
         "Fields of remedies, where an arm of the run has the remedy; null in the rows of other arms:",
         table(("column", "type", "what", "remedy"), rows),
         "Fields of the other parts, where an arm of the run has the part. Yours are named likewise, and those of phases "
-        "are `phase1.epochs` and so on:",
+        "are `phase1.epochs` and so on, those of further groups of parameters `group2.rate`:",
         table(("column", "type", "what", "of"), _part_fields()),
     ]
 
@@ -115,10 +116,10 @@ def _part_fields() -> list[list[str]]:
         for name, kind in kinds.items():
             if not (isinstance(kind, type) and issubclass(kind, Settings)):
                 continue
-            first = "initialization" if _is_start(kind) else prefix
+            first = "initialization" if _is_start(kind) else "group1" if kind is Group else prefix
             for field in dataclasses.fields(kind):
                 column = column_name(first, field.name)
-                if column not in known:
+                if column not in known and not field.metadata.get(HOLDS_PARTS):
                     hint = typing.get_type_hints(kind)[field.name]
                     kinds_of = typing.get_args(hint) if typing.get_origin(hint) not in (None, tuple) else (hint,)
                     text = field.metadata.get("description") or field.name

@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.recipe.own_package.model import build_model
 from tune_lb.models.mlp import MLP
+from tune_lb.optimizers import LARS, SGD, AdamW, Group, OptimizerSettings
 
 WEIGHTS = torch.linspace(-1.0, 1.0, 40).sin().reshape(8, 5) * 0.7
 
@@ -185,4 +186,47 @@ def focal(outputs, targets, power):
 LOSSES = {
     "partial": functools.partial(F.cross_entropy, reduction="none", label_smoothing=0.1),
     "own": functools.partial(focal, power=2.0),
+}
+
+
+class BodyAndHead(nn.Module):
+    def __init__(self, num_features, num_classes):
+        super().__init__()
+        self.body, self.norm, self.head = nn.Linear(num_features, 8), nn.BatchNorm1d(8), nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.norm(self.body(x))))
+
+
+def body_and_head(shape, num_classes):
+    return BodyAndHead(shape[0], num_classes)
+
+
+@dataclass(frozen=True)
+class OwnGroups(OptimizerSettings):
+    """AdamW without decay on biases, as users write it."""
+
+    def build(self, tensors, lr, *, members_first=False):
+        decayed, others = [p for p in tensors if p.ndim > 1], [p for p in tensors if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=lr)
+
+
+@dataclass(frozen=True)
+class OwnNames(OptimizerSettings):
+    def build(self, tensors, lr, names):
+        body = [p for name, p in zip(names, tensors, strict=True) if name.startswith("body")]
+        rest = [p for name, p in zip(names, tensors, strict=True) if not name.startswith("body")]
+        return torch.optim.SGD([{"params": body, "lr": 0.0}, {"params": rest}], lr=lr, momentum=0.9)
+
+
+OPTIMIZERS = {
+    "own_groups": OwnGroups(weight_decay=0.4),
+    "own_names": OwnNames(),
+    "groups": SGD(
+        weight_decay=0.3, groups=(Group("bias|norm", weight_decay=0.0, momentum=0.5), Group("head", rate=0.2))
+    ),
+    "vectors": AdamW(weight_decay=0.3, groups=(Group(vectors=True, weight_decay=0.0, beta1=0.5),)),
+    "one_group": SGD(groups=(Group("", rate=0.5),)),
+    "layerwise": LARS(weight_decay=0.1, groups=(Group("body", rate=0.0),)),
 }

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.recipe.own_networks import LAYER_BY_LAYER, LOSSES, NETWORKS
+from tests.recipe.own_networks import LAYER_BY_LAYER, LOSSES, NETWORKS, OPTIMIZERS, body_and_head
 from tests.trainings import EXAMPLES, named, parts_of, trial
 from tune_lb.budgets import Epochs
 from tune_lb.errors import RequestError
@@ -68,6 +68,10 @@ OTHERS = {
     "phases": trial(phases=(Phase(epochs=1.0, batch_size=4),)),
     "bf16": trial(precision="bf16"),
 }
+OTHERS |= {
+    f"optimizer_{name}": trial(model=body_and_head, optimizer=own, budget=Epochs(5.0), lr=0.1)
+    for name, own in OPTIMIZERS.items()
+}
 REMEDIES = {f"{name}_{i}": trial(r) for name, examples in EXAMPLES.items() for i, r in enumerate(examples)}
 CASES = {f"network_{name}": of_network(name) for name in NETWORKS} | OTHERS | REMEDIES
 
@@ -88,6 +92,25 @@ def test_layers_are_written_where_they_tell_the_network(name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_losses_and_numbers_of_ones_own(name):
     assert printed_error(OTHERS[name]) == pytest.approx(member_error(OTHERS[name]), abs=0.006)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_optimiser_with_its_groups_trains_as_it_did(name):
+    """Update by update: an error of a few examples would not tell the rates apart."""
+    of = OTHERS[f"optimizer_{name}"]
+    namespace = {"__name__": "recipe"}
+    exec(compile(code_of(of), "recipe.py", "exec"), namespace)
+    parts, training = parts_of(of), begun(of, [SEED], parts_of(of))
+    torch.manual_seed(namespace["stream"]("initialization").initial_seed())
+    model = namespace["build_model"]()
+    namespace["train"](model, parts.train.standardized(slice(None)), parts.train.targets)
+    while not training.done:
+        training.advance()
+    (member,) = training.trained()
+    for key, value in model.named_parameters():
+        torch.testing.assert_close(value.detach(), member.params[key], rtol=1e-4, atol=1e-5)
+    if name == "own_groups":
+        assert "OwnGroups(weight_decay=0.4).build(" in code_of(of)
 
 
 def test_numpy_numbers_are_printed_as_numbers():

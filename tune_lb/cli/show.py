@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 from rich import box
@@ -64,8 +65,12 @@ def _facts(space: Space, design: ArmDesign) -> dict[str, str]:
 
 
 def _whole(value: Any) -> str:
-    """Return a dataclass with all its fields, anything else by its name."""
-    return repr(value) if isinstance(value, Settings) else describe(value)
+    """Return a dataclass with all its fields, those added later where they say something; anything else by its name."""
+    if not isinstance(value, Settings):
+        return describe(value)
+    fields = [f for f in dataclasses.fields(value) if f.repr]
+    shown = [f.name for f in fields if not f.metadata.get("added_later") or getattr(value, f.name) != f.default]
+    return f"{type(value).__qualname__}({', '.join(f'{name}={getattr(value, name)!r}' for name in shown)})"
 
 
 def _searched(design: ArmDesign) -> list[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tune_lb.optimizers.elementwise import Adam as Adam
     from tune_lb.optimizers.elementwise import AdamW as AdamW
     from tune_lb.optimizers.elementwise import RMSprop as RMSprop
+    from tune_lb.optimizers.groups import Group as Group
     from tune_lb.optimizers.lamb import LAMB as LAMB
     from tune_lb.optimizers.lars import LARS as LARS
     from tune_lb.optimizers.muon import Muon as Muon
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "tune_lb.optimizers.elementwise": "SGD AdaGrad Adam AdamW RMSprop",
+        "tune_lb.optimizers.groups": "Group",
         "tune_lb.optimizers.lamb": "LAMB",
         "tune_lb.optimizers.lars": "LARS",
         "tune_lb.optimizers.muon": "Muon",

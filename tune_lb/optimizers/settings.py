@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from tune_lb.optimizers.groups import Group
 from tune_lb.settings.domain import Domain
-from tune_lb.settings.setting import Settings, setting
+from tune_lb.settings.setting import HOLDS_PARTS, Settings, setting
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,36 @@ class OptimizerSettings(Settings):
 
     weight_decay: float = setting(0.0, "L2 coefficient added to the gradient, coupled with the rate", low=0.0)
 
+    groups: tuple[Group, ...] = field(
+        default=(),
+        kw_only=True,
+        metadata={
+            "description": "parameters that have settings of their own, the first group that takes one",
+            "added_later": True,
+            HOLDS_PARTS: True,
+        },
+    )
+
+    def problems(self, where: str = "") -> list[str]:
+        """Also refuse groups that change what the optimiser does not have."""
+        found, place = super().problems(where), where or type(self).__name__
+        for i, group in enumerate(self.groups if isinstance(self.groups, tuple | list) else (), 1):
+            if not isinstance(group, Group):
+                found.append(f"{place}.groups: {group!r} is not a Group(...)")
+                continue
+            found += [
+                f"{place}.groups: group {i} gives {name}, which {type(self).__name__} does not have"
+                for name in group.changes()
+                if not hasattr(self, name)
+            ]
+        return found
+
     def build(self, tensors: Iterable[Tensor], lr: float, *, members_first: bool = False) -> torch.optim.Optimizer:
-        """Return the torch optimiser over the tensors; members_first: they have a leading member dimension."""
+        """Return the torch optimiser over the tensors; members_first: they have a leading member dimension.
+
+        One of the user's own may leave members_first out, and may take `names`, those of the parameters in the same order. What
+        it gives a group of parameters as lr is kept as a share of lr. It is called with one member's tensors to learn the groups.
+        """
         raise TypeError(f"{type(self).__name__} does not say which torch optimiser it is")
 
     def effective_momentum(self) -> float:

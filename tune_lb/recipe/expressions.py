@@ -50,7 +50,7 @@ class Expressions:
         if isinstance(value, functools.partial):
             given = [self.of(entry) for entry in value.args]
             given += [f"{name}={self.of(entry)}" for name, entry in value.keywords.items()]
-            return f"{self._import('functools', 'partial')}({', '.join([self.of(value.func), *given])})"
+            return f"{self.imported_as('functools', 'partial')}({', '.join([self.of(value.func), *given])})"
         if isinstance(value, MethodType):
             return f"{self.of(value.__self__)}.{value.__name__}"
         if dataclasses.is_dataclass(value) and not isinstance(value, type) and (made := self._of_fields(value)):
@@ -112,9 +112,10 @@ class Expressions:
         module, path = place
         first, dot, rest = path.partition(".")
         first, bracket, more = first.partition("[")
-        return self._import(module, first) + bracket + more + dot + rest
+        return self.imported_as(module, first) + bracket + more + dot + rest
 
-    def _import(self, module: str, name: str) -> str:
+    def imported_as(self, module: str, name: str) -> str:
+        """Import a name of a module; return what it is called here."""
         key = (module, name)
         if key not in self.imported:
             local = name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 from typing import Any
 
@@ -16,6 +15,7 @@ from tune_lb.losses import cross_entropy
 from tune_lb.recipe import templates
 from tune_lb.recipe.expressions import Expressions
 from tune_lb.recipe.layers import layers_code
+from tune_lb.recipe.optimizers import optimizer_code
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
@@ -217,9 +217,11 @@ class PlainCode:
             "int(EPOCHS * len(inputs) / BATCH_SIZE + 1e-9)" if isinstance(self.trial.budget, Epochs) else "NUM_UPDATES"
         )
         noise = templates.NOISE if self.remedy(GradientNoise) else ""
+        optimizer, rates = optimizer_code(self.trial, self.module, self.written)
         return (
             templates.TRAIN.replace("UPDATES", updates)
-            .replace("OPTIMIZER", self._optimizer())
+            .replace("    OPTIMIZER\n", optimizer)
+            .replace("RATES", rates)
             .replace("        NOISE\n", noise)
         )
 
@@ -235,19 +237,6 @@ class PlainCode:
         load = f"{self.written.of(self.trial.data)}.load({self.trial.split_seed})"
         recalibrate = "    recalibrate(model, inputs)\n" if self.has_batch_norm else ""
         return templates.MAIN.replace("LOAD", load).replace("    RECALIBRATE\n", recalibrate)
-
-    def _optimizer(self) -> str:
-        built = self.trial.optimizer.build([torch.zeros(1, requires_grad=True)], self.trial.learning_rate)
-        known = inspect.signature(type(built)).parameters
-        changed = {
-            name: value
-            for name, value in built.defaults.items()
-            if name in known and name not in ("lr", "foreach") and value != known[name].default
-        }
-        options = "".join(f", {name}={self.written.of(value)}" for name, value in changed.items())
-        kind = type(built)
-        name = f"torch.optim.{kind.__name__}" if kind.__module__.startswith("torch.optim") else self.written.of(kind)
-        return f"{name}(model.parameters(), lr=LEARNING_RATE{options})"
 
 
 def _constant(prefix: str, name: str) -> str:

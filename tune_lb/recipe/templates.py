@@ -130,11 +130,11 @@ TRAIN = '''
 def train(model, inputs, targets, order=None):
     """Train and return the loss of every update; order: index tensors, one per batch."""
     num_updates = UPDATES
-    optimizer = OPTIMIZER
+    OPTIMIZER
     losses = []
     model.train()
     for step, index in enumerate(order or batches(len(inputs), num_updates)):
-        optimizer.param_groups[0]["lr"] = learning_rate(step, num_updates, len(inputs))
+        RATES
         optimizer.zero_grad()
         loss = backward(model, inputs[index], targets[index])
         NOISE

@@ -14,6 +14,9 @@ from typing import Any, Literal, Self
 from tune_lb.errors import nearest
 from tune_lb.settings.domain import Choice, Domain, Interval
 
+HOLDS_PARTS = "holds_parts"
+"""In a field's metadata: it holds settings that are parts of a trial themselves, with columns of their own."""
+
 
 def setting(
     default: Any = MISSING,

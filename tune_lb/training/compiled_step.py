@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tune_lb.optimizers.building import SHARE, call_build, is_ours, regroup
 from tune_lb.settings.identity import identity
 from tune_lb.training.gradient import (
     Batch,
     Buffers,
-    GradientFn,
     Params,
 )
+from tune_lb.training.members import Members
 from tune_lb.training.step import composed_step
 from tune_lb.training.trial import Trial
 
@@ -46,35 +47,46 @@ class CompiledStep:
     among them, enter as tensors. Cost: the first call compiles (8 to 90 s; a few seconds where the compiler's cache has it).
     """
 
-    def __init__(
-        self, trial: Trial, gradient: GradientFn, params: Params, *, members_first: bool, backend: str = "inductor"
-    ) -> None:
+    def __init__(self, trial: Trial, group: Members, *, members_first: bool, backend: str = "inductor") -> None:
+        params = group.params
         self.params = {name: torch.zeros_like(value) for name, value in params.items()}
         first = next(iter(params.values()))
         self.rate = torch.zeros((), dtype=first.dtype, device=first.device)
-        self.optimizer = trial.optimizer.build(self.params.values(), 1.0, members_first=members_first)
+        self.is_ours = is_ours(trial.optimizer)
+        self.optimizer = call_build(trial.optimizer, self.params, trial.learning_rate, members_first=members_first)
+        regroup(self.optimizer, self.params, group.optimizer, params)
         self.initial = self._initial_state()
+        shared = len(self.optimizer.param_groups) > 1 or bool(trial.optimizer.groups) or not self.is_ours
         for options in self.optimizer.param_groups:
             options["lr"] = torch.zeros((), dtype=first.dtype, device=first.device)
+            if shared:
+                options[SHARE] = torch.ones((), dtype=first.dtype, device=first.device)
             if "foreach" in options and "momentum" not in options:
                 options["foreach"] = False  # torch takes a rate that is a tensor with foreach for SGD only
         kept = {name: own.grad for name, own in self.params.items() if own.grad is not None}
-        step = composed_step(gradient, trial.active, self.optimizer, kept)
+        self.step = composed_step(group.gradient, trial.active, self.optimizer, kept)
+        self.unmade: dict[str, list[str]] = {}
         _quiet_compiler()
-        self.compiled: Callable[..., tuple[Tensor, Buffers]] = torch.compile(step, dynamic=False, backend=backend)
+        self.compiled: Callable[..., tuple[Tensor, Buffers]] = torch.compile(self.step, dynamic=False, backend=backend)
 
     def __call__(self, params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
         """Make one step; the parameters are those of `load`."""
         self.rate.fill_(rate)
         with torch.no_grad():
-            return self.compiled(self.params, buffers, batch, self.rate)
+            return (self._first if self.unmade else self.compiled)(self.params, buffers, batch, self.rate)
 
     def load(self, params: Params, optimizer: torch.optim.Optimizer) -> None:
-        """Take over members' parameters and their optimiser's state."""
+        """Take over members' parameters, their optimiser's state, and the shares of its groups."""
+        self.unmade = {}
+        for options, of_members in zip(self.optimizer.param_groups, optimizer.param_groups, strict=True):
+            if SHARE in options:
+                options[SHARE].fill_(of_members.get(SHARE, 1.0))
         for name, own in self.params.items():
             own.copy_(params[name])
             given: dict[str, Any] = optimizer.state.get(params[name], {})
             for key, value in self.optimizer.state[own].items():
+                if not self.is_ours and key not in given:
+                    self.unmade.setdefault(name, []).append(key)
                 value.copy_(given.get(key, self.initial[name][key]))
 
     def store(self, params: Params, optimizer: torch.optim.Optimizer) -> None:
@@ -82,6 +94,19 @@ class CompiledStep:
         for name, own in self.params.items():
             params[name].copy_(own)
             optimizer.state[params[name]] = {key: value.clone() for key, value in self.optimizer.state[own].items()}
+
+    def _first(self, params: Params, buffers: Buffers, batch: Batch, rate: Any) -> tuple[Tensor, Buffers]:
+        """Make a step eagerly, in which an optimiser of the user's own makes its state: what that begins as is not known."""
+        unmade, self.unmade = self.unmade, {}
+        kept = {
+            name: {key: self.optimizer.state[params[name]].pop(key) for key in keys} for name, keys in unmade.items()
+        }
+        found = self.step(params, buffers, batch, rate)
+        for name, state in kept.items():
+            # into the tensors that the program knows
+            made = self.optimizer.state[params[name]]
+            made |= {key: value.copy_(made[key]) for key, value in state.items()}
+        return found
 
     def _initial_state(self) -> dict[str, dict[str, Tensor]]:
         """Make the optimiser's state, which torch makes in the first step only; return what it is before that step."""
@@ -92,6 +117,13 @@ class CompiledStep:
         for own in self.params.values():
             own.grad = torch.zeros_like(own)
         self.optimizer.step()
+        plain = [
+            k for own in self.params.values() for k, v in self.optimizer.state[own].items() if not isinstance(v, Tensor)
+        ]
+        if plain:
+            raise RuntimeError(
+                f"the optimiser keeps {plain[0]!r}, which is no tensor: every step would be compiled anew"
+            )
         # every state of these optimisers that is not there from the start begins as zeros
         return {
             name: {

@@ -13,6 +13,7 @@ from tune_lb.data.dataset import DataSet
 from tune_lb.errors import RequestError, own_line
 from tune_lb.losses import loss_problems
 from tune_lb.settings.identity import describe
+from tune_lb.training.optimizer_checks import optimizer_problems
 from tune_lb.training.precision import in_precision
 from tune_lb.training.trial import Trial
 
@@ -99,6 +100,7 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
     found += [f"{where}: {problem}" for problem in loss_problems(trial.loss, data.num_classes)]
     if not any(parameter.requires_grad for parameter in module.parameters()):
         found.append(f"{where}: the model has no trainable parameter")
+    found += [f"{where}: {problem}" for problem in optimizer_problems(trial, module)]
     found += [f"{where}: {problem}" for problem in precision_problems(trial, module, data.input_shape)]
     for remedy in trial.remedies:
         if not remedy.is_neutral():

@@ -41,7 +41,12 @@ class Phase(Settings):
         found = super().problems(where)
         if self.lr is not None and self.eta_over_b is not None:
             found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
-        parts: list[Any] = [self.optimizer, self.schedule, *(self.remedies or ())]
+        parts: list[Any] = [
+            self.optimizer,
+            *getattr(self.optimizer, "groups", ()),
+            self.schedule,
+            *(self.remedies or ()),
+        ]
         if not all(isinstance(remedy, Remedy) for remedy in self.remedies or ()):
             return [*found, f"{where}.remedies = {self.remedies}: give a tuple of remedies, as in (SAM(rho=0.05),)"]
         for part in parts:

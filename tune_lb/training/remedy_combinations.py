@@ -17,7 +17,7 @@ def combination_problems(remedies: Sequence[Remedy], taken_names: Collection[str
     taken = [
         f"{type(remedy).__name__}: its name, {remedy.name!r}, is that of a part of every trial; take another"
         for remedy in remedies
-        if remedy.name in taken_names or re.fullmatch(r"phase\d+", remedy.name)
+        if remedy.name in taken_names or re.fullmatch(r"(phase|group)\d+", remedy.name)
     ]
     found = taken + [f"remedy {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
     active = nested(remedies)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from tune_lb.optimizers.building import SHARE
 from tune_lb.training.gradient import (
     Batch,
     Buffers,
@@ -62,7 +63,8 @@ def composed_step(
     """Return gradient and update as one step on the tensors that the optimiser was built over.
 
     Compiled, the rate is a 0-dimensional tensor in place of a float; remedies compute with either. kept: the parameters' .grad,
-    to be filled at every step: where another tensor becomes .grad a compiled graph breaks.
+    to be filled at every step: where another tensor becomes .grad a compiled graph breaks. A group of parameters with a share
+    has that multiple of the rate.
     """
     move = _bare_step(optimizer)
 
@@ -73,10 +75,11 @@ def composed_step(
 
     def optimizer_step(params: Params, gradients: Params, rate: float) -> None:
         for options in optimizer.param_groups:
+            own = rate * options[SHARE] if SHARE in options else rate
             if isinstance(options["lr"], Tensor):
-                options["lr"].copy_(torch.as_tensor(rate))
+                options["lr"].copy_(torch.as_tensor(own))
             else:
-                options["lr"] = rate
+                options["lr"] = own
         for name, value in params.items():
             if kept is None:
                 value.grad = gradients[name]

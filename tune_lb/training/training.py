@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.data.device import Examples, Parts
+from tune_lb.optimizers.building import built, options_of
 from tune_lb.pause import pause
 from tune_lb.schedules import Position
 from tune_lb.streams import global_state, seeded
@@ -171,10 +172,9 @@ class Training:
     def _program(self) -> CompiledStep:
         group, parts, batch_size = self.groups[0], self.parts, self.plan.position(0).batch_size
         facts = (len(group.seeds), batch_size, self.microbatch, parts.input_shape, parts.num_classes)
-        key = program_key(self.trial, self.execution, *facts, self.device, self.dtype)
-        return compiled_step(
-            key, lambda: CompiledStep(self.trial, group.gradient, group.params, members_first=self.stacked)
-        )
+        more = (self.device, self.dtype, *options_of(self.trial.optimizer, group.optimizer))
+        key = program_key(self.trial, self.execution, *facts, *more)
+        return compiled_step(key, lambda: CompiledStep(self.trial, group, members_first=self.stacked))
 
     @contextmanager
     def _running(self, group: Members) -> Iterator[None]:
@@ -193,6 +193,7 @@ class Training:
 
     def _start(self, seeds: list[int]) -> Members:
         starts = [self.networks.start(seed) for seed in seeds]
+        like = starts[0][0]  # as the network has them
         for remedy in self.remedies:
             starts = [(remedy.replicated(params, self.trial.batch_size), buffers) for params, buffers in starts]
         together = stack if self.stacked else only
@@ -206,7 +207,7 @@ class Training:
             remedy.name: together([self._initial_state(remedy, *pair) for pair in zip(seeds, starts, strict=True)])
             for remedy in self.remedies
         }
-        optimizer = self.trial.optimizer.build(params.values(), self.trial.learning_rate, members_first=self.stacked)
+        optimizer = built(self.trial.optimizer, params, self.trial.learning_rate, members_first=self.stacked, like=like)
         gradient = self.gradient or self._composed(self.networks.of_seed(seeds[0]))
         run = composed_step(gradient, self.remedies, optimizer)
         return Members(seeds, params, buffers, states, optimizer, gradient, run)

@@ -17,12 +17,13 @@ from tune_lb.budgets import Budget, Epochs
 from tune_lb.data.dataset import DataSource
 from tune_lb.losses import LossFn
 from tune_lb.models.dropout import keyed
+from tune_lb.optimizers.groups import Group
 from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.schedules import Position, Schedule, ScheduleShape
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.identity import describe, identity
 from tune_lb.settings.plain import made_plain
-from tune_lb.settings.setting import Settings, setting
+from tune_lb.settings.setting import HOLDS_PARTS, Settings, setting
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
 from tune_lb.training.remedy import Remedy, nested, overrides
@@ -102,6 +103,8 @@ class Trial(Settings):
             name: getattr(self, name) for name in PARTS if isinstance(getattr(self, name), Settings)
         }
         found |= {f"phase{i}": phase for i, phase in enumerate(self.phases, 1)}
+        groups = [group for group in getattr(self.optimizer, "groups", ()) if isinstance(group, Group)]
+        found |= {f"group{i}": group for i, group in enumerate(groups, 1)}
         return found | {remedy.name: remedy for remedy in self.remedies}
 
     def in_phases(self) -> list[Trial]:
@@ -150,6 +153,7 @@ class Trial(Settings):
         own: dict[str, Any] = {f.name: left.pop(f.name) for f in dataclasses.fields(self) if f.name in left}
         remedies: list[Remedy] = []
         phases: list[Phase] = []
+        groups: list[Group] = []
         for prefix, part in self.parts().items():
             chosen = {field: left.pop(name) for name, field in _names(prefix, part).items() if name in left}
             changed: Any = part.resolved(chosen)
@@ -157,8 +161,12 @@ class Trial(Settings):
                 remedies.append(changed)
             elif isinstance(part, Phase):
                 phases.append(changed)
+            elif isinstance(part, Group):
+                groups.append(changed)
             elif chosen:
                 own[prefix] = changed
+        if groups:
+            own["optimizer"] = dataclasses.replace(own.get("optimizer", self.optimizer), groups=tuple(groups))
         if left:
             raise KeyError(f"arm {self.arm!r} has no field {next(iter(left))!r}")
         return dataclasses.replace(self, **own, remedies=tuple(remedies), phases=tuple(phases))
@@ -178,7 +186,8 @@ class Trial(Settings):
             found += part.problems(f"{where}: {prefix}")
             found += [
                 f"{where}: {prefix}: {type(part).__name__}.{name} is searched inside a list; give it an arm of its own"
-                for name in part.dimensions()
+                for each in (part, *getattr(part, "groups", ()))
+                for name in each.dimensions()
             ]
         if self.lr is not None and self.eta_over_b is not None:
             found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
@@ -294,5 +303,5 @@ def _gradient_evaluations(remedy: Remedy) -> float:
 
 def _names(prefix: str, part: Settings) -> dict[str, str]:
     """Return column name -> field name for the fields of a part."""
-    fields = [field.name for field in dataclasses.fields(part)]
+    fields = [field.name for field in dataclasses.fields(part) if not field.metadata.get(HOLDS_PARTS)]
     return {column_name(prefix, name): name for name in fields}

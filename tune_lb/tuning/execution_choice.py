@@ -16,6 +16,7 @@ import torch
 
 from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError, defined_at, one_line, own_line, user_code
+from tune_lb.optimizers.building import NotSeparable
 from tune_lb.search.proposers import proposers
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -162,6 +163,8 @@ def _timed(
             timed["together"] = seconds_per_update(trial, parts, "together", members, space.microbatch)
         except torch.OutOfMemoryError as error:
             notes.append(f"members are trained one at a time: together they do not fit ({_line(error)})")
+        except NotSeparable as error:
+            notes += [] if (note := f"members are trained one at a time: {error}") in notes else [note]
         except Exception as error:  # it works alone, so it is the vectorised way that code of the user's does not go
             note = "members are trained one at a time: torch.func cannot vectorise the model "
             note += f"({_unvectorisable(error)})"

@@ -18,7 +18,7 @@ from tune_lb.metrics.metric import SHARED_COLUMNS, Metric
 from tune_lb.observation.walker import WALK_COLUMNS
 from tune_lb.results.columns import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.results.storage import Store
-from tune_lb.settings.setting import column_type, described
+from tune_lb.settings.setting import HOLDS_PARTS, column_type, described
 from tune_lb.space.data_sets import of_source
 from tune_lb.space.description import space_hash
 from tune_lb.space.designs import ArmDesign
@@ -90,7 +90,7 @@ def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
             for name, _, types, metadata in described(part):
                 column = column_name(prefix, name)
                 text = metadata.get("description") or f"{name} of {type(part).__name__}"
-                if column not in everywhere:
+                if column not in everywhere and not metadata.get(HOLDS_PARTS):
                     found[column] = Column(column, column_type(types), text, role="setting")
         for remedy in design.template.remedies:
             for split, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
