@@ -67,7 +67,9 @@ def test_bernoulli_weights_are_a_batch_of_about_b():
     remedy = MultiplicativeNoise(small_batch_size=b, law="bernoulli")
     drawn = remedy.draws(generator("weights"), 6000, N, torch.zeros(()).double())
     values = {f"{NAME}.small_batch_size": 1500.0}
-    weights = remedy.batch(lambda x: x)(batch(torch.zeros(6000), torch.zeros(1), values, {NAME: drawn})).examples[NAME]
+    weights = remedy.batch(lambda x: x)(batch(torch.zeros(6000), torch.zeros(6000), values, {NAME: drawn})).examples[
+        NAME
+    ]
     assert set(weights.tolist()) == {0.0, 4.0}
     # five standard errors
     assert abs(weights.mean().item() - 1) < 5 * (3 / 6000) ** 0.5

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tune_lb.data.device import Parts
-from tune_lb.errors import own_line
+from tune_lb.errors import one_line
 from tune_lb.streams import generator, global_state, seeded
 from tune_lb.surface.swapped import PYTHON_STATE
 from tune_lb.training.gradient import DROPOUT_KEY, Batch, GradientFn, by_autograd, mean_gradient, on_targets
@@ -98,8 +98,8 @@ def _compare(trial: Trial, parts: Parts, finding: Finding) -> None:
             torch.rand(3)
             again = _traced_plain(trial, networks, SEEDS[:1], Finding())
     # whatever somebody's network raises is what is wrong with it
-    except Exception as error:
-        raise _Fails(f"the network cannot be trained: {_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise _Fails(f"the network cannot be trained: {one_line(error)}") from error
     name = type(networks.fresh("name")).__name__
     tolerance = TOLERANCES[finding.dtype]
     odd = _difference(plain[0], again[0], tolerance)
@@ -115,8 +115,8 @@ def _compare(trial: Trial, parts: Parts, finding: Finding) -> None:
     try:
         fast = _traced_fast(trial, Networks(trial, parts, finding.dtype), SEEDS)
     # the plain way ran: so this is the fast way's
-    except Exception as error:
-        finding.reasons.append(f"{name} does not run on tensors that stand in for its own ({_line(error)})")
+    except (Exception, SystemExit) as error:
+        finding.reasons.append(f"{name} does not run on tensors that stand in for its own ({one_line(error)})")
         return
     for own, other in zip(plain, fast, strict=True):
         odd = _difference(own, other, tolerance)
@@ -277,9 +277,3 @@ def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
         return bool(torch.equal(a, b))
     scale = float(a.detach().abs().nan_to_num().max()) if a.numel() else 0.0
     return torch.allclose(a, b.to(a.dtype), rtol=tolerance, atol=tolerance * scale + 1e-12, equal_nan=True)
-
-
-def _line(error: Exception) -> str:
-    text, place = str(error).strip(), own_line(error)
-    said = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-    return f"{said} ({place})" if place else said

@@ -74,10 +74,6 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     known = None if request.fresh else _known(request)
     if known is not None:
         refuse_changed(request.name, known["resolved"], description(space))
-    if write and request.fresh:
-        request.run.delete_all()
-    elif write:
-        delete_left_over(request.run, started_s)
     splits = data.splits()
     on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
     trials = typical_trials(space, designs)
@@ -121,6 +117,11 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         torch.set_num_threads(threads)
     prepared = Prepared(request, designs, context, splits, cost, stored)
     if write:
+        # only now: a request that is refused above loses nothing
+        if request.fresh:
+            request.run.delete_all()
+        else:
+            delete_left_over(request.run, started_s)
         write_space(request.run, run_description(request, designs, context, splits))
         for name, sets in [(None, data.main), *data.others.items()]:
             coded = {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in sets.items()}
