@@ -45,3 +45,27 @@ def first_leaf(tree: Any) -> Any:
     if not found:
         raise ValueError(f"inputs {tree!r}: a tuple or dict of tensors needs at least one")
     return found[0]
+
+
+def shapes(tree: Any) -> Any:
+    """Return the tree of the shapes of one example; for a single array (N, ...) its shape (...)."""
+    return mapped(lambda leaf: tuple(leaf.shape[1:]), tree)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Return the tree of tensors with its real numbers in a dtype; whole numbers and flags stay what they are."""
+    return mapped(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, tree)
+
+
+def named_shapes(tree: Any, name: str = "") -> dict[str, tuple[int, ...]]:
+    """Return the shapes in a tree of shapes by the places of their leaves; "" for a single shape."""
+    if isinstance(tree, Mapping):
+        entries = list(tree.items())
+    elif isinstance(tree, tuple) and any(is_tree(entry) for entry in tree):
+        entries = list(enumerate(tree))
+    else:
+        return {name: tuple(tree)}
+    found: dict[str, tuple[int, ...]] = {}
+    for key, value in entries:
+        found |= named_shapes(value, f"{name}.{key}" if name else str(key))
+    return found

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tune_lb.data.conversion import as_array, converted, fitted
+from tune_lb.data.targets import not_finite, target_problems
 from tune_lb.errors import RequestError, own_line
 from tune_lb.settings.setting import Settings
+from tune_lb.trees import is_tree, leaves, named_leaves, named_shapes, shapes
 
 Array = npt.NDArray[Any]
 
@@ -26,10 +28,11 @@ HASHED_AT_A_TIME = 4096
 class Part(NamedTuple):
     """Some labelled examples."""
 
-    inputs: Array
-    """(N, ...) as stored: uint8 or float32."""
+    inputs: Any
+    """(N, ...) as stored: uint8, float32, or whole numbers (tokens); or a tuple or dict of such arrays, for networks that take
+    several, module(*inputs) or module(**inputs)."""
     targets: Array
-    """(N,) int64 class."""
+    """(N,) int64 class; (N, ...) int64 a class of each token; (N, ...) float: real numbers, or several labels as 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class DataSet:
     network input = (stored - offset) / scale, in float32. validation may be empty (nothing is selected then).
     offset, scale: one number, or one for each entry of an axis of an example: axis 0 for the channels of (C, H, W) or the
     features of (F,), the last for those of (T, F), None where every entry of an example has its own, in C order.
+    num_classes: of real numbers and of several labels, the outputs of the network. Inputs that are a tree (a tuple or dict of
+    arrays) are taken as they are, without offset and scale: real numbers become float32, whole numbers stay whole, uint8 becomes
+    float32, flags stay flags.
     notes: what was done when it was loaded, one line each, for the plan; no part of the data.
     """
 
@@ -53,13 +59,13 @@ class DataSet:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Return the shape of one example."""
-        return tuple(self.train.inputs.shape[1:])
+    def input_shape(self) -> Any:
+        """Return the shape of one example, as (3, 32, 32); a tree of shapes where an example is a tree."""
+        return shapes(self.train.inputs)
 
     def standardized(self, stored: Array) -> Array:
         """Return stored examples (N, ...) as network inputs: (stored - offset) / scale in float32, or whole numbers as they are."""
-        if self.keeps_whole_numbers:
+        if self.keeps_whole_numbers or is_tree(stored):
             return stored
         offset, scale = (
             np.asarray(v, dtype=np.float32).reshape(self.constants_shape if isinstance(v, tuple) else ())
@@ -71,7 +77,7 @@ class DataSet:
     def constants_shape(self) -> tuple[int, ...]:
         """Return the shape in which offset and scale, where they are tuples, broadcast against an example."""
         if self.axis is None:
-            return self.input_shape
+            return tuple(self.input_shape)
         return tuple(-1 if i == self.axis else 1 for i in range(len(self.input_shape)))
 
     @property
@@ -80,6 +86,8 @@ class DataSet:
 
         uint8 is not among them: bytes are pixels, and become float32.
         """
+        if is_tree(self.train.inputs):
+            return False
         dtype = self.train.inputs.dtype
         plain = (self.offset, self.scale) == (0.0, 1.0)
         return plain and np.issubdtype(dtype, np.integer) and dtype != np.uint8
@@ -92,14 +100,24 @@ class DataSet:
             f"{self.name}, {name} part: {problem}"
             for name, part in parts.items()
             for problem in part_problems(part, self.input_shape, self.num_classes, may_be_empty=name == "validation")
-        ]
+        ] + self._tree_problems()
+
+    def _tree_problems(self) -> list[str]:
+        if is_tree(self.train.inputs) and (self.offset, self.scale) != (0.0, 1.0):
+            return [
+                f"{self.name}: offset and scale are given for inputs that are a tuple or dict: leave them out, and give arrays "
+                "that are standardized"
+            ]
+        return []
 
     def fingerprint(self) -> str:
         """Return a hash of everything that training or evaluation can see."""
         axis = "" if self.axis == 0 else f" axis {self.axis}"
         digest = hashlib.sha256(f"{self.name} {self.num_classes} {self.offset} {self.scale}{axis}".encode())
         for part in (self.train, self.validation, self.test):
-            for array in part:
+            if is_tree(part.inputs):
+                digest.update(repr(list(named_leaves(part.inputs))).encode())
+            for array in (*leaves(part.inputs), part.targets):
                 digest.update(f"{array.shape}{array.dtype}".encode())
                 for start in range(0, len(array), HASHED_AT_A_TIME):
                     digest.update(np.ascontiguousarray(array[start : start + HASHED_AT_A_TIME]).data)
@@ -165,31 +183,31 @@ def as_data_set(returned: Any, name: str, where: str) -> DataSet:
     return dataclasses.replace(returned, **changes, notes=(*returned.notes, *notes)) if changes else returned
 
 
-def part_problems(part: Part, input_shape: tuple[int, ...], num_classes: int, *, may_be_empty: bool) -> list[str]:
+def part_problems(part: Part, input_shape: Any, num_classes: int, *, may_be_empty: bool) -> list[str]:
     """Say what is wrong with labelled examples: their number, shape, labels, and values that are not finite."""
-    inputs, targets = part
+    targets = part.targets
     found = [] if len(targets) or may_be_empty else ["empty: there is nothing to train on or to test"]
-    if len(inputs) != len(targets):
-        found.append(f"{len(inputs)} inputs and {len(targets)} labels: there must be one label for each input")
-    if len(inputs) and tuple(inputs.shape[1:]) != input_shape:
-        found.append(f"examples of shape {tuple(inputs.shape[1:])}, those of the train part are {input_shape}")
-    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-        return [*found, f"labels are {targets.dtype} of shape {targets.shape}: they must be whole numbers, (N,)"]
-    wrong = np.flatnonzero((targets < 0) | (targets >= num_classes))
-    if len(wrong):
-        found.append(
-            f"label {targets[wrong[0]]} of example {wrong[0]} is out of range 0 .. {num_classes - 1} "
-            f"({len(wrong)} such examples)"
-        )
-    if len(inputs) and isinstance(inputs, np.ndarray) and np.issubdtype(inputs.dtype, np.floating):
-        pieces = np.array_split(inputs, 1 + len(inputs) // 4096)
-        finite = [np.isfinite(piece).reshape(len(piece), -1).all(1) for piece in pieces]
-        bad = np.flatnonzero(~np.concatenate(finite))
-        if len(bad):
+    given, wanted = named_leaves(part.inputs), named_shapes(input_shape)
+    if given.keys() != wanted.keys():
+        return [
+            *found,
+            f"inputs are {', '.join(given) or 'one array'}, those of the train part {', '.join(wanted) or 'one array'}",
+        ]
+    for place, inputs in given.items():
+        what = f"inputs {place}: " if place else ""
+        if len(inputs) != len(targets):
             found.append(
-                f"example {bad[0]} has values that are not finite (NaN or infinite) ({len(bad)} such examples): "
-                "leave these out, or put values in their place"
+                f"{what}{len(inputs)} inputs and {len(targets)} labels: there must be one label for each input"
             )
+        if len(inputs) and tuple(inputs.shape[1:]) != wanted[place]:
+            found.append(
+                f"{what}examples of shape {tuple(inputs.shape[1:])}, those of the train part are {wanted[place]}"
+            )
+    found += target_problems(targets, num_classes)
+    for place, inputs in {**given, "targets": targets}.items():
+        found += [
+            f"{f'{place}: ' if is_tree(part.inputs) or inputs is targets else ''}{line}" for line in not_finite(inputs)
+        ]
     return found
 
 

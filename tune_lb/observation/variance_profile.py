@@ -12,6 +12,7 @@ from tune_lb.training.gradient import Batch, by_autograd, mean_gradient, on_targ
 from tune_lb.training.pieces import gradient_variances
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
+from tune_lb.trees import cast
 
 
 def variance_profile(
@@ -38,7 +39,7 @@ def variance_profile(
         member = next(iter(training.trained()))
         order = torch.randperm(num_train, generator=generator(trial.draws, seed, "variance_profile", training.step))
         index = order[: num_pieces * size].to(parts.train.targets.device)
-        inputs = parts.train.standardized(index).to(training.dtype)
+        inputs = cast(parts.train.standardized(index), training.dtype)
         batch = Batch(inputs, parts.train.targets[index], torch.tensor(training.step), {}, {})
         variances = gradient_variances(gradient, member.params, member.buffers, batch, size)
         profile.append(tuple(float(value.mean()) for value in variances.values()))

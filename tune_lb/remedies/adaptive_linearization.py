@@ -82,6 +82,10 @@ class AdaptiveLinearization(Remedy):
         ]
         return found
 
+    def computes_with_inputs(self) -> bool:
+        """Slopes of single units are counted by one pass of zeros."""
+        return self.granularity == "unit"
+
     def due(self, position: Position) -> bool:
         """The first of every so many steps moves the slopes."""
         return position.step % self.every == 0

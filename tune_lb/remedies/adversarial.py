@@ -43,6 +43,10 @@ class Adversarial(Remedy):
     )
     clean_share: float = setting(0.5, "share of the clean loss", low=0.0, below=1.0)
 
+    def computes_with_inputs(self) -> bool:
+        """It does."""
+        return True
+
     def is_neutral(self) -> bool:
         """Without room there is no attack."""
         return self.eps == 0

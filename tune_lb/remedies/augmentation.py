@@ -49,6 +49,10 @@ class Augmentation(Remedy):
         None, "(H, W) or (C, H, W) of examples that are stored flat; none: the shape they have"
     )
 
+    def computes_with_inputs(self) -> bool:
+        """It does."""
+        return True
+
     def is_neutral(self) -> bool:
         """Without any change the images stay as they are."""
         return not (self.flip or self.padding or self.rotation or self.shift or self.cutout)

@@ -38,6 +38,10 @@ class Mixup(Remedy):
         suggested=over(0.05, 1.0, log=True),
     )
 
+    def computes_with_inputs(self) -> bool:
+        """It does."""
+        return True
+
     def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor:
         """Draw c, then p as numbers: shape (1 + B,), float64, which holds every whole number below 2^53."""
         device = like.device

@@ -36,6 +36,10 @@ class Stability(Remedy):
         0.1, "deviation of the disturbance, in standardized units", low=0.0, suggested=over(0.03, 1.0, log=True)
     )
 
+    def computes_with_inputs(self) -> bool:
+        """It does."""
+        return True
+
     def is_neutral(self) -> bool:
         """Without weight the second output does not matter."""
         return self.alpha == 0

@@ -26,6 +26,7 @@ from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.observation import Walk, Watch
+from tune_lb.training.network_forms import Output
 from tune_lb.training.phase import Phase
 from tune_lb.training.trial import Initialize, Model
 from tune_lb.training.ways import AUTO, EXECUTIONS, PRECISIONS
@@ -40,6 +41,7 @@ TRIAL_FIELDS = (
     "initialization",
     "precision",
     "phases",
+    "output",
     "batch_size",
     "lr",
     "eta_over_b",
@@ -73,6 +75,7 @@ class Space(Settings):
     initialization: Initialize | None = None
     precision: str = setting("fp32", "of training's forward passes; evaluation is in fp32", one_of=PRECISIONS)
     phases: tuple[Phase, ...] = ()
+    output: Output | None = None
     batch_size: int | None = setting(None, "examples per update, where an arm does not say", low=1)
     lr: float | None = setting(None, "peak learning rate", above=0.0)
     eta_over_b: float | None = setting(None, "peak learning rate per example", above=0.0)

@@ -6,12 +6,14 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tune_lb.surface.swapped import PYTHON_STATE
+from tune_lb.trees import first_leaf, leaves
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def check_batch_norm(module: nn.Module, mode: str, *, smallest_chunk: int) -> No
 
 
 def recalibrated(
-    module: nn.Module, params: Mapping[str, Tensor], buffers: dict[str, Tensor], chunks: Iterable[Tensor]
+    module: nn.Module, params: Mapping[str, Tensor], buffers: dict[str, Tensor], chunks: Iterable[Any]
 ) -> dict[str, Tensor]:
     """Return the buffers with batch-norm statistics recomputed over chunks of inputs, in one pass.
 
@@ -84,9 +86,10 @@ def recalibrated(
     try:
         with torch.no_grad(), measuring(module, device, batch_statistics=True):
             for inputs in chunks:
-                seen += len(inputs)
+                number = len(first_leaf(inputs))
+                seen += number
                 for layer in layers:
-                    layer.momentum = len(inputs) / seen
+                    layer.momentum = number / seen
                 torch.func.functional_call(module, (dict(params), updated), (inputs,))
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
@@ -94,12 +97,12 @@ def recalibrated(
     return updated
 
 
-def check_examples(inputs: Tensor, targets: Tensor, chunk: int | None) -> None:
+def check_examples(inputs: Any, targets: Tensor, chunk: int | None) -> None:
     """Raise ValueError where there is not one target for each of at least one input, or no example in a chunk."""
-    if not len(inputs) or len(inputs) != len(targets):
-        raise ValueError(
-            f"{len(inputs)} inputs and {len(targets)} targets: give one target for each of at least one input"
-        )
+    numbers = {len(leaf) for leaf in leaves(inputs)}
+    if numbers != {len(targets)} or not len(targets):
+        given = " and ".join(map(str, sorted(numbers))) or "no"
+        raise ValueError(f"{given} inputs and {len(targets)} targets: give one target for each of at least one input")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk = {chunk}: give 1 or more examples, or None")
 
@@ -142,8 +145,9 @@ MAX_CHUNK_ELEMENTS = 2**21
 """Largest number of input elements in a chunk whose size nobody has given: 2,048 MNIST images, 682 CIFAR images."""
 
 
-def chunk_size(inputs: Tensor) -> int:
-    """Return the size of the fewest equal chunks of inputs (N, ...) of at most MAX_CHUNK_ELEMENTS elements each."""
-    largest = max(1, MAX_CHUNK_ELEMENTS // max(1, inputs[0].numel()))
-    num_chunks = -(-len(inputs) // largest)
-    return -(-len(inputs) // num_chunks)
+def chunk_size(inputs: Any) -> int:
+    """Return the size of the fewest equal chunks of inputs (N, ...), or a tree of them, of at most MAX_CHUNK_ELEMENTS elements."""
+    number = len(first_leaf(inputs))
+    largest = max(1, MAX_CHUNK_ELEMENTS // max(1, sum(int(leaf[0].numel()) for leaf in leaves(inputs))))
+    num_chunks = -(-number // largest)
+    return -(-number // num_chunks)

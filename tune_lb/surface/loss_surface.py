@@ -14,6 +14,7 @@ from tune_lb.losses import LossFn
 from tune_lb.surface.derivatives import Graph, flat, free_bytes, gradients
 from tune_lb.surface.network_over_data import NetworkOverData
 from tune_lb.surface.products import Products, by_differences, has_own_functions, right_products, twice_differentiable
+from tune_lb.trees import mapped
 
 FEW = 4
 """Examples that products are tried on."""
@@ -28,7 +29,8 @@ class LossSurface(NetworkOverData):
 
     params, buffers: one member's, with the names of module.named_parameters() and module.named_buffers().
     loss: (outputs (B, ...), targets (B, ...)) -> loss of each example (B,).
-    inputs (N, ...), targets (N, ...): kept by reference.
+    inputs (N, ...), or a tree of such tensors, targets (N, ...): kept by reference. Real numbers are taken in dtype, whole numbers
+    stay whole.
     batch_norm: "running" normalises with the running statistics (evaluation mode); "recalibrated" with statistics
     recomputed over these data; "batch" with those of the chunk, so that the chunk is part of what is measured. The
     module's own statistics stay as they are, and dropout is off, in all three.
@@ -48,7 +50,7 @@ class LossSurface(NetworkOverData):
         params: Mapping[str, Tensor],
         buffers: Mapping[str, Tensor],
         loss: LossFn,
-        inputs: Tensor,
+        inputs: Any,
         targets: Tensor,
         **options: Any,
     ) -> None:
@@ -93,7 +95,7 @@ class LossSurface(NetworkOverData):
             {**self.unflatten(self._point), **self._frozen},
             self._buffers,
             self._loss,
-            self._inputs[index.to(self._inputs.device)],
+            mapped(lambda leaf: leaf[index.to(leaf.device)], self._inputs),
             self._targets[index.to(self._targets.device)],
             batch_norm="batch" if self.batch_norm == "batch" else "running",
             transform=self._transform,

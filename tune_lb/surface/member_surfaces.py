@@ -39,7 +39,7 @@ class MemberSurfaces:
         module: nn.Module,
         members: Sequence[Member],
         loss: LossFn,
-        inputs: Tensor,
+        inputs: Any,
         targets: Tensor,
         *,
         together: bool | None = None,

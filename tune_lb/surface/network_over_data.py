@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from tune_lb.surface.evaluation_mode import (
     recalibrated,
 )
 from tune_lb.surface.swapped import Places
+from tune_lb.trees import mapped
 
 BatchNormMode = Literal["running", "batch", "recalibrated"]
 
@@ -35,13 +36,13 @@ class NetworkOverData:
         params: Mapping[str, Tensor],
         buffers: Mapping[str, Tensor],
         loss: LossFn,
-        inputs: Tensor,
+        inputs: Any,
         targets: Tensor,
         *,
         batch_norm: BatchNormMode = "running",
         chunk: int | None = None,
         dtype: torch.dtype | None = None,
-        transform: Callable[[Tensor], Tensor] | None = None,
+        transform: Callable[[Any], Any] | None = None,
         split: str = "train",
         weights: Tensor | None = None,
     ) -> None:
@@ -59,7 +60,7 @@ class NetworkOverData:
         self.batch_norm = batch_norm
         self.dtype = float_dtype([params[name].dtype for name in trainable], dtype)
         self.device = params[trainable[0]].device
-        self.num_samples = len(inputs)
+        self.num_samples = len(targets)
         self._asked_chunk = chunk
         self.chunk = chunk_size(inputs) if chunk is None else min(chunk, self.num_samples)
         if batch_norm not in get_args(BatchNormMode):
@@ -93,7 +94,7 @@ class NetworkOverData:
         """Return every parameter and buffer of the member by name: the surface's own, not to be written to."""
         return {**self.unflatten(self._point), **self._frozen, **self._buffers}
 
-    def examples_at_once(self) -> tuple[Tensor, Tensor]:
+    def examples_at_once(self) -> tuple[Any, Tensor]:
         """Return network inputs and targets where all data are one chunk."""
         (pair,) = self._chunks()
         return pair
@@ -118,23 +119,23 @@ class NetworkOverData:
         buffers = {name: value.clone() for name, value in self._buffers.items()}
         return {**dict(zip(self._shapes, leaves, strict=True)), **self._frozen, **buffers}
 
-    def _chunks(self, chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _chunks(self, chunk: int | None = None) -> Iterator[tuple[Any, Tensor]]:
         size = chunk or self.chunk
-        for inputs, targets in zip(torch.split(self._inputs, size), torch.split(self._targets, size), strict=True):
-            yield (
-                self._own(self._transform(inputs) if self._transform else inputs, copy=False),
-                self._own(targets, copy=False),
-            )
+        for start in range(0, self.num_samples, size):
+            inputs = mapped(lambda leaf, at=slice(start, start + size): leaf[at], self._inputs)
+            own = self._transform(inputs) if self._transform else inputs
+            taken = mapped(lambda leaf: self._own(leaf, copy=False), own)
+            yield taken, self._own(self._targets[start : start + size], copy=False)
 
-    def _weighted_chunks(self) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor | None]]:
+    def _weighted_chunks(self) -> Iterator[tuple[tuple[Any, Tensor], Tensor | None]]:
         weights = itertools.repeat(None) if self._weights is None else torch.split(self._weights, self.chunk)
         return zip(self._chunks(), weights, strict=False)
 
-    def _losses(self, leaves: Sequence[Tensor], inputs: Tensor, targets: Tensor, loss: LossFn | None = None) -> Tensor:
+    def _losses(self, leaves: Sequence[Tensor], inputs: Any, targets: Tensor, loss: LossFn | None = None) -> Tensor:
         losses: Tensor = (loss or self._loss)(self._places.call(self._tensors(leaves), inputs), targets)
-        if losses.shape != (len(inputs),):
+        if losses.shape != (len(targets),):
             raise ValueError(
-                f"the loss returned shape {tuple(losses.shape)} for {len(inputs)} examples: give one number for each"
+                f"the loss returned shape {tuple(losses.shape)} for {len(targets)} examples: give one number for each"
             )
         return losses
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from tune_lb.training.gradient import DROPOUT_KEY, Batch, stack
 from tune_lb.training.plan import Plan
 from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
+from tune_lb.trees import cast, first_leaf, mapped
 
 Tensors = dict[str, Tensor]
 
@@ -43,33 +46,42 @@ class BatchStream:
     def batch(self, seed: int, step: int) -> Batch:
         """Return the batch of a member's step."""
         index = self._order(seed, step)
-        inputs = self.train.standardized(index).to(self.dtype)
-        return self._batch(inputs, self.train.targets[index], step, *self._drawn(seed, step, inputs))
+        inputs = cast(self.train.standardized(index), self.dtype)
+        return self._batch(inputs, self._targets(index), step, *self._drawn(seed, step, inputs))
 
     def of_members(self, seeds: Sequence[int], step: int) -> Batch:
         """Return the batches of a step of several members as one, with a leading member dimension; read in one go."""
         index = torch.stack([self._order(seed, step) for seed in seeds])
-        inputs = self.train.standardized(index.flatten()).to(self.dtype)
-        inputs = inputs.view(*index.shape, *inputs.shape[1:])
-        drawn = [self._drawn(seed, step, own) for seed, own in zip(seeds, inputs, strict=True)]
+        flat = cast(self.train.standardized(index.flatten()), self.dtype)
+        inputs = mapped(lambda leaf: leaf.view(*index.shape, *leaf.shape[1:]), flat)
+        drawn = [self._drawn(seed, step, mapped(operator.itemgetter(i), inputs)) for i, seed in enumerate(seeds)]
         draws, examples = (stack(list(trees)) for trees in zip(*drawn, strict=True))
-        return self._batch(inputs, self.train.targets[index], step, draws, examples)
+        return self._batch(inputs, self._targets(index), step, draws, examples)
 
-    def _batch(self, inputs: Tensor, targets: Tensor, step: int, draws: Tensors, examples: Tensors) -> Batch:
-        return Batch(inputs, targets, torch.tensor(step, device=inputs.device), draws, self.values, examples)
+    def _targets(self, index: Tensor) -> Tensor:
+        targets = self.train.targets[index]
+        return targets.to(self.dtype) if targets.is_floating_point() else targets
 
-    def _drawn(self, seed: int, step: int, inputs: Tensor) -> tuple[Tensors, Tensors]:
+    def _batch(self, inputs: Any, targets: Tensor, step: int, draws: Tensors, examples: Tensors) -> Batch:
+        return Batch(inputs, targets, torch.tensor(step, device=targets.device), draws, self.values, examples)
+
+    def _drawn(self, seed: int, step: int, inputs: Any) -> tuple[Tensors, Tensors]:
         """Return the remedies' draws, and what belongs to each example beside its input."""
         draws = {}
+        leaf = first_leaf(inputs)
+        # draws have the parameters' type and device; what is like the inputs is only drawn by remedies that need real ones
+        like = (
+            inputs if inputs is leaf and leaf.is_floating_point() else leaf.new_empty((len(leaf), 0), dtype=self.dtype)
+        )
         for remedy in self.drawing:
             stream = generator(self.trial.draws, seed, remedy.name, step, device=self.train.device)
-            drawn = remedy.draws(stream, len(inputs), self.num_parameters, inputs)
+            drawn = remedy.draws(stream, len(leaf), self.num_parameters, like)
             if drawn is not None:
                 draws[remedy.name] = drawn
         if not self.keys:
             return draws, {}
-        stream = generator(self.trial.draws, seed, "dropout", step, device=inputs.device)
-        return draws, {DROPOUT_KEY: torch.randint(1 << 62, (len(inputs),), generator=stream, device=inputs.device)}
+        stream = generator(self.trial.draws, seed, "dropout", step, device=leaf.device)
+        return draws, {DROPOUT_KEY: torch.randint(1 << 62, (len(leaf),), generator=stream, device=leaf.device)}
 
     def _order(self, seed: int, step: int) -> Tensor:
         """Return the examples of a step: a section of the stream of concatenated permutations of the train set."""
@@ -86,4 +98,4 @@ class BatchStream:
 
     def _permutation(self, seed: int, epoch: int) -> Tensor:
         stream = generator(self.trial.draws, seed, "order", epoch)
-        return torch.randperm(self.plan.num_train, generator=stream).to(self.train.inputs.device)
+        return torch.randperm(self.plan.num_train, generator=stream).to(first_leaf(self.train.inputs).device)

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tune_lb.data.dataset import DataSet
+from tune_lb.data.device import some_examples
 from tune_lb.errors import RequestError, own_line
 from tune_lb.losses import loss_problems
 from tune_lb.settings.identity import describe
+from tune_lb.training.network_forms import Output, adapted
 from tune_lb.training.optimizer_checks import optimizer_problems
 from tune_lb.training.precision import in_precision
+from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import Trial
+from tune_lb.trees import cast, is_tree, mapped, named_leaves
 
 MISFIT = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError, NameError, ArithmeticError)
 """What torch, torchvision and Python raise where shapes do not fit or a network of the user's own has a mistake."""
 
 
 def fitting_network(
-    model: Callable[[tuple[int, ...], int], nn.Module], input_shape: tuple[int, ...], num_classes: int
+    model: Callable[[Any, int], nn.Module],
+    input_shape: Any,
+    num_classes: int,
+    examples: Any = None,
+    output: Output | None = None,
 ) -> nn.Module:
-    """Return a fresh network of the model, which gave (2, num_classes) for two blank examples in training mode.
+    """Return a fresh network of the model, which gave (2, num_classes) for two examples in training mode.
+
+    examples: network inputs, two of them; None: blank ones. output: see network_forms.
 
     Raises RequestError, naming model and data, where it cannot be made or run for the shape. Cost: one small forward pass.
     The random state is left as it was.
@@ -33,6 +44,7 @@ def fitting_network(
     with torch.random.fork_rng(devices=[]):
         try:
             network = model(input_shape, num_classes)
+            network = adapted(network, input_shape, output) if isinstance(network, nn.Module) else network
         except MISFIT as error:
             raise RequestError(f"{what}: it cannot be made: {_first_line(error)}") from error
         if not isinstance(network, nn.Module):
@@ -44,20 +56,29 @@ def fitting_network(
             )
         try:
             with torch.no_grad():
-                outputs = network.train()(torch.zeros(2, *input_shape, dtype=_dtype(network)))
+                given = torch.zeros(2, *input_shape) if examples is None else examples
+                outputs = network.train()(cast(mapped(torch.clone, given), _dtype(network)))
         except MISFIT as error:
             raise RequestError(
                 f"{what}: the network cannot take them: {_first_line(error)}; give data of the shape that it is made for, or "
                 "another model"
             ) from error
     if not isinstance(outputs, Tensor):
-        raise RequestError(f"{what}: the network returns {type(outputs).__name__}, not one tensor (B, {num_classes})")
+        raise RequestError(
+            f"{what}: the network returns {_returned(outputs)}, not one tensor (B, {num_classes}): say which of it by output=, "
+            "a name, a place (0 for the first) or a function"
+        )
     if outputs.shape != (2, num_classes):
         raise RequestError(
             f"{what}: for 2 examples the network returns the shape {tuple(outputs.shape)}, not (2, {num_classes}): one number for "
             "each class"
         )
     return network
+
+
+def _returned(outputs: Any) -> str:
+    names = ", ".join(map(str, outputs)) if isinstance(outputs, Mapping) else ""
+    return type(outputs).__name__ + (f" of {names}" if names else "")
 
 
 def _dtype(network: nn.Module) -> torch.dtype:
@@ -88,7 +109,8 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
         found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
         return found
     try:
-        module = fitting_network(trial.model, data.input_shape, data.num_classes)
+        examples, _ = some_examples(data, 2)
+        module = fitting_network(trial.model, data.input_shape, data.num_classes, examples, trial.output)
     except RequestError as error:
         return found + error.problems
     with torch.random.fork_rng(devices=[]):
@@ -101,12 +123,26 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
     if not any(parameter.requires_grad for parameter in module.parameters()):
         found.append(f"{where}: the model has no trainable parameter")
     found += [f"{where}: {problem}" for problem in optimizer_problems(trial, module)]
-    found += [f"{where}: {problem}" for problem in precision_problems(trial, module, data.input_shape)]
+    found += [f"{where}: {problem}" for problem in precision_problems(trial, module, data.input_shape, examples)]
     for remedy in trial.remedies:
         if not remedy.is_neutral():
-            problems = remedy.conflicts(trial, num_train, module) + remedy.input_problems(data.input_shape)
+            problems = remedy.conflicts(trial, num_train, module) + _input_problems(remedy, data, examples)
             found += [f"{where}: {problem}" for problem in problems]
     return found
+
+
+def _input_problems(remedy: Remedy, data: DataSet, examples: Any) -> list[str]:
+    if is_tree(examples):
+        what = f"several tensors ({', '.join(named_leaves(examples))})"
+    elif not examples.is_floating_point():
+        what = "whole numbers"
+    else:
+        return remedy.input_problems(data.input_shape)
+    if not remedy.computes_with_inputs():
+        return []
+    return [
+        f"{remedy.name} computes with the inputs, which must be one tensor of real numbers; they are {what}: leave it out"
+    ]
 
 
 def _changed_shapes(phases: list[Trial], data: DataSet) -> list[str]:
@@ -121,10 +157,10 @@ def _changed_shapes(phases: list[Trial], data: DataSet) -> list[str]:
     ]
 
 
-def precision_problems(trial: Trial, module: nn.Module, shape: Sequence[int]) -> list[str]:
+def precision_problems(trial: Trial, module: nn.Module, shape: Any, examples: Any = None) -> list[str]:
     """Return why a trial cannot be trained in its precision: differences of gradients, or a network that does not run in it.
 
-    module: the plain network, of which a copy is run on two blank examples. shape: that of one.
+    module: the plain network, of which a copy is run on two examples, blank ones if none are given. shape: that of one.
     """
     if trial.precision == "fp32":
         return []
@@ -142,7 +178,9 @@ def precision_problems(trial: Trial, module: nn.Module, shape: Sequence[int]) ->
     )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
-            call(tensors, torch.zeros(2, *shape, device=next(iter(tensors.values())).device))
+            device = next(iter(tensors.values())).device
+            given = torch.zeros(2, *shape) if examples is None else examples
+            call(tensors, mapped(lambda leaf: leaf.to(device, copy=True), given))
         except RuntimeError as error:
             found.append(f"{what}: the network does not run under autocast: {str(error).strip().splitlines()[0]}")
     return found

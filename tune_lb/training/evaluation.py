@@ -13,6 +13,7 @@ from tune_lb.losses import LossFn
 from tune_lb.surface.evaluation_mode import chunk_size, measuring
 from tune_lb.surface.evaluation_mode import recalibrated as recalibrated_over
 from tune_lb.training.gradient import Buffers, Params
+from tune_lb.trees import cast
 
 
 class Quality(NamedTuple):
@@ -31,7 +32,9 @@ def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Exa
     """
     dtype = next(iter(params.values())).dtype
     chunks = _chunks(len(train.targets), chunk_size(train.inputs))
-    return recalibrated_over(module, params, buffers, (train.standardized(slice(*chunk)).to(dtype) for chunk in chunks))
+    return recalibrated_over(
+        module, params, buffers, (cast(train.standardized(slice(*chunk)), dtype) for chunk in chunks)
+    )
 
 
 def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, part: Examples) -> Quality:
@@ -39,7 +42,7 @@ def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, p
     total, predictions = 0.0, []
     with torch.no_grad(), measuring(module, part.device, batch_statistics=False):
         for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
-            inputs = part.standardized(slice(start, stop)).to(next(iter(params.values())).dtype)
+            inputs = cast(part.standardized(slice(start, stop)), next(iter(params.values())).dtype)
             outputs = torch.func.functional_call(module, (params, buffers), (inputs,))
             total += float(loss(outputs, part.targets[start:stop]).sum())
             predictions.append(outputs.argmax(-1))

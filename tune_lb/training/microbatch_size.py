@@ -10,7 +10,7 @@ import torch
 from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError
 from tune_lb.training.compiled_step import program_key
-from tune_lb.training.microbatches import microbatch_problems
+from tune_lb.training.microbatches import PROBED, microbatch_problems
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
 from tune_lb.training.ways import AUTO
@@ -38,8 +38,9 @@ def chosen_size(
         return None
     with torch.random.fork_rng(devices=[]):
         module = trial.network(shape, parts.num_classes)
+    some = parts.train.standardized(slice(0, PROBED))
     if asked != AUTO:
-        problems = microbatch_problems(trial, int(asked), num_train, module, shape)
+        problems = microbatch_problems(trial, int(asked), num_train, module, shape, some)
         if problems:
             raise RequestError([f"arm {trial.arm!r}: {problem}" for problem in problems])
         return int(asked)
@@ -61,7 +62,7 @@ def chosen_size(
             last = largest
             for size in range(largest // 2, 0, -1):
                 if largest % size == 0 and 2 * size <= last:
-                    problems = microbatch_problems(trial, size, num_train, module, shape)
+                    problems = microbatch_problems(trial, size, num_train, module, shape, some)
                     refused[:] = refused or problems
                     if not problems:
                         yield size

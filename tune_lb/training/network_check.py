@@ -23,7 +23,7 @@ from tune_lb.training.networks import Networks, tensors
 from tune_lb.training.plain_gradient import plain_gradient
 from tune_lb.training.python_state import decoded, opaque_attributes, same_value
 from tune_lb.training.trial import Trial
-from tune_lb.trees import first_leaf, leaves, mapped
+from tune_lb.trees import cast, first_leaf, leaves, mapped
 
 SEEDS = (0, 1)
 UPDATES = 2
@@ -228,7 +228,7 @@ def _batch(networks: Networks, seed: int, update: int) -> Batch:
     inputs = _inputs(networks, update)
     size = len(first_leaf(inputs))
     start = size * update if size * (update + 1) <= len(networks.parts.train.targets) else 0
-    targets = networks.parts.train.targets[start : start + size]
+    targets = cast(networks.parts.train.targets[start : start + size], networks.dtype)
     stream = generator("check", seed, update, device=networks.device)
     keys = torch.randint(1 << 62, (size,), generator=stream, device=networks.device)
     return Batch(inputs, targets, torch.tensor(update, device=networks.device), {}, {}, {DROPOUT_KEY: keys})

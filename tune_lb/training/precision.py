@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Call = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+from tune_lb.trees import first_leaf, leaves
+
+Call = Callable[[Mapping[str, Tensor], Any], Tensor]
 """(tensors by name, inputs) -> outputs: a module as a function."""
 
 
@@ -19,11 +22,12 @@ def in_precision(call: Call, precision: str) -> Call:
     if precision == "fp32":
         return call
 
-    def lowered(tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        if inputs.dtype != torch.float32:
-            raise ValueError(f"precision = {precision!r} is for training in float32, not in {inputs.dtype}")
+    def lowered(tensors: Mapping[str, Tensor], inputs: Any) -> Tensor:
+        for leaf in leaves(inputs):
+            if leaf.is_floating_point() and leaf.dtype != torch.float32:
+                raise ValueError(f"precision = {precision!r} is for training in float32, not in {leaf.dtype}")
         # the cache of lowered weights would outlive the transforms of torch.func that they belong to
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, cache_enabled=False):
+        with torch.autocast(first_leaf(inputs).device.type, dtype=torch.bfloat16, cache_enabled=False):
             outputs = call(tensors, inputs)
         return outputs.float()
 

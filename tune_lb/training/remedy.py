@@ -148,6 +148,10 @@ class Remedy(Settings):
         """Change the network itself, which is trained, evaluated and measured (rectifiers with a slope)."""
         return module
 
+    def computes_with_inputs(self) -> bool:
+        """Say whether it computes with the inputs themselves, which must then be one tensor of real numbers (mixtures of two)."""
+        return False
+
     def input_problems(self, input_shape: tuple[int, ...]) -> list[str]:
         """Say what in the shape of an example makes it undefined (a rotation of what is no image)."""
         return []

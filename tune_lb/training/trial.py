@@ -24,6 +24,7 @@ from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.identity import describe, identity
 from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import HOLDS_PARTS, Settings, setting
+from tune_lb.training.network_forms import Output, adapted
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
 from tune_lb.training.remedy import Remedy, nested, overrides
@@ -70,6 +71,11 @@ class Trial(Settings):
         "fp32", "of the forward pass in training; evaluation stays fp32", one_of=PRECISIONS, added_later=True
     )
     phases: tuple[Phase, ...] = setting((), "what is trained before, in order", added_later=True)
+    output: Output | None = setting(  # noqa: RUF009  (a function is not changed)
+        None,
+        "what is taken of what the network returns: a name, a place in a tuple or a function; none: the tensor, or its logits",
+        added_later=True,
+    )
 
     def __post_init__(self) -> None:
         made_plain(self)
@@ -193,7 +199,7 @@ class Trial(Settings):
             found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
         if self.lr is None and self.eta_over_b is None:
             found.append(f"{where}: neither lr nor eta_over_b is given")
-        for name in ("model", "loss", "initialization"):
+        for name in ("model", "loss", "initialization", "output"):
             try:
                 identity(getattr(self, name))
             except TypeError as error:
@@ -208,9 +214,13 @@ class Trial(Settings):
             )
         return found
 
-    def network(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    def plain_network(self, input_shape: Any, num_classes: int) -> nn.Module:
+        """Return a fresh network of the model, called as module(inputs) for one tensor whatever its inputs and outputs are."""
+        return adapted(self.model(input_shape, num_classes), input_shape, self.output)
+
+    def network(self, input_shape: Any, num_classes: int) -> nn.Module:
         """Return a fresh network, as the active remedies change it, with keyed dropout in place of torch's."""
-        module = self.model(input_shape, num_classes)
+        module = self.plain_network(input_shape, num_classes)
         if self.initialization is not None:
             self.initialization(module)
         for remedy in self.active:

@@ -16,6 +16,7 @@ from tune_lb.space.space import Space
 from tune_lb.training.phased_training import begun
 from tune_lb.training.running import Running
 from tune_lb.training.trial import Trial
+from tune_lb.trees import mapped
 
 METRICS_TIMED_ON = 512
 
@@ -74,7 +75,10 @@ def _metrics_s(space: Space, training: Running) -> float:
     """Return what measuring a member takes: timed on a few examples, as the whole train set may take minutes."""
     parts = training.parts
     num_train, timed = len(parts.train.targets), min(len(parts.train.targets), METRICS_TIMED_ON)
-    few = [part._replace(inputs=part.inputs[:timed], targets=part.targets[:timed]) for part in parts[:3]]
+    few = [
+        part._replace(inputs=mapped(lambda leaf: leaf[:timed], part.inputs), targets=part.targets[:timed])
+        for part in parts[:3]
+    ]
     timed_parts = parts._replace(train=few[0], validation=few[1], test=few[2])
     without_s = _duration_s(training, parts=timed_parts)
     sizes = [min(metric.max_samples or num_train, num_train) / timed for metric in space.metrics]

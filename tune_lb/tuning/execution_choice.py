@@ -56,7 +56,7 @@ def seconds_per_update(
             break
         before, started = training.step, time.perf_counter()
         training.advance(1e-9)
-        if parts.train.inputs.device.type == "cuda":
+        if parts.train.device.type == "cuda":
             torch.cuda.synchronize()
         times.append((time.perf_counter() - started) / members / (training.step - before))
     return statistics.median(times[1:] or times)
@@ -184,7 +184,7 @@ def _compiled_if_faster(
     notes: list[str],
 ) -> str:
     """Return the fastest way with the compiled ones tried, where there is work enough to pay for them; add their times."""
-    device = parts.train.inputs.device
+    device = parts.train.device
     if work_s < WORTH * COMPILATION_S * compilations or not can_compile(device):
         return way
     costs = {way: work_s}
