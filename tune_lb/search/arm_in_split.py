@@ -10,7 +10,8 @@ from typing import Any
 from tune_lb.samplers.sampler import Proposer, Values
 from tune_lb.space.data_sets import of_source
 from tune_lb.space.designs import ArmDesign
-from tune_lb.training.trial import PLAIN_PREFIXES, Trial, column_name
+from tune_lb.training.trial import Trial
+from tune_lb.training.trial_columns import PLAIN_PREFIXES, column_name
 
 
 @dataclass(frozen=True)

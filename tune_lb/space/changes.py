@@ -11,7 +11,7 @@ from tune_lb.errors import RequestError
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.identity import name_in_identities
 from tune_lb.settings.stored_names import STORED
-from tune_lb.training.trial import PLAIN_PREFIXES
+from tune_lb.training.trial_columns import PLAIN_PREFIXES
 
 MAX_LINES = 12
 INTERVAL, CHOICE = name_in_identities(Interval), name_in_identities(Choice)

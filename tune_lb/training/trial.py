@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -23,12 +22,18 @@ from tune_lb.schedules import Position, Schedule, ScheduleShape
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.identity import describe, identity
 from tune_lb.settings.plain import made_plain
-from tune_lb.settings.setting import HOLDS_PARTS, Settings, setting
+from tune_lb.settings.setting import Settings, setting
 from tune_lb.training.network_forms import Output, adapted
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
 from tune_lb.training.remedy import Remedy, nested, overrides
 from tune_lb.training.remedy_combinations import combination_problems
+from tune_lb.training.trial_columns import (
+    as_value,
+    column_name,
+    most_gradient_evaluations,
+    part_columns,
+)
 from tune_lb.training.ways import PRECISIONS
 
 Model = Callable[[tuple[int, ...], int], nn.Module]
@@ -39,9 +44,6 @@ Initialize = Callable[[nn.Module], None]
 
 PARTS = ("optimizer", "schedule", "budget", "data", "model", "loss", "initialization")
 """Fields of a trial that may be settings with fields of their own."""
-
-PLAIN_PREFIXES = ("optimizer", "schedule", "budget")
-"""Parts whose fields are columns under their own name: momentum, epochs."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Trial(Settings):
     @property
     def evaluations_per_update(self) -> float:
         """Return the gradient evaluations of one update; where that depends on a searched field, the most."""
-        return math.prod(_gradient_evaluations(remedy) for remedy in self.active)
+        return math.prod(most_gradient_evaluations(remedy) for remedy in self.active)
 
     def parts(self) -> dict[str, Settings]:
         """Return the nested settings by the prefix of their fields' dimension names."""
@@ -151,7 +153,7 @@ class Trial(Settings):
 
     def part_fields(self) -> list[str]:
         """Return the column names of the fields of nested settings."""
-        return [name for prefix, part in self.parts().items() for name in _names(prefix, part)]
+        return [name for prefix, part in self.parts().items() for name in part_columns(prefix, part)]
 
     def resolved(self, values: Mapping[str, Any]) -> Trial:
         """Return a copy with the values, by column name, in place of those fields."""
@@ -161,7 +163,7 @@ class Trial(Settings):
         phases: list[Phase] = []
         groups: list[Group] = []
         for prefix, part in self.parts().items():
-            chosen = {field: left.pop(name) for name, field in _names(prefix, part).items() if name in left}
+            chosen = {field: left.pop(name) for name, field in part_columns(prefix, part).items() if name in left}
             changed: Any = part.resolved(chosen)
             if isinstance(part, Remedy):
                 remedies.append(changed)
@@ -282,11 +284,8 @@ class Trial(Settings):
             "remedies": ",".join(remedy.name for remedy in self.active),
         }
         for prefix, part in self.parts().items():
-            for column, name in _names(prefix, part).items():
-                value = getattr(part, name)
-                row.setdefault(
-                    column, value if value is None or isinstance(value, bool | int | float) else describe(value)
-                )
+            for column, name in part_columns(prefix, part).items():
+                row.setdefault(column, as_value(getattr(part, name)))
         return row
 
     def trial_id(self, fingerprint: str) -> str:
@@ -295,23 +294,6 @@ class Trial(Settings):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def column_name(prefix: str, field: str) -> str:
-    """Return the column of a field of a part of a trial: sam.rho, phase1.epochs, and plainly momentum."""
-    return field if prefix in PLAIN_PREFIXES else f"{prefix}.{field}"
-
-
 def _taken_names() -> set[str]:
     """Return the names that a remedy may not have: those of a trial's fields and parts, and of the plan's numbers."""
     return {*PARTS, *(field.name for field in dataclasses.fields(Trial)), "plan"}
-
-
-def _gradient_evaluations(remedy: Remedy) -> float:
-    domains = remedy.dimensions()
-    ends = itertools.product(*(domain.to_check() for domain in domains.values()))
-    return max(remedy.resolved(dict(zip(domains, values, strict=True))).gradient_evaluations() for values in ends)
-
-
-def _names(prefix: str, part: Settings) -> dict[str, str]:
-    """Return column name -> field name for the fields of a part."""
-    fields = [field.name for field in dataclasses.fields(part) if not field.metadata.get(HOLDS_PARTS)]
-    return {column_name(prefix, name): name for name in fields}

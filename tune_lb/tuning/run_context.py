@@ -24,7 +24,8 @@ from tune_lb.space.description import space_hash
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.observation import Walk, Watch
 from tune_lb.space.space import Space
-from tune_lb.training.trial import Trial, column_name
+from tune_lb.training.trial import Trial
+from tune_lb.training.trial_columns import column_name
 from tune_lb.training.ways import AUTO
 
 
