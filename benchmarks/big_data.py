@@ -38,7 +38,7 @@ from tune_lb.training.training import Training
 from tune_lb.training.trial import Model, Trial
 
 CLASSES, SHAPE = 10, (3, 64, 64)
-WORKER = "JobTrainable"
+WORKER = "Trainable"
 
 SPACE = """
 from tune_lb import Arm, Space

@@ -118,4 +118,4 @@ def test_the_data_of_a_space_are_read(call: Called, tmp_path: Path) -> None:
     )
     code, out, err = call("data", str(tmp_path / "space_of_mine.py"))
     assert (code, out) == (2, "")
-    assert f"Mine.load ({tmp_path / 'space_of_mine.py'}:8): ZeroDivisionError: division by zero" in err
+    assert f"Mine.load: ZeroDivisionError: division by zero ({tmp_path / 'space_of_mine.py'}:8)" in err

@@ -154,7 +154,7 @@ def test_b2_tokens_stay_whole_numbers_and_bytes_are_pixels():
 def test_inputs_may_be_a_dict_or_a_tuple_of_arrays():
     ids, mask = np.ones((9, 5), np.int32), np.ones((9, 5), bool)
     data = Given(lambda: (({"ids": ids, "mask": mask}, Y),) * 3).load(0)
-    assert (data.train.inputs["ids"].dtype, data.train.inputs["mask"].dtype) == (np.int64, np.float32)
+    assert (data.train.inputs["ids"].dtype, data.train.inputs["mask"].dtype) == (np.int64, np.bool_)
     table = fake_hugging_face(input_ids=ids.tolist(), attention_mask=mask.astype(int).tolist(), labels=Y.tolist())
     data = Given(lambda: {"train": table, "test": table}).load(0)
     assert data.train.inputs.keys() == {"input_ids", "attention_mask"}
@@ -216,10 +216,28 @@ def test_b13_an_exception_of_load_is_one_line_with_its_place(error):
     with pytest.raises(RequestError) as raised:
         Broken(error).load(0)
     (line,) = raised.value.problems
-    assert line.startswith("Broken.load (")
+    assert line.startswith(f"Broken.load: {error.__name__}: ")
     assert __file__ in line
-    assert error.__name__ in line
     assert "\n" not in line
+
+
+def test_b13_a_load_of_the_wrong_form_is_one_line():
+    @dataclass(frozen=True)
+    class Without(DataSource):
+        """Has no load."""
+
+    @dataclass(frozen=True)
+    class Unseeded(DataSource):
+        """Takes no seed."""
+
+        def load(self):
+            return None
+
+    with pytest.raises(RequestError, match=r"Without does not say how it is loaded: give it a method load"):
+        Without().load(0)
+    with pytest.raises(RequestError, match=r"Unseeded.load: TypeError: .*takes 1 positional argument") as raised:
+        Unseeded().load(0)
+    assert __file__ in raised.value.problems[0]
 
 
 def test_what_load_refuses_itself_is_said_as_it_is():

@@ -48,13 +48,20 @@ def converted(returned: Any, where: str) -> Converted:
         found = numbered(targets, (), where)
         targets, num_classes = found.labels, found.num_classes
         notes += [found.note] if found.note else []
-    elif targets["train"].dtype.kind in "iu" and targets["train"].size:
-        num_classes = int(targets["train"].max()) + 1
+    else:
+        num_classes = num_outputs(targets["train"])
     train, test = ((parts[name][0], targets[name]) for name in ("train", "test"))
     validation = (parts["validation"][0], targets["validation"]) if "validation" in parts else None
     if validation is None:
         validation = (mapped(lambda leaf: leaf[:0], train[0]), train[1][:0])
     return Converted((train, validation, test), num_classes, tuple(notes))
+
+
+def num_outputs(targets: Array) -> int:
+    """Return the outputs that targets (N, ...) need: the largest class plus one, or the real numbers of an example."""
+    if targets.dtype.kind in "iu":
+        return int(targets.max()) + 1 if targets.size else 1
+    return int(np.prod(targets.shape[1:]))
 
 
 def fitted(parts: Mapping[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -220,12 +227,12 @@ def _columns(columns: dict[str, Any], where: str) -> tuple[Any, Any]:
     return (next(iter(rest.values())) if len(rest) == 1 else rest), columns[labels[0]]
 
 
-def _inputs(value: Any, where: str) -> Any:
-    """Return one array of inputs, or a tree of them: a tuple or dict is a tree, a list is an array."""
+def _inputs(value: Any, where: str, *, in_tree: bool = False) -> Any:
+    """Return one array of inputs, or a tree of them, where flags stay: a tuple or dict is a tree, a list is an array."""
     if isinstance(value, Mapping):
-        return {name: _inputs(inside, f"{where} {name!r}") for name, inside in value.items()}
+        return {name: _inputs(inside, f"{where} {name!r}", in_tree=True) for name, inside in value.items()}
     if isinstance(value, tuple):
-        return tuple(_inputs(inside, f"{where} {i}") for i, inside in enumerate(value))
+        return tuple(_inputs(inside, f"{where} {i}", in_tree=True) for i, inside in enumerate(value))
     if isinstance(value, list) and value and hasattr(value[0], "getbands"):
         value = [np.asarray(image) for image in value]
         value = [image.transpose(2, 0, 1) if image.ndim == 3 else image for image in value]
@@ -234,6 +241,6 @@ def _inputs(value: Any, where: str) -> Any:
         raise RequestError(
             f"{where} are {array.dtype}: numbers are needed; leave such columns out, or turn them into numbers"
         )
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 or (in_tree and array.dtype == bool):
         return array
     return array.astype(np.int64 if array.dtype.kind in "iu" else np.float32, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from tune_lb.data.conversion import as_array, converted, fitted
 from tune_lb.data.targets import not_finite, target_problems
-from tune_lb.errors import RequestError, own_line
+from tune_lb.errors import RequestError, user_code
 from tune_lb.settings.setting import Settings
 from tune_lb.trees import is_tree, leaves, named_leaves, named_shapes, shapes
 
@@ -134,7 +135,9 @@ class DataSource(Settings):
 
     def load(self, split_seed: int) -> DataSet:
         """Return the data, cut by the split seed. Raises RequestError if files are missing or the cut is impossible."""
-        raise TypeError(f"{type(self).__name__} does not say how it is loaded")
+        raise RequestError(
+            f"{type(self).__name__} does not say how it is loaded: give it a method load(self, split_seed)"
+        )
 
     def has_own_test_split(self) -> bool:
         """Say whether the test part is the publisher's: then it does not change with the split seed."""
@@ -149,19 +152,14 @@ class DataSource(Settings):
 def _answering(load: Callable[[Any, int], Any]) -> Callable[[Any, int], DataSet]:
     """Return a `load` whose result is a DataSet, whatever it returns, and whose exceptions are RequestErrors."""
 
+    ours = load.__module__.startswith("tune_lb.")
+
     @functools.wraps(load)
     def answering(self: DataSource, split_seed: int) -> DataSet:
         where = f"{type(self).__name__}.load"
-        try:
+        # what ours raises beside a RequestError is a mistake of ours, to be seen whole
+        with contextlib.nullcontext() if ours else user_code(where, made_by=load):
             return as_data_set(load(self, split_seed), type(self).__name__, where)
-        except RequestError:
-            raise
-        except Exception as error:  # whatever somebody's code raises is a mistake in it, to be shown with its place
-            place = own_line(error)
-            if not place:
-                raise
-            text = str(error).strip().splitlines()
-            raise RequestError(f"{where} ({place}): {type(error).__name__}{': ' + text[0] if text else ''}") from error
 
     return answering
 
