@@ -15,10 +15,12 @@ from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.samplers import Sobol
+from tune_lb.samplers.distinct import num_combinations, untried
 from tune_lb.search.proposers import proposers
 from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
+from tune_lb.space.designs import sampling_notes
 
 GHOST = GhostBatchNorm(ghost_batch_size=over([2, 4, 8]))
 NOISE = GradientNoise(alpha=over(1e-6, 1e-2, log=True))
@@ -144,3 +146,59 @@ def test_tpe_takes_any_choice_and_passes_over_what_lies_outside():
     assert sum(values["model"] == models[0] for values in found) >= 7
     outside = [({"eta_over_b": 5.0, "model": models[0]}, 0.0), ({"eta_over_b": 0.01}, 0.0)]
     assert [sampler.propose(20 + i, [*scored, *outside]) for i in range(10)] == found
+
+
+FINITE = {"a": over([1, 2, 3]), "b": over(2, 4, integer=True), "c": over(["x", "y"])}
+
+
+def test_combinations_are_counted_where_they_can_be():
+    assert num_combinations(FINITE) == 18
+    assert num_combinations({}) == 1
+    assert num_combinations(FINITE | {"d": over(0.0, 1.0)}) is None
+
+
+def test_in_place_of_what_was_tried_comes_the_nearest_that_was_not():
+    first = {"a": 2, "b": 3, "c": "x"}
+    assert untried(FINITE, first, []) == first
+    tried = [first]
+    while len(tried) < 18:
+        found = untried(FINITE, first, tried)
+        assert found not in tried
+        tried.append(found)
+    away = [abs(v["a"] - 2) + abs(v["b"] - 3) + (v["c"] != "x") for v in tried]
+    assert away == sorted(away)
+    assert untried(FINITE, first, tried) == first, "nothing is left"
+    assert untried(FINITE, {"a": 9, "b": 3, "c": "x"}, tried) == {"a": 9, "b": 3, "c": "x"}, "from outside"
+
+
+def test_of_many_combinations_comes_the_next():
+    many = {f"d{i}": over(list(range(10))) for i in range(5)}
+    last = dict.fromkeys(many, 9)
+    assert untried(many, last, [last]) == dict.fromkeys(many, 0)
+
+
+@pytest.mark.parametrize("sampler", ["random", "sobol", Halton()])
+def test_points_of_a_finite_space_are_each_tried_once(sampler):
+    sizes = over([2, 4, 8, 16])
+    few, all_ = (
+        proposals(
+            space(*arms()[:2], sampler=sampler, eta_over_b=None, lr=over([0.1, 0.2]), batch_size=sizes, num_samples=n),
+            n,
+        )
+        for n in (3, 8)
+    )
+    found = [tuple(values.values()) for values in all_["large"]]
+    assert len(set(found)) == 8
+    assert few["large"] == all_["large"][:3], "more samples extend the sequence"
+
+
+def test_arms_with_fewer_combinations_than_asked_for_are_said():
+    of = space(Arm("small", batch_size=8, lr=over([0.1, 0.2]), eta_over_b=None), Arm("large"), num_samples=5)
+    designs = {design.name: design for design in checked_designs(of)}
+    assert (designs["small"].num_samples, designs["large"].num_samples) == (2, 5)
+    (note,) = sampling_notes(list(designs.values()))
+    assert "fewer combinations than num_samples = 5, each tried once (small 2); " in note
+    assert "their budgets are not equal" in note
+    assert sampling_notes(checked_designs(space(num_samples=2))) == []
+    grid = space(*arms()[:2], sampler="grid", eta_over_b=over([0.1, 0.2]), num_samples=12)
+    assert sampling_notes(checked_designs(grid)) == []

@@ -344,13 +344,41 @@ def test_a_learning_sampler_resumed_proposes_nothing_anew(order, tmp_path):
     assert not again.jobs
 
 
-def test_a_learning_sampler_with_few_choices_may_repeat_itself():
-    ghost = Arm("ghost", GhostBatchNorm(ghost_batch_size=over([2, 3])), eta_over_b=1e-3)
-    of = compared(*ARMS[:2], ghost, sampler="tpe", num_samples=6)
-    run = Run(of)
+FEW = Arm("few", GhostBatchNorm(ghost_batch_size=over([2, 3, 4, 6])), eta_over_b=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "sobol"])
+@pytest.mark.parametrize("num_samples", [2, 4, 6])
+@pytest.mark.parametrize("order", range(3))
+def test_no_configuration_is_tried_twice_while_one_is_untried(sampler, num_samples, order):
+    """A10: over a list of four values, four proposals are the four."""
+    run = Run(compared(*ARMS[:2], FEW, sampler=sampler, num_samples=num_samples, seed=order), order=order)
     assert run.search.finished
-    assert 1 <= len({job.trial_id for job in run.of("ghost", "search")}) <= 2
-    assert not Run(of, known=run.errors, proposed=run.search.proposed).jobs
+    for split_seed in SPLITS:
+        tried = [job.trial_id for job in run.of("few", "search", split_seed)]
+        assert len(tried) == len(set(tried)) == min(num_samples, 4)
+    assert not Run(run.search.space, known=run.errors, proposed=run.search.proposed).jobs
+    more = Run(
+        compared(*ARMS[:2], FEW, sampler=sampler, num_samples=4, seed=order),
+        known=run.errors,
+        proposed=run.search.proposed,
+    )
+    assert len({c.trial_id for c in more.search.pairs["few", 0].candidates.values()}) == 4
+
+
+def test_what_is_recorded_with_repeats_stays_and_goes_on():
+    """Proposals of before: every one that was trained is still a candidate, and none is proposed anew in its place."""
+    of = compared(*ARMS[:2], FEW, sampler="tpe", num_samples=6)
+    sizes = [3, 3, 2, 3, 6, 2]
+    before = {index: {"ghost_batch_norm.ghost_batch_size": size} for index, size in enumerate(sizes)}
+    run = Run(of, proposed={("few", 0): before})
+    pair = run.search.pairs["few", 0]
+    assert [pair.candidates[i].values["ghost_batch_norm.ghost_batch_size"] for i in range(6)] == sizes
+    assert len(run.of("few", "search")) == 3
+    shorter = Run(of, proposed={("few", 0): {i: before[i] for i in range(2)}})
+    found = [c.values["ghost_batch_norm.ghost_batch_size"] for c in shorter.search.pairs["few", 0].candidates.values()]
+    assert found[:2] == [3, 3]
+    assert len(set(found)) == 4
 
 
 def test_progress_adds_up():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 
 from tune_lb.cli.output import Output, duration, number, size
+from tune_lb.samplers.distinct import untried
+from tune_lb.samplers.sampler import Proposer, Values
 from tune_lb.search.proposers import proposers
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
@@ -82,7 +85,7 @@ def first_configurations(space: Space) -> dict[str, list[str]]:
             found[design.name] = ["nothing is searched"]
         else:
             shown = range(min(NUM_SHOWN, design.num_samples))
-            found[design.name] = [_configuration(design, index, of_arms[design.name].propose) for index in shown]
+            found[design.name] = _configurations_of(design, shown, of_arms[design.name])
     return found
 
 
@@ -97,10 +100,16 @@ def costs(space: Space, estimate: Estimate) -> dict[str, Any]:
     return {"arms": arms} | {key: getattr(estimate, key) for key in totals}
 
 
-def _configuration(design: ArmDesign, index: int, propose: Any) -> str:
-    if index < len(design.combines):
-        return f"the best of {design.combines[index]}"
-    return ", ".join(f"{name} = {number(value)}" for name, value in propose(index, []).items())
+def _configurations_of(design: ArmDesign, shown: Sequence[int], proposer: Proposer) -> list[str]:
+    lines: list[str] = []
+    proposed: list[Values] = []
+    for index in shown:
+        if index < len(design.combines):
+            lines.append(f"the best of {design.combines[index]}")
+            continue
+        proposed.append(untried(design.dimensions, proposer.propose(index, []), proposed))
+        lines.append(", ".join(f"{name} = {number(value)}" for name, value in proposed[-1].items()))
+    return lines
 
 
 def _configurations(design: ArmDesign) -> str:

@@ -15,7 +15,7 @@ from tune_lb.settings.identity import describe
 from tune_lb.settings.setting import Settings
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import space_hash
-from tune_lb.space.designs import ArmDesign
+from tune_lb.space.designs import ArmDesign, sampling_notes
 from tune_lb.space.space import Space
 
 NOTES = {
@@ -44,6 +44,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
         table.add_row(design.name, design.role, number(design.template.batch_size), tries, "\n".join(_searched(design)))
     out.show(table)
     out.line()
+    for note in sampling_notes(designs):
+        out.paragraph(f"note: {note}")
     result: dict[str, Any] = {"space": given.space, "path": str(loaded.path), "hash": space_hash(space)}
     result |= {"question": space.question, **facts, "arms": [_plain(design) for design in designs]}
     out.close(result, command("search", given.space, *given.overrides, "--dry-run"))

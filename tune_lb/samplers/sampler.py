@@ -41,6 +41,7 @@ class Proposer(Protocol):
 class Sampler(Settings):
     """Base of all samplers: `Space(sampler=Sobol())`. What is declared here is all that the search and the analysis ask.
 
+    Where an arm's combinations can be counted, none is tried twice while one is untried (see samplers/distinct.py).
     A sampler of one's own is a frozen subclass in a file beside the space, with a name and a `proposer`.
     """
 

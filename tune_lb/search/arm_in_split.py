@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tune_lb.samplers.distinct import untried
 from tune_lb.samplers.sampler import Proposer, Values
 from tune_lb.space.data_sets import of_source
 from tune_lb.space.designs import ArmDesign
@@ -43,9 +44,15 @@ class Candidate:
 class ArmInSplit:
     """One arm in one split."""
 
-    def __init__(self, design: ArmDesign, split_seed: int, split: Split, proposer: Proposer) -> None:
+    def __init__(
+        self, design: ArmDesign, split_seed: int, split: Split, proposer: Proposer, recorded: Mapping[int, Values]
+    ) -> None:
         self.design, self.split_seed, self.split, self.proposer = design, split_seed, split, proposer
         self.dimensions = design.dimensions
+        # proposals that were recorded when samplers repeated themselves stay, and take nobody's place
+        repeats = len(recorded) - len({str(values) for values in recorded.values()})
+        before = max(design.num_samples + repeats, 1 + max(recorded, default=-1))
+        self.num_samples = max(design.num_samples, min(design.asked, before))
         self.candidates: dict[int, Candidate] = {}
 
     def candidate(self, index: int, values: Values) -> Candidate:
@@ -54,6 +61,10 @@ class ArmInSplit:
             trial = dataclasses.replace(self.design.template.resolved(values), split_seed=self.split_seed)
             self.candidates[index] = Candidate(index, values, trial, trial.trial_id(self.split.of(trial).fingerprint))
         return self.candidates[index]
+
+    def untried(self, values: Values) -> Values:
+        """Return a proposal, or in place of one that was made before another that was not, where there is one."""
+        return untried(self.dimensions, values, [candidate.values for candidate in self.candidates.values()])
 
     def taken_from(self, trial: Trial) -> Values:
         """Return what a trial of another arm has in this pair's dimensions, remedies that it lacks at their neutral values."""

@@ -67,16 +67,16 @@ class Search:
         self.running: dict[tuple[str, int], Job] = {}
         self.busy: set[tuple[str, int]] = set()
         self.failed: dict[tuple[str, int], str] = {}
-        self.learns = space.sampler.learns
         self.proposed = {key: dict(values) for key, values in (proposed or {}).items()}
         self.unrecorded: list[tuple[ArmInSplit, Candidate]] = []
-        self._near: dict[tuple[str, int], list[Candidate]] = {}
-        """Near-best configurations by pair, found since a result last came in."""
+        self._near: dict[tuple[str, int], list[Candidate]] = {}  # near-best, found since a result last came in
         self.pairs: dict[tuple[str, int], ArmInSplit] = {}
         for split_seed, split in splits.items():
             of_arms = proposers(space, self.designs, split_seed)
             for design in self.designs:
-                self.pairs[design.name, split_seed] = ArmInSplit(design, split_seed, split, of_arms[design.name])
+                key = design.name, split_seed
+                recorded, of_arm = self.proposed.get(key, {}), of_arms[design.name]
+                self.pairs[key] = ArmInSplit(design, split_seed, split, of_arm, recorded)
 
     def observe(self, trial_id: str, scores: Mapping[int, float | Score]) -> None:
         """Take in the scores of trained members, by seed; a number is a score that nothing decides but itself."""
@@ -133,7 +133,7 @@ class Search:
 
     def _ready(self, pair: ArmInSplit) -> Iterable[Job]:
         if pair.design.derived_from is None:
-            for index in range(pair.design.num_samples if pair.dimensions else 0):
+            for index in range(pair.num_samples if pair.dimensions else 0):
                 candidate = self._proposal(pair, index, now=True)
                 if candidate is not None:
                     yield from self._missing(pair, candidate, "search")
@@ -186,7 +186,7 @@ class Search:
         if index < len(pair.design.combines):
             values = self._combined(pair, pair.design.combines[index])
             return None if values is None else pair.candidate(index, values)
-        if not self.learns:
+        if not self.space.sampler.learns:
             return pair.candidate(index, pair.proposer.propose(index, []))
         known = self.proposed.setdefault((pair.design.name, pair.split_seed), {})
         if index in known:
@@ -198,7 +198,7 @@ class Search:
             for _, c in sorted(pair.candidates.items())
             if self._complete(c, "search") and self._found(c, ("search",))
         ]
-        known[index] = pair.proposer.propose(index, scored)
+        known[index] = pair.untried(pair.proposer.propose(index, scored))
         candidate = pair.candidate(index, known[index])
         self.unrecorded.append((pair, candidate))
         return candidate
@@ -227,7 +227,7 @@ class Search:
     def _searched(self, pair: ArmInSplit) -> list[Candidate] | None:
         if not pair.dimensions:
             return [pair.candidate(0, {})]
-        found = [self._proposal(pair, index) for index in range(pair.design.num_samples)]
+        found = [self._proposal(pair, index) for index in range(pair.num_samples)]
         known = [candidate for candidate in found if candidate is not None]
         if len(known) < len(found) or not all(self._complete(candidate, "search") for candidate in known):
             return None
@@ -286,7 +286,7 @@ class Search:
         expected = 2 if near is None else len(near)
         rescreen = near if near is not None and len(near) > 1 else []
         return {
-            "search": (list(pair.candidates.values()), pair.design.num_samples * self.space.seeds),
+            "search": (list(pair.candidates.values()), pair.num_samples * self.space.seeds),
             "rescreen": (rescreen, expected * self.space.rescreen_seeds if expected > 1 else 0),
             "confirm": confirm,
         }

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tune_lb.samplers.distinct import Distinct, num_combinations
 from tune_lb.samplers.sampler import Dimensions, Proposer
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 
 
 def proposers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> dict[str, Proposer]:
-    """Return what proposes for every arm, in one split. Samplers that share points share them over the splits, too."""
+    """Return what proposes for every arm, in one split. Samplers that share points share them over the splits, too.
+
+    Where the combinations of an arm can be counted, none is proposed twice (see Distinct).
+    """
     # by name, so that arms listed in another order draw the same points
     columns = sorted({name for design in designs for name in design.dimensions})
-    return {
-        design.name: space.sampler.proposer(
-            Dimensions(
-                arm=design.name,
-                domains=design.dimensions,
-                columns=columns,
-                seed=space.seed,
-                split_seed=split_seed,
-                shares_points=design.shares_points,
-                first=len(design.combines),
-            )
+    found: dict[str, Proposer] = {}
+    for design in designs:
+        dimensions = Dimensions(
+            arm=design.name,
+            domains=design.dimensions,
+            columns=columns,
+            seed=space.seed,
+            split_seed=split_seed,
+            shares_points=design.shares_points,
+            first=len(design.combines),
         )
-        for design in designs
-    }
+        own = found[design.name] = space.sampler.proposer(dimensions)
+        # one that learns is held to it by the search, which knows what else is being tried
+        if not (space.sampler.learns or space.sampler.enumerates) and num_combinations(design.dimensions) is not None:
+            found[design.name] = Distinct(own, design.dimensions, dimensions.first)
+    return found

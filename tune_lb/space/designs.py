@@ -10,6 +10,7 @@ from typing import Any
 
 from tune_lb.budgets import Epochs
 from tune_lb.errors import nearest
+from tune_lb.samplers.distinct import num_combinations
 from tune_lb.settings.domain import Choice, Domain, Interval
 from tune_lb.space.arm import Arm
 from tune_lb.space.space import EXTENDABLE, TRIAL_FIELDS, Space
@@ -32,6 +33,8 @@ class ArmDesign:
     derived_from: str | None = None
     """copied and scaled have no search of their own: they take what this arm selected."""
     combines: tuple[str, ...] = ()
+    asked: int = 0
+    """The space's num_samples, where there are fewer combinations than that; else 0."""
     matched_by: str | None = None
     """The arm that spends as many gradient evaluations on plain training."""
 
@@ -52,7 +55,31 @@ def unchecked_designs(space: Space) -> list[ArmDesign]:
         designs.append(ArmDesign(arm.name, role, template, num_samples, combines=arm.combines))
     if space.reference is not None:
         designs = _matched(space, designs) + _references(space, templates[space.reference])
+    designs = [
+        dataclasses.replace(d, asked=space.num_samples)
+        if d.dimensions
+        and d.num_samples < space.num_samples
+        and not space.sampler.enumerates
+        and d.derived_from is None
+        else d
+        for d in designs
+    ]
     return sorted(designs, key=lambda design: ORDER.index(design.role))
+
+
+def sampling_notes(designs: Sequence[ArmDesign]) -> list[str]:
+    """Say which arms have fewer combinations than configurations were asked for, and what others then have more."""
+    short = [design for design in designs if design.asked]
+    if not short:
+        return []
+    each = ", ".join(f"{design.name} {design.num_samples}" for design in short)
+    fuller = [d.name for d in designs if d.dimensions and d.derived_from is None and not d.asked]
+    note = f"fewer combinations than num_samples = {short[0].asked}, each tried once ({each})"
+    if fuller:
+        note += f"; {', '.join(fuller)} {'try' if len(fuller) > 1 else 'tries'} {short[0].asked}: their budgets are not equal"
+    elif len({design.num_samples for design in short}) > 1:
+        note += ": their budgets are not equal"
+    return [note]
 
 
 def template_of(space: Space, arm: Arm) -> Trial:
@@ -99,7 +126,8 @@ def _samples(space: Space, template: Trial, combined: int = 0) -> int:
     if space.sampler.enumerates and all(isinstance(domain, Choice) for domain in domains):
         # a grid is tried whole, beside what is taken from other arms
         return combined + math.prod(len(domain.to_check()) for domain in domains)
-    return space.num_samples
+    total = num_combinations(template.dimensions())
+    return space.num_samples if total is None else min(space.num_samples, combined + total)
 
 
 def _references(space: Space, reference: Trial) -> list[ArmDesign]:

@@ -20,7 +20,7 @@ from tune_lb.space.changes import refuse_changed
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.data_sets import of_source, sources_of
 from tune_lb.space.description import description
-from tune_lb.space.designs import ArmDesign
+from tune_lb.space.designs import ArmDesign, sampling_notes
 from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.microbatches import asked_problems
 from tune_lb.training.trial import Trial
@@ -111,7 +111,12 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                 concurrency=resources.concurrency,
                 start_s=RAY_START_S,
                 already_done=len(stored.scored),
-                notes=[*finding_notes(findings), *execution.notes, *data_notes(data, designs)],
+                notes=[
+                    *finding_notes(findings),
+                    *execution.notes,
+                    *data_notes(data, designs),
+                    *sampling_notes(designs),
+                ],
             )
     finally:
         torch.set_num_threads(threads)
