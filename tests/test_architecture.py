@@ -40,7 +40,7 @@ ALLOWED = {
     "data": "lazy errors settings trees",
     "models": "lazy errors settings",
     "optimizers": "lazy errors settings",
-    "surface": "errors losses trees",
+    "surface": "errors losses streams trees",
     "metrics": "lazy errors losses surface results trees",
     "training": f"{GROUND} {VOCABULARY} data models optimizers surface",
     "remedies": f"{GROUND} {VOCABULARY} data optimizers training",

@@ -242,3 +242,41 @@ class Odd(Raises):
 def test_a_metric_that_returns_what_it_should_not_costs_no_member(tmp_path):
     finished(work(tmp_path, Odd()))
     assert all(row["status"] == "completed" and "own.more" in row["own.reason"] for row in rows_of(tmp_path))
+
+
+class Attention(nn.Module):
+    """Each feature as a token."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.up, self.head = nn.Linear(1, 4), nn.Linear(4, outputs)
+        self.body = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.head(self.body(self.up(x[..., None])).mean(1))
+
+
+def attention_network(input_shape, num_classes):
+    return Attention(num_classes)
+
+
+def batch_norm_network(input_shape, num_classes):
+    norm = nn.BatchNorm1d(6, track_running_stats=False)
+    return nn.Sequential(nn.Linear(input_shape[0], 6), norm, nn.ReLU(), nn.Linear(6, num_classes))
+
+
+@pytest.mark.parametrize(
+    ("network", "execution"),
+    [(attention_network, "alone"), (batch_norm_network, "alone"), (batch_norm_network, "together")],
+)
+def test_networks_that_never_had_a_confirmed_member_have_one_with_its_metrics(tmp_path, network, execution):
+    """B9: attention and batch norm without running statistics; the look at loss crossings is on."""
+    of = a_trial(model=network)
+    context = replace(context_of(tmp_path, of, execution), metrics=(LambdaMax(),))
+    finished(RunningJob(job_of(of, SEEDS, "confirm"), parts_of(of), context))
+    for row in rows_of(tmp_path):
+        assert (row["status"], row["unobserved"]) == ("completed", None)
+        assert row["lambda_max"] > 0
+        assert row["lambda_max.products"] == "exact"
+        assert row["lambda_max.batch_norm"] == ("batch" if network is batch_norm_network else "running")
+        assert row["lambda_max.loss"] == pytest.approx(row["train_loss"], rel=1e-5)

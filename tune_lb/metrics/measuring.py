@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,23 @@ from tune_lb.errors import RequestError
 from tune_lb.losses import LossFn
 from tune_lb.metrics.metric import Metric, Value, reason_of, unmeasured
 from tune_lb.metrics.names import as_metrics
+from tune_lb.metrics.network_calls import called_with
 from tune_lb.results.columns import PROTOCOL_FIELDS
+from tune_lb.surface.evaluation_mode import RandomInEvaluation, drawing_part
 from tune_lb.surface.loss_surface import LossSurface
 from tune_lb.surface.member_surfaces import MemberSurfaces
 from tune_lb.surface.network_over_data import BatchNormMode
 from tune_lb.surface.per_example_loss import PerExample
+from tune_lb.trees import leaves, mapped
+
+AT_RANDOM = 8
+"""Examples on which it is found out what draws random numbers."""
 
 
 def measure(
     model: nn.Module,
     loss: LossFn,
-    inputs: Tensor | Iterable[tuple[Tensor, Tensor]],
+    inputs: Any,
     targets: Tensor | None = None,
     metrics: str | Metric | Iterable[str | Metric] = ("lambda_max",),
     *,
@@ -36,8 +43,10 @@ def measure(
     """Measure metrics of a network as it stands, on whatever device it is, and leave nothing behind, even if it fails.
 
     loss: of each example, or the mean over a batch, as nn.CrossEntropyLoss() and F.cross_entropy give it (PerExample).
+    model: called as model(inputs); as model(*inputs) or model(**inputs) where inputs are a tuple or a dict of tensors. Of what it
+    returns the `logits` are taken, where it is no tensor.
     inputs (N, ...), targets (N, ...): tensors; or, in place of both, a DataLoader or other iterable of such pairs,
-    which is read once and held in memory.
+    which is read once and held in memory. The network sees copies.
     metrics: names ("lambda_max", "keskar(p=50)"; `tune_lb.metrics` has all) or instances.
     batch_norm, chunk, dtype, weights, split: see LossSurface. seed: of the metrics' own draws.
     Returns every column of every metric: the main value is `<name>` or `<name>.<what>`, the rest its protocol. Many
@@ -49,20 +58,31 @@ def measure(
     chosen = as_metrics(metrics)
     if targets is None:
         inputs, targets = _gathered(inputs)
-    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+    if not _are_tensors(inputs, targets):
         found = f"{type(inputs).__name__} and {type(targets).__name__}"
         raise RequestError(f"inputs and targets are {found}: give two tensors, or a DataLoader in place of both")
+    with called_with(model, inputs):
+        surface = _surface(
+            model, loss, inputs, targets, batch_norm=batch_norm, chunk=chunk, dtype=dtype, weights=weights, split=split
+        )
+        with surface:
+            return measure_all(chosen, surface, seed)
+
+
+def _surface(model: nn.Module, loss: LossFn, inputs: Any, targets: Tensor, **options: Any) -> LossSurface:
+    """Return the surface, after its loss was computed. Raises RequestError for whatever is raised by then."""
     params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    options = {"batch_norm": batch_norm, "chunk": chunk, "dtype": dtype, "weights": weights, "split": split}
     try:
         surface = LossSurface(model, params, buffers, PerExample(loss), inputs, targets, **options)
         surface.defect()
     except RequestError:
         raise
+    except RandomInEvaluation as error:
+        place = drawing_part(model, mapped(lambda leaf: leaf[:AT_RANDOM], inputs))
+        raise RequestError(f"nothing can be measured: {place}: {error}") from error
     except Exception as error:  # whatever a user's network raises, or the surface refuses: nothing can be measured
         raise RequestError(f"nothing can be measured: {reason_of(error)}") from error
-    with surface:
-        return measure_all(chosen, surface, seed)
+    return surface
 
 
 def measure_all(metrics: Sequence[Metric], surface: LossSurface, seed: int) -> dict[str, Value]:
@@ -167,20 +187,25 @@ def main_values(metric: Metric, row: Mapping[str, Value]) -> dict[str, float]:
     return {key: value for key, value in found.items() if isinstance(value, float)}
 
 
-def _gathered(loader: object) -> tuple[Tensor, Tensor]:
+def _are_tensors(inputs: Any, targets: Any) -> bool:
+    found = [*leaves(inputs), targets]
+    return len(found) > 1 and all(isinstance(leaf, Tensor) and leaf.dim() for leaf in found)
+
+
+def _gathered(loader: object) -> tuple[Any, Tensor]:
     """Return all inputs and all targets of a loader, the global random state put back: loaders draw from it."""
     if isinstance(loader, Tensor) or not isinstance(loader, Iterable):
         raise RequestError("there are no targets: give inputs and targets, or a DataLoader in place of both")
     pairs = []
     with torch.random.fork_rng(devices=[]):
         for pair in loader:
-            if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(p, Tensor) for p in pair):
+            if not isinstance(pair, tuple | list) or len(pair) != 2 or not _are_tensors(*pair):
                 raise RequestError("the loader yields something else than pairs of tensors (inputs, targets)")
             pairs.append(pair)
     if not pairs:
         raise RequestError("the loader is empty: there is nothing to measure on")
     inputs, targets = zip(*pairs, strict=True)
-    return torch.cat(inputs), torch.cat(targets)
+    return mapped(lambda *parts: torch.cat(parts), *inputs), torch.cat(targets)
 
 
 def _checked(metric: Metric, values: dict[str, Value]) -> dict[str, Value]:

@@ -19,7 +19,7 @@ SHARED_COLUMNS = {
     "seed": "seed of the metric's own random draws",
     "split": "data measured on",
     "num_samples": "examples measured on",
-    "batch_norm": "batch-norm statistics: running, recomputed over these data (recalibrated), or of each chunk (batch)",
+    "batch_norm": "batch-norm statistics: running, recomputed over these data (recalibrated), of each chunk (batch)",
     "dtype": "floating-point type of loss and derivatives",
     "chunk": "examples in one forward pass; part of the protocol where batch_norm is batch",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tune_lb.streams import GlobalState, global_state
 from tune_lb.surface.swapped import PYTHON_STATE
 from tune_lb.trees import first_leaf, leaves
 
@@ -21,13 +24,12 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
     """Put a module in evaluation mode, its batch norms in training mode if batch_statistics, and all flags back.
 
     Autocast is off inside, so that results have the dtype they are said to have; compiled networks run as they are written, for
-    compiled code cannot be differentiated twice. A module that draws random numbers in
-    this mode raises ValueError at the end of the block, as its loss is not a function of its weights; the generators
-    of the CPU and of the device are put back. Buffers are the caller's to protect: batch norm writes into them.
+    compiled code cannot be differentiated twice. A module that draws random numbers in this mode (torch's, NumPy's, Python's)
+    raises RandomInEvaluation at the end of the block, as its loss is not a function of its weights; the generators are put
+    back. Buffers are the caller's to protect: batch norm writes into them.
     """
     flags = [(part, part.training) for part in module.modules()]
-    before = _random_state(device)
-    drew = False
+    before, drew = global_state(), False
     try:
         for part, flag in flags:
             wanted = batch_statistics and isinstance(part, _BatchNorm)
@@ -39,16 +41,43 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
         for part, flag in flags:
             if part.training != flag:
                 part.training = flag
-        drew = any(not torch.equal(*pair) for pair in zip(before, _random_state(device), strict=True))
+        drew = bool(before.moved(global_state()))
         if drew:
-            torch.set_rng_state(before[0])
-            if device.type == "cuda":
-                torch.cuda.set_rng_state(before[1], device)
+            before.put_back()
     if drew:
-        raise ValueError(
+        raise RandomInEvaluation(
             "the module draws random numbers in evaluation mode: its loss is not a function of the weights; "
             "draw them in training mode only (self.training)"
         )
+
+
+class RandomInEvaluation(ValueError):
+    """A module draws random numbers in evaluation mode."""
+
+
+def drawing_part(module: nn.Module, inputs: Any) -> str:
+    """Return the name and the type of the innermost part of a module that draws random numbers in evaluation mode, "" for none."""
+    found: list[str] = []
+    states: list[GlobalState] = []
+
+    def before(part: nn.Module, arguments: Any) -> None:
+        states.append(global_state())
+
+    def after(name: str, part: nn.Module, arguments: Any, outputs: Any) -> None:
+        # the innermost comes to its end first
+        if states.pop().moved(global_state()):
+            found.append(f"{name or 'the network'} ({type(part).__name__})")
+
+    hooks = [part.register_forward_pre_hook(before) for part in module.modules()]
+    hooks += [part.register_forward_hook(functools.partial(after, name)) for name, part in module.named_modules()]
+    try:
+        device = next(module.parameters()).device
+        with contextlib.suppress(Exception), torch.no_grad(), measuring(module, device, batch_statistics=False):
+            module(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else ""
 
 
 def _not_compiled() -> AbstractContextManager[object]:
@@ -58,14 +87,19 @@ def _not_compiled() -> AbstractContextManager[object]:
 
 def check_batch_norm(module: nn.Module, mode: str, *, smallest_chunk: int) -> None:
     """Raise ValueError where a batch norm of the module could not normalise in the mode asked for (see LossSurface)."""
-    layers = {name: part for name, part in module.named_modules() if isinstance(part, _BatchNorm)}
-    without = [name for name, part in layers.items() if part.running_mean is None]
-    if without and mode != "batch":
-        raise ValueError(f"batch norm {without[0]!r} keeps no running statistics: measure with batch_norm='batch'")
-    if layers and mode != "running" and smallest_chunk == 1:
+    if mode != "running" and smallest_chunk == 1 and any(isinstance(part, _BatchNorm) for part in module.modules()):
         raise ValueError(
             f"batch_norm={mode!r} with a chunk of one example, which has no batch statistics: change chunk"
         )
+
+
+def batch_norm_used(module: nn.Module, mode: str) -> str:
+    """Return where batch norm's statistics come from: the mode asked for, and the chunk where layers keep no running ones."""
+    layers = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    without = sum(part.running_mean is None for part in layers)
+    if mode == "batch" or not without:
+        return mode
+    return "batch" if without == len(layers) else f"{mode}+batch"
 
 
 def recalibrated(
@@ -74,7 +108,8 @@ def recalibrated(
     """Return the buffers with batch-norm statistics recomputed over chunks of inputs, in one pass.
 
     Chunks of c_k examples enter with momentum c_k / (c_1 + ... + c_k), so that every example weighs the same; data that
-    are one chunk get their exact statistics. A network without running statistics keeps its buffers. Dropout is off.
+    are one chunk get their exact statistics. A layer that is used several times in a pass gets the mean over its uses, as from
+    torch.optim.swa_utils.update_bn. A network without running statistics keeps its buffers. Dropout is off.
     """
     layers = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     if not layers:
@@ -82,16 +117,21 @@ def recalibrated(
     updated = {name: value.clone() for name, value in buffers.items()}
     momenta = [layer.momentum for layer in layers]
     device = next(iter(params.values())).device
-    seen = 0
+    number, seen = 0, dict.fromkeys(layers, 0)
+
+    def weigh(layer: Any, arguments: Any) -> None:
+        seen[layer] += number
+        layer.momentum = number / seen[layer]
+
+    hooks = [layer.register_forward_pre_hook(weigh) for layer in layers]
     try:
         with torch.no_grad(), measuring(module, device, batch_statistics=True):
             for inputs in chunks:
                 number = len(first_leaf(inputs))
-                seen += number
-                for layer in layers:
-                    layer.momentum = number / seen
                 torch.func.functional_call(module, (dict(params), updated), (inputs,))
     finally:
+        for hook in hooks:
+            hook.remove()
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     return updated
@@ -134,11 +174,6 @@ def float_dtype(found: Sequence[torch.dtype], asked: torch.dtype | None) -> torc
     if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
         raise ValueError(f"dtype {', '.join(sorted(map(str, kinds)))}: give dtype=torch.float32 or torch.float64")
     return kinds.pop()
-
-
-def _random_state(device: torch.device) -> list[Tensor]:
-    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *cuda]
 
 
 MAX_CHUNK_ELEMENTS = 2**21

@@ -29,10 +29,11 @@ class LossSurface(NetworkOverData):
 
     params, buffers: one member's, with the names of module.named_parameters() and module.named_buffers().
     loss: (outputs (B, ...), targets (B, ...)) -> loss of each example (B,).
-    inputs (N, ...), or a tree of such tensors, targets (N, ...): kept by reference. Real numbers are taken in dtype, whole numbers
-    stay whole.
+    inputs (N, ...), or a tree of such tensors, targets (N, ...): kept by reference; the network sees copies. Real numbers are
+    taken in dtype, whole numbers stay whole.
     batch_norm: "running" normalises with the running statistics (evaluation mode); "recalibrated" with statistics
-    recomputed over these data; "batch" with those of the chunk, so that the chunk is part of what is measured. The
+    recomputed over these data; "batch" with those of the chunk, so that the chunk is part of what is measured, as it is always of
+    layers that keep no running statistics. The
     module's own statistics stay as they are, and dropout is off, in all three.
     transform: applied to each chunk of inputs (uint8 to normalised float, say).
     split: what the data are called in the protocol.

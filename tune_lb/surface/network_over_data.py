@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tune_lb.losses import LossFn
 from tune_lb.surface.evaluation_mode import (
+    batch_norm_used,
     check_batch_norm,
     check_examples,
     check_names_and_shapes,
@@ -103,7 +104,12 @@ class NetworkOverData:
         """Return what a number measured on this surface depends on: split, num_samples, batch_norm, dtype, chunk."""
         dtype = str(self.dtype).removeprefix("torch.")
         shared: dict[str, str | int] = {"split": self.split, "num_samples": self.num_samples}
-        return {**shared, "batch_norm": self.batch_norm, "dtype": dtype, "chunk": self.chunk}
+        return {
+            **shared,
+            "batch_norm": batch_norm_used(self._module, self.batch_norm),
+            "dtype": dtype,
+            "chunk": self.chunk,
+        }
 
     def share_examples(self, other: NetworkOverData) -> None:
         """Refer to the examples of another surface, which are equal to its own, so that memory holds them once."""
@@ -123,9 +129,9 @@ class NetworkOverData:
         size = chunk or self.chunk
         for start in range(0, self.num_samples, size):
             inputs = mapped(lambda leaf, at=slice(start, start + size): leaf[at], self._inputs)
-            own = self._transform(inputs) if self._transform else inputs
-            taken = mapped(lambda leaf: self._own(leaf, copy=False), own)
-            yield taken, self._own(self._targets[start : start + size], copy=False)
+            # a network that writes into its inputs writes into copies
+            own = mapped(self._own, inputs) if self._transform is None else mapped(self._cast, self._transform(inputs))
+            yield own, self._cast(self._targets[start : start + size])
 
     def _weighted_chunks(self) -> Iterator[tuple[tuple[Any, Tensor], Tensor | None]]:
         weights = itertools.repeat(None) if self._weights is None else torch.split(self._weights, self.chunk)
@@ -152,6 +158,9 @@ class NetworkOverData:
             )
         return vector.to(self.device, self.dtype)
 
-    def _own(self, value: Tensor, *, copy: bool = True) -> Tensor:
+    def _own(self, value: Tensor) -> Tensor:
+        return self._cast(value, copy=True)
+
+    def _cast(self, value: Tensor, copy: bool = False) -> Tensor:
         dtype = self.dtype if value.is_floating_point() else value.dtype
         return value.detach().to(self.device, dtype, copy=copy)

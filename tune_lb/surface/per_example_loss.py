@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -41,29 +42,49 @@ class PerExample:
         return self._form(outputs, targets)
 
     def _found(self, outputs: Tensor, targets: Tensor) -> LossFn:
-        whole = self.loss(outputs, targets)
-        if not isinstance(whole, Tensor) or (whole.dim() and whole.shape != (len(targets),)):
-            shape = tuple(whole.shape) if isinstance(whole, Tensor) else type(whole).__name__
-            raise RequestError(f"the loss returned {shape} for {len(targets)} examples: {ADVICE}")
-        if whole.dim():
-            return self.loss
-        if isinstance(self.loss, nn.CrossEntropyLoss | nn.NLLLoss) and self.loss.weight is not None:
-            raise RequestError(f"the loss has class weights, so it is no plain mean over examples: {ADVICE}")
-        form = _unreduced(self.loss) or _one_at_a_time(self.loss)
-        try:
-            single = form(outputs, targets)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RequestError(f"the loss cannot be taken apart into examples ({reason}): {ADVICE}") from error
+        with warnings.catch_warnings():
+            # torch warns of shapes that are broadcast: they are refused below, by both shapes
+            warnings.filterwarnings("ignore", message="Using a target size")
+            whole = self.loss(outputs, targets)
+            if not isinstance(whole, Tensor) or (whole.dim() and whole.shape != (len(targets),)):
+                shape = tuple(whole.shape) if isinstance(whole, Tensor) else type(whole).__name__
+                raise RequestError(f"the loss returned {shape} for {_shapes(outputs, targets)}: {ADVICE}")
+            if (
+                isinstance(self.loss, nn.CrossEntropyLoss | nn.NLLLoss)
+                and self.loss.weight is not None
+                and not whole.dim()
+            ):
+                raise RequestError(f"the loss has class weights, so it is no plain mean over examples: {ADVICE}")
+            form = self.loss if whole.dim() else _unreduced(self.loss) or _one_at_a_time(self.loss)
+            try:
+                single = form(outputs, targets)
+                half = -(-len(targets) // 2)
+                halves = [form(outputs[at], targets[at]) for at in (slice(half), slice(half, None)) if len(targets[at])]
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:200]
+                raise RequestError(f"the loss cannot be taken apart into examples ({reason}): {ADVICE}") from error
         tolerance = 1e-4 if single.dtype == torch.float32 else 1e-8
-        if single.shape != (len(targets),) or not torch.allclose(
-            single.double().mean(), whole.double(), rtol=tolerance, atol=tolerance * 1e-3, equal_nan=True
-        ):
+        close = functools.partial(torch.allclose, rtol=tolerance, atol=tolerance * 1e-3, equal_nan=True)
+        if single.shape != (len(targets),) or not close(single.double().mean(), whole.double().mean()):
             mean = float(single.double().mean())
             raise RequestError(
-                f"the loss of {len(targets)} examples is {float(whole):.6g}, the mean of their losses {mean:.6g}: {ADVICE}"
+                f"the loss of {len(targets)} examples is {float(whole.double().mean()):.6g}, the mean of their losses {mean:.6g}: "
+                f"{ADVICE}"
             )
+        if not close(single.double(), torch.cat(halves).double()):
+            where = _shapes(outputs, targets) + _broadcast(outputs, targets)
+            raise RequestError(f"the loss of an example depends on the others beside it, for {where}")
         return form
+
+
+def _shapes(outputs: Tensor, targets: Tensor) -> str:
+    return f"{len(targets)} examples, outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+
+
+def _broadcast(outputs: Tensor, targets: Tensor) -> str:
+    if outputs.numel() == targets.numel() and outputs.shape != targets.shape:
+        return f": each is held against all; give targets of shape {tuple(outputs.shape)}, or outputs of {tuple(targets.shape)}"
+    return f": {ADVICE}"
 
 
 def _unreduced(loss: LossFn) -> LossFn | None:
