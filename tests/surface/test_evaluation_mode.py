@@ -12,9 +12,12 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from tests.metrics.cases import cross_entropy, surface
+from tune_lb.data.device import Examples
 from tune_lb.errors import RequestError
 from tune_lb.metrics.measuring import measure
+from tune_lb.observation.surfaces import surface_over
 from tune_lb.surface.evaluation_mode import recalibrated
+from tune_lb.training.evaluation import quality
 
 
 class UsedTwice(nn.Module):
@@ -149,3 +152,15 @@ def test_a_network_that_writes_into_its_inputs_leaves_the_caller_s_tensor_and_is
     assert row["lambda_max.loss"] == row["keskar.loss"] == pytest.approx(right, rel=1e-6)
     f = surface(net, inputs, targets, loss=cross_entropy, chunk=chunk)
     assert f.value() == f.value(f.point) == pytest.approx(right, rel=1e-6)
+
+
+def test_evaluation_leaves_the_data_as_they_are():
+    net, (inputs, targets) = WritesIntoInputs(), data()
+    part, before = Examples(inputs, targets, 0.0, 1.0), inputs.clone()
+    params, buffers = dict(net.named_parameters()), dict(net.named_buffers())
+    first, second = (quality(net, params, buffers, cross_entropy, part).loss for _ in range(2))
+    assert first == second
+    assert torch.equal(part.inputs, before)
+    with surface_over(net, (params, buffers), cross_entropy, part) as f:
+        assert f.value() == f.value(f.point) == pytest.approx(first, rel=1e-6)
+    assert torch.equal(part.inputs, before)

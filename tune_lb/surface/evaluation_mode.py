@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tune_lb.streams import GlobalState, global_state
 from tune_lb.surface.swapped import PYTHON_STATE
-from tune_lb.trees import first_leaf, leaves
+from tune_lb.trees import first_leaf, leaves, mapped
 
 
 @contextmanager
@@ -174,6 +174,12 @@ def float_dtype(found: Sequence[torch.dtype], asked: torch.dtype | None) -> torc
     if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
         raise ValueError(f"dtype {', '.join(sorted(map(str, kinds)))}: give dtype=torch.float32 or torch.float64")
     return kinds.pop()
+
+
+def apart(inputs: Any, data: Any) -> Any:
+    """Return inputs of a network (a tree) with copies in place of leaves that share memory with the data, for it to write into."""
+    kept = {leaf.untyped_storage().data_ptr() for leaf in leaves(data)}
+    return mapped(lambda leaf: leaf.clone() if leaf.untyped_storage().data_ptr() in kept else leaf, inputs)
 
 
 MAX_CHUNK_ELEMENTS = 2**21

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tune_lb.losses import LossFn
 from tune_lb.surface.evaluation_mode import (
+    apart,
     batch_norm_used,
     check_batch_norm,
     check_examples,
@@ -129,9 +130,8 @@ class NetworkOverData:
         size = chunk or self.chunk
         for start in range(0, self.num_samples, size):
             inputs = mapped(lambda leaf, at=slice(start, start + size): leaf[at], self._inputs)
-            # a network that writes into its inputs writes into copies
-            own = mapped(self._own, inputs) if self._transform is None else mapped(self._cast, self._transform(inputs))
-            yield own, self._cast(self._targets[start : start + size])
+            own = mapped(self._cast, self._transform(inputs) if self._transform else inputs)
+            yield apart(own, self._inputs), self._cast(self._targets[start : start + size])
 
     def _weighted_chunks(self) -> Iterator[tuple[tuple[Any, Tensor], Tensor | None]]:
         weights = itertools.repeat(None) if self._weights is None else torch.split(self._weights, self.chunk)

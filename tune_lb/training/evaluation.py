@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tune_lb.data.device import Examples
 from tune_lb.losses import LossFn
-from tune_lb.surface.evaluation_mode import chunk_size, measuring
+from tune_lb.surface.evaluation_mode import apart, chunk_size, measuring
 from tune_lb.surface.evaluation_mode import recalibrated as recalibrated_over
 from tune_lb.training.gradient import Buffers, Params
 from tune_lb.trees import cast
@@ -32,9 +32,8 @@ def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Exa
     """
     dtype = next(iter(params.values())).dtype
     chunks = _chunks(len(train.targets), chunk_size(train.inputs))
-    return recalibrated_over(
-        module, params, buffers, (cast(train.standardized(slice(*chunk)), dtype) for chunk in chunks)
-    )
+    inputs = (apart(cast(train.standardized(slice(*chunk)), dtype), train.inputs) for chunk in chunks)
+    return recalibrated_over(module, params, buffers, inputs)
 
 
 def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, part: Examples) -> Quality:
@@ -44,7 +43,7 @@ def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, p
     with torch.no_grad(), measuring(module, part.device, batch_statistics=False):
         for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
             inputs = cast(part.standardized(slice(start, stop)), next(iter(params.values())).dtype)
-            outputs = torch.func.functional_call(module, (params, buffers), (inputs,))
+            outputs = torch.func.functional_call(module, (params, buffers), (apart(inputs, part.inputs),))
             total += float(loss(outputs, part.targets[start:stop]).sum())
             classes[start:stop] = outputs.argmax(-1)
     num_errors = int((classes != part.targets).sum())
