@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.trainings import EXAMPLES, flat, history, same_bits, same_up_to_rounding, training, trajectory, trial
+from tune_lb.models.mlp import MLP
 from tune_lb.optimizers.elementwise import SGD, AdaGrad, Adam, RMSprop
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
@@ -188,3 +189,13 @@ def test_a_compiled_training_goes_on_from_its_snapshot(traced):
 def test_the_real_compiler_agrees(remedies):
     of = trial(*remedies)
     assert same_up_to_rounding(trajectory(of, (0, 1)), trajectory(of, (0, 1), "compiled_together"))
+
+
+def test_more_programs_than_torch_allows_one_function_are_all_compiled(traced):
+    counters = torch._dynamo.utils.counters["frames"]
+    before = counters["ok"]
+    # torch's own limit is 8, after which the rest runs eagerly in silence
+    for width in range(1, 11):
+        running = training(trial(model=MLP(hidden=(width,))), (0,), "compiled_alone")
+        running.advance(1e-9)
+    assert counters["ok"] - before == 10

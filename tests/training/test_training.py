@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.training.hooked import Averaged, Hooked
 from tests.training.ordinary import WAYS, assert_same, ordinary
 from tests.trainings import ALL, STEADY, Blobs, flat, history, same_bits, training, trajectory, trial
 from tune_lb.budgets import Epochs, GradientEvaluations, Updates
+from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers.elementwise import SGD, Adam
@@ -225,3 +228,40 @@ def test_schedules():
 def test_one_batch_is_enough():
     of = replace(trial(batch_size=24), budget=Epochs(1.0), data=Blobs(num_train=24))
     assert trajectory(of)[0].shape[0] == 1
+
+
+class LeNet(nn.Module):
+    """The line of most networks: x.view after a convolution, which wants its input contiguous."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(shape[0], 4, 3), nn.Linear(4 * (shape[1] - 2) * (shape[2] - 2), classes)
+
+    def forward(self, x):
+        x = F.relu(self.conv(x))
+        return self.last(x.view(x.size(0), -1))
+
+
+@dataclass(frozen=True)
+class Pictures(DataSource):
+    def load(self, split_seed):
+        rng = np.random.default_rng(0)
+        return DataSet("pictures", 3, *[Part(rng.normal(size=(24, 2, 6, 6)).astype(np.float32), np.arange(24) % 3)] * 3)
+
+
+@pytest.mark.parametrize("execution", ["alone", "together", "plain"])
+def test_a_network_that_views_what_a_convolution_gives_is_trained(execution):
+    running = training(trial(model=LeNet, data=Pictures()), (0,), execution)
+    network = running.networks.of_seed(0).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+    for step in range(running.plan.num_updates):
+        batch = running.batches.batch(0, step)
+        optimizer.param_groups[0]["lr"] = running.rate(running.plan.position(step))
+        optimizer.zero_grad()
+        F.cross_entropy(network(batch.inputs), batch.targets).backward()
+        optimizer.step()
+    while not running.done:
+        running.advance()
+    (member,) = running.trained()
+    for name, value in network.named_parameters():
+        torch.testing.assert_close(member.params[name], value.detach(), rtol=1e-9, atol=1e-12)
