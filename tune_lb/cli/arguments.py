@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     )
     data.add_argument("--download", action="store_true", help="get the data set NAME; what an earlier call got is kept")
     _landscape(_command(commands, "landscape", "measure and draw the loss between two members of a run, or around one"))
-    doctor = _command(commands, "doctor", "check this machine: versions, devices, Ray, storage, data")
+    doctor = _command(commands, "doctor", "check this machine; or the networks and data of a space, arm by arm")
+    doctor.add_argument("space", nargs="?", metavar="SPACE", help="check this space in place of the machine")
+    _overrides(doctor)
     _storage(doctor)
     return top
 

@@ -1,4 +1,4 @@
-"""doctor: what of this machine a search will use, and what stands in its way."""
+"""doctor: what of this machine a search will use, and what stands in its way; with a space, see arm_findings."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ class Finding(NamedTuple):
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """Print the findings; the exit code is 1 where something must be done."""
+    if given.space is not None:
+        from tune_lb.cli import arm_findings
+
+        return arm_findings.run(given, out)
     findings = []
     for finding in examine(given.storage):
         findings.append(finding)
