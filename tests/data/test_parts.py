@@ -256,3 +256,23 @@ def test_what_is_not_read_is_said(root):
     x, y = features(8)
     np.savez(root / "own.npz", features=x, labels=y, groups=y)
     assert "not read: groups" in Arrays("own.npz", num_test=2).load(0).notes
+
+
+@pytest.mark.parametrize(
+    ("targets", "dtype", "outputs"),
+    [
+        (np.linspace(0, 1, 40), np.float32, 1),
+        (np.ones((40, 3), bool), np.float32, 3),
+        (np.arange(80, dtype=np.int32).reshape(40, 2) % 7, np.int64, 7),
+        (np.arange(40) % 3, np.int64, 3),
+    ],
+)
+def test_targets_that_are_no_classes_are_an_array_of_their_own(root, targets, dtype, outputs):
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    np.savez(root / "own.npz", features=x, targets=targets, val_features=x, val_targets=targets)
+    whole = Arrays("own.npz").read()
+    assert whole.num_classes == outputs
+    assert whole.validation.targets.dtype == dtype
+    np.testing.assert_allclose(whole.train.targets, targets)
+    np.savez(root / "own.npz", features=x, targets=targets, val_features=x, val_labels=np.zeros(40, int))
+    assert "the train part has targets, the validation part labels" in line_of(Arrays("own.npz"))

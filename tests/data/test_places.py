@@ -101,3 +101,13 @@ def test_b13_folders_of_images_and_arrays_are_told_apart(places):
     photos(places / "root", 0.0)
     with pytest.raises(RequestError, match=r"Arrays\('photos.npz'\)"):
         ImageFolder("photos.npz").load(0)
+
+
+def test_b15_a_recipe_finds_what_lies_beside_the_space(places):
+    photos(places / "beside", 2.0)
+    data = load_space(str(places / "beside" / "space_of_photos.py")).space.data
+    assert data.located().path == str(places / "beside" / "photos.npz")
+    look_beside(places / "elsewhere")
+    assert data.located().load(0).fingerprint() == data.load(0).fingerprint()
+    photos(places / "root", 1.0)
+    assert Arrays("photos.npz").located().path == "photos.npz"

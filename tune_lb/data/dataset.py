@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -142,6 +142,10 @@ class DataSource(Settings):
     def has_own_test_split(self) -> bool:
         """Say whether the test part is the publisher's: then it does not change with the split seed."""
         return True
+
+    def located(self) -> Self:
+        """Return the same data named so that they are found from anywhere on this machine."""
+        return self
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)

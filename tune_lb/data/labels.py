@@ -71,12 +71,16 @@ def _plain(labels: Array, where: str) -> Array:
     if labels.dtype.kind == "f":
         whole = bool(np.isfinite(labels).all() and (labels == np.floor(labels)).all())
         advice = "write them as whole numbers, labels.astype('int64')" if whole else "number the classes from 0"
-        raise RequestError(f"{where}: labels are {labels.dtype}: classes must be whole numbers or strings; {advice}")
+        raise RequestError(
+            f"{where}: labels are {labels.dtype}: classes must be whole numbers or strings; {advice}; for real numbers call the "
+            "array targets"
+        )
     if labels.dtype.kind not in "iubUS":
         raise RequestError(f"{where}: labels are {labels.dtype}: they must be whole numbers or strings")
     if labels.size != len(labels):
         raise RequestError(
-            f"{where}: labels are of shape {labels.shape}: there must be one whole number for each example, not a row"
+            f"{where}: labels are of shape {labels.shape}: there must be one whole number for each example, not a row; for a class "
+            "of each token, or several labels, call the array targets"
         )
     labels = labels.reshape(-1)
     if labels.dtype.kind == "S":

@@ -18,17 +18,21 @@ from tune_lb.errors import RequestError
 
 LAYOUTS = ("auto", "channels_first", "channels_last")
 INPUTS = ("images", "features")
+ANSWERS = ("labels", "targets")
+"""Classes; or what is of another kind: a class for each token (N, T), real numbers, several labels as 0 and 1 (N, K)."""
 
 
 class Labelled(NamedTuple):
     """What files hold: examples, the names of classes if they have them, and whether inputs are images or features.
 
-    part: its targets are as stored, class numbers as int64, or strings.
+    part: its targets are as stored: of `labels` class numbers as int64, or strings; of `targets` int64 or float32, of any shape.
     """
 
     part: Part
     classes: tuple[str, ...]
     kind: str
+    answers: str = "labels"
+    """Name of the array: "labels" or "targets"."""
 
 
 class Rows:
@@ -148,28 +152,27 @@ def read_labelled(paths: Sequence[Path], layout: str = "auto", prefix: str = "")
     that are whole numbers become int64, others float32. Raises RequestError for missing arrays, numbers that do not match, and
     a layout that cannot be told.
     """
-    inputs, labels, kinds = [], [], set()
+    inputs, labels, kinds, named = [], [], set(), set()
     classes: tuple[str, ...] = ()
     members = [(path, prefix + name) for path in paths for name in INPUTS if prefix + name in names_of(path)]
     large = len(members) == len(paths) and _are_large(members)
     for path in paths:
         names = names_of(path)
-        wanted = {f"{prefix}labels", "classes", *([] if large else [prefix + kind for kind in INPUTS])}
+        answers = next((name for name in ANSWERS if prefix + name in names), "labels")
+        wanted = {prefix + answers, "classes", *([] if large else [prefix + kind for kind in INPUTS])}
         arrays: dict[str, Any] = read_arrays(path, wanted)
         arrays |= {
             name: Rows([(path, name)], name.removeprefix(prefix), layout) for p, name in members if large and p == path
         }
         kind = next((name for name in INPUTS if prefix + name in arrays), None)
         missing = ([f"`{prefix}images` or `{prefix}features`"] if kind is None else []) + (
-            [] if f"{prefix}labels" in arrays else [f"`{prefix}labels`"]
+            [] if prefix + answers in arrays else [f"`{prefix}labels`"]
         )
         if kind is None or missing:
             raise RequestError(f"{path} has no array {' and no '.join(missing)}: it has {', '.join(names) or 'none'}")
-        stored, targets = arrays[prefix + kind], arrays[prefix + "labels"]
+        stored, targets = arrays[prefix + kind], arrays[prefix + answers]
         if len(stored) != len(targets):
-            raise RequestError(
-                f"{path}: {len(stored)} {kind} and {len(targets)} labels: there must be one label for each"
-            )
+            raise RequestError(f"{path}: {len(stored)} {kind} and {len(targets)} {answers}: there must be one for each")
         if kind == "features" and stored.ndim < 2:
             raise RequestError(
                 f"{path}: features are of shape {stored.shape}: (N, F) or more is needed; one number is features[:, None]"
@@ -179,10 +182,13 @@ def read_labelled(paths: Sequence[Path], layout: str = "auto", prefix: str = "")
         inputs.append(as_images(stored, layout, path) if kind == "images" and not large else stored)
         labels.append(targets)
         kinds.add(kind)
+        named.add(answers)
         if "classes" in arrays and len(arrays["classes"]) > len(classes):
             classes = tuple(map(str, arrays["classes"]))
     if len(kinds) > 1:
         raise RequestError(f"{paths[0].parent}: some files hold images, others features")
+    if len(named) > 1:
+        raise RequestError(f"{paths[0].parent}: some files hold labels, others targets")
     shapes = {array.shape[1:] for array in inputs}
     if len(shapes) > 1:
         raise RequestError(f"{paths[0].parent}: the files hold examples of different shapes: {sorted(shapes)}")
@@ -197,7 +203,9 @@ def read_labelled(paths: Sequence[Path], layout: str = "auto", prefix: str = "")
     except np.exceptions.DTypePromotionError as error:
         raise RequestError(f"{paths[0].parent}: labels are strings in some files, numbers in others") from error
     kind = kinds.pop()
-    return Labelled(Part(joined if large else as_inputs(joined, kind), as_stored(targets)), classes, kind)
+    return Labelled(
+        Part(joined if large else as_inputs(joined, kind), as_stored(targets, answers)), classes, kind, answers
+    )
 
 
 def as_inputs(stored: Array, kind: str) -> Array:
@@ -208,10 +216,14 @@ def as_inputs(stored: Array, kind: str) -> Array:
     return stored.astype(np.int64 if whole else np.float32, copy=False)
 
 
-def as_stored(labels: Array) -> Array:
-    """Return whole numbers, one for each example, as (N,) int64, and other labels as they are."""
-    whole = labels.dtype.kind in "iu" and labels.size == len(labels)
-    return labels.astype(np.int64).reshape(-1) if whole else labels
+def as_stored(values: Array, answers: str) -> Array:
+    """Return whole numbers as int64, of labels as (N,), real numbers and flags of targets as float32, and the rest as it is."""
+    if answers == "labels":
+        whole = values.dtype.kind in "iu" and values.size == len(values)
+        return values.astype(np.int64).reshape(-1) if whole else values
+    return (
+        values.astype(np.int64 if values.dtype.kind in "iu" else np.float32) if values.dtype.kind in "iufb" else values
+    )
 
 
 def as_images(stored: Array, layout: str, path: Path) -> Array:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from tune_lb.data.dataset import DataSet, DataSource, data_root
 from tune_lb.data.places import candidates, folder_of_space
@@ -49,6 +51,11 @@ class OwnData(DataSource):
         """Return the path in full: the first of its places where there is something, else the last."""
         places = self.places
         return next((place for place in places if place.exists()), places[-1])
+
+    def located(self) -> Self:
+        """Return the data with their path in full where they lie beside a space file."""
+        beside = self.place.exists() and self.place != data_root() / Path(self.path).expanduser()
+        return dataclasses.replace(self, path=str(self.place)) if beside else self
 
     def read(self) -> Published:
         """Return what the files hold. Raises RequestError where they are missing or damaged."""

@@ -65,7 +65,8 @@ class PublishedSource(DataSource):
 def cut(
     whole: Published, num_train: int | None, num_validation: int, num_test: int, split_seed: int, where: str = ""
 ) -> DataSet:
-    """Return train, validation and (if num_test) test part drawn from the published train part, in its class proportions.
+    """Return train, validation and (if num_test) test part drawn from the published train part: in its class proportions,
+    or at random where targets are no classes.
 
     num_train: None for all that the others leave. where: what messages call the data. Raises RequestError where there are too
     few examples, or bad ones: numbered as in the files, which they no longer are once cut.
@@ -84,7 +85,8 @@ def cut(
             + f" leave nothing of {len(targets)} examples to train on"
         )
     sizes = (rest if num_train is None else num_train, num_validation, num_test)
-    chosen = stratified(targets, sizes, split_seed, f"{whole.name} train part")
+    classes = targets if targets.ndim == 1 and targets.dtype.kind in "iu" else np.zeros(len(targets), np.int64)
+    chosen = stratified(classes, sizes, split_seed, f"{whole.name} train part")
     train, validation, test = _parts(whole.train, chosen, where or whole.name)
     notes = whole.notes
     if whole.offset is None or whole.scale is None:
@@ -93,12 +95,14 @@ def cut(
     else:
         offset, scale, axis = whole.offset, whole.scale, 0
     if whole.validation is not None:
-        validation = _parts(whole.validation, [np.arange(len(whole.validation.targets))], f"{where}, validation part")[
-            0
-        ]
+        validation = _whole(whole.validation, f"{where}, validation part")
     if whole.test is not None:
-        test = _parts(whole.test, [np.arange(len(whole.test.targets))], f"{where}, test part")[0]
+        test = _whole(whole.test, f"{where}, test part")
     return DataSet(whole.name, whole.num_classes, train, validation, test, offset, scale, axis, notes)
+
+
+def _whole(part: Part, where: str) -> Part:
+    return _parts(part, [np.arange(len(part.targets))], where)[0]
 
 
 def _parts(part: Part, chosen: Sequence[Array], where: str) -> list[Part]:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from tune_lb.data.catalogue import locate
+from tune_lb.data.conversion import num_outputs
 from tune_lb.data.dataset import Array, DataSet, Part, data_root
 from tune_lb.data.image_files import Framing, folders_in, labelled_files, read_images
-from tune_lb.data.labels import numbered
+from tune_lb.data.labels import Numbered, numbered
 from tune_lb.data.mapped import rows_of
-from tune_lb.data.npz import INPUTS, LAYOUTS, Labelled, names_of, read_labelled
+from tune_lb.data.npz import ANSWERS, INPUTS, LAYOUTS, Labelled, names_of, read_labelled
 from tune_lb.data.own_data import TEST, TRAIN, VALIDATION, OwnData, parts_among, said_of_parts
 from tune_lb.data.published import Published
 from tune_lb.data.standardization import AUTO, DESCRIPTION, STANDARDIZE
@@ -29,6 +30,7 @@ class Arrays(OwnData):
     A folder: train*.npz, one after another, and if there val*.npz and test*.npz. One file: train_images and train_labels, or
     images and labels, and if there val_images, val_labels, test_images, test_labels; or a folder of .npy files with these names.
     Inputs above 512 MB stay in files, which all workers of a machine share. Labels are whole numbers from 0, or strings.
+    Other targets are an array `targets`: a class of each token (N, T), real numbers, several labels as 0 and 1 (N, K).
     Features that are whole numbers stay as they are (tokens), other inputs are standardized by the train part.
     """
 
@@ -56,11 +58,15 @@ class Arrays(OwnData):
             prefixes = self._prefixes()
             found = {part: read_labelled([place], self.layout, prefix) for part, prefix in prefixes.items()}
             names = {part: f"the arrays {prefix}..." if prefix else "the arrays" for part, prefix in prefixes.items()}
-            read = {prefix + kind for prefix in prefixes.values() for kind in (*INPUTS, "labels")} | {"classes"}
+            read = {prefix + kind for prefix in prefixes.values() for kind in (*INPUTS, *ANSWERS)} | {"classes"}
             unread = sorted(set(names_of(place)) - read)
         _check_alike(found, place)
         classes = max((part.classes for part in found.values()), key=len)
-        labels = numbered({name: part.part.targets for name, part in found.items()}, classes, str(place))
+        stored = {name: part.part.targets for name, part in found.items()}
+        if found[TRAIN].answers == "targets":
+            labels = Numbered(stored, len(classes) or num_outputs(stored[TRAIN]), "")
+        else:
+            labels = numbered(stored, classes, str(place))
         parts = {name: Part(part.part.inputs, labels.labels[name]) for name, part in found.items()}
         notes = [labels.note] if labels.note else []
         return Published(
@@ -103,7 +109,7 @@ class Arrays(OwnData):
     def _prefixes(self) -> dict[str, str]:
         """Return what the names of the arrays of each part begin with."""
         names = names_of(self.place)
-        words = {name.rpartition("_")[0] for name in names if name.rpartition("_")[2] in (*INPUTS, "labels")}
+        words = {name.rpartition("_")[0] for name in names if name.rpartition("_")[2] in (*INPUTS, *ANSWERS)}
         found = {part: f"{word}_" for part, word in parts_among(words - {""}, self.place).items()}
         return found if TRAIN in found else {TRAIN: "", **found}
 
@@ -222,6 +228,8 @@ def _check_alike(found: Mapping[str, Labelled], place: Path) -> None:
     """Raise RequestError where the inputs of two parts are of other types, as bytes and numbers between 0 and 1 are."""
     train = found[TRAIN]
     for name, part in found.items():
+        if part.answers != train.answers:
+            raise RequestError(f"{place}: the train part has {train.answers}, the {name} part {part.answers}")
         if (part.kind, part.part.inputs.dtype) != (train.kind, train.part.inputs.dtype):
             raise RequestError(
                 f"{place}: the train part holds {train.kind} of {train.part.inputs.dtype}, the {name} part {part.kind} of "

@@ -234,7 +234,7 @@ class PlainCode:
 
     def main(self) -> str:
         """Return what runs when the file is run: the data of the search, one training, its test error."""
-        load = f"{self.written.of(self.trial.data)}.load({self.trial.split_seed})"
+        load = f"{self.written.of(self.trial.data.located())}.load({self.trial.split_seed})"
         recalibrate = "    recalibrate(model, inputs)\n" if self.has_batch_norm else ""
         return templates.MAIN.replace("LOAD", load).replace("    RECALIBRATE\n", recalibrate)
 
