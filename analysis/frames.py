@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from analysis.asked import Asked
 from analysis.configurations import ERRORS, Roles
 from tune_lb.errors import RequestError
+from tune_lb.results.code_versions import counts, old_members
 from tune_lb.results.columns import roles_of
 from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.results.run_files import read_history, read_members, read_predictions, read_space, read_targets
@@ -48,6 +49,8 @@ class Frames:
     roles: Roles
     problems: tuple[str, ...] = ()
     store: Store | None = None
+    of_old_code: Mapping[str, int] = field(default_factory=dict)
+    """How many members of each arm are left out: trained with code of the user's that has changed since."""
 
     def predictions(self, trial_ids: Collection[str], num_classes: int | None) -> Predictions:
         """Predictions of these trials; none where the run has none, or where they are damaged (see problems)."""
@@ -76,7 +79,12 @@ def read_frames(store: Store) -> Frames:
         history, more = HISTORY_SCHEMA.empty_table(), error.problems
     found = {column.name: (column.metadata or {}).get(b"description", b"").decode() for column in members.schema}
     seen = tuple(dict.fromkeys((*problems, *more)))
-    return Frames(space, members.to_pandas(), history.to_pandas(), found, roles_of(members.schema), seen, store)
+    rows = members.to_pandas()
+    versions = space.get("code", {})
+    current = [counts(row, versions) for row in rows[[n for n in ("arm", "code") if n in rows]].to_dict("records")]
+    old = old_members(rows[~np.array(current, dtype=bool)].to_dict("records"), versions)
+    kept = rows[np.array(current, dtype=bool)].reset_index(drop=True)
+    return Frames(space, kept, history.to_pandas(), found, roles_of(members.schema), seen, store, old)
 
 
 def at_chance(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:

@@ -37,6 +37,10 @@ def sentences(results: Results) -> list[str]:
 
 def _missing(results: Results, arms: dict[str, Any]) -> Iterator[str]:
     asked = results.asked
+    old = results.frames.of_old_code
+    if old:
+        named = listed([f"{number} of {arm}" for arm, number in old.items()])
+        yield f"Left out are members trained with code that has changed since (column code): {named}."
     waiting = [name for name, row in arms.items() if row["n"] == 0]
     if len(waiting) == len(arms):
         yield f"No arm is confirmed yet: {len(results.members)} members are there, and nothing can be compared."

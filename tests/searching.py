@@ -18,12 +18,8 @@ import pytest
 from tests.killing import REPOSITORY
 
 SPACE = """
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent / ".." / "src"))
-import sizes
 import witness
+import sizes
 
 from tune_lb.budgets import Epochs
 from tune_lb.data.digits import Digits
@@ -53,6 +49,8 @@ from typing import ClassVar
 
 import ray
 from tune_lb.models.mlp import MLP
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "src"))
 import sizes
 
 

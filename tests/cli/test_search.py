@@ -176,3 +176,22 @@ def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) 
     assert (code, err) == (0, "")
     assert "NOT WRITTEN OUT: Shrinking(share=" in out
     compile(out, "recipe.py", "exec")
+
+    # A5: the remedy's code changes
+    remedy = searches.folder / "spaces" / "shrinking.py"
+    remedy.write_text(REMEDY.replace("keep = 1 -", "# less\n            keep = 1 - 0.5 *"))
+    again = (*changed, "--seeds", "2", "confirm_seeds=3")
+    for command in (again, ("best", "own", "--storage", "out/deep")):
+        code, _, err = searches.run(*command)
+        assert code == 2
+        assert "Shrinking in shrinking.py changed (arm shrinking)" in err
+        assert "--accept-code-change" in err
+    before, rows = searches.stored(*run), len(searches.results(*run))
+    code, out, err = searches.run(*again, "--accept-code-change")
+    assert (code, err) == (0, ""), out
+    assert "7 of shrinking" in out.replace("\n", " ")
+    assert before.items() <= searches.stored(*run).items(), "old rows stay"
+    members = searches.results(*run).reset_index()
+    own = members[members["arm"] == "shrinking"]
+    assert sorted(own.groupby("code").size()) == [7, 7]
+    assert len(members) == rows + 7, "arms that do not use it are not trained again"

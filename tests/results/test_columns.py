@@ -23,7 +23,7 @@ IDENTITY = ["schema_version", "run", "space_hash", "trial_id", "seed", "stage", 
 INTEGERS = "schema_version seed split_seed batch_size diverged_at_step examples updates gradient_evaluations threads microbatch"
 TEXTS = (
     "run space_hash trial_id stage arm data model loss optimizer schedule budget initialization remedies status error "
-    "stop_reason unobserved precision git_commit tune_lb_version torch_version device execution finished_at"
+    "stop_reason unobserved precision code git_commit tune_lb_version torch_version device execution finished_at"
 )
 NUMBERS = (
     "lr eta_over_b momentum weight_decay epochs noise_scale train_loss train_error validation_loss validation_error "

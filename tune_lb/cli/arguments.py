@@ -108,6 +108,11 @@ def _search(command: argparse.ArgumentParser) -> None:
     add("--address", metavar="A", help="address of a Ray cluster, auto for the one that this machine is part of")
     add("--dry-run", action="store_true", help="show the plan, its cost and the first configurations, and stop")
     add("--fresh", action="store_true", help="delete what the run holds and begin anew")
+    add(
+        "--accept-code-change",
+        action="store_true",
+        help="train anew the arms whose code changed; old rows stay, marked",
+    )
     add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU for each training process")
     add("--cpus-per-trial", type=float, metavar="C", help="CPUs for each training process")
     add("--max-concurrent", type=int, metavar="N", help="training processes at a time")

@@ -25,6 +25,7 @@ from tune_lb.observation.landscape import (
     slices,
 )
 from tune_lb.observation.stored_members import StoredMember, StoredMembers
+from tune_lb.results.code_versions import counts
 from tune_lb.results.run_files import read_members, read_space
 from tune_lb.results.tables import encode_table, to_table
 
@@ -37,9 +38,11 @@ def run(given: argparse.Namespace, out: Output) -> int:
     check_run_name(given.name)
     _check(given)
     store = find_run(given.name, given.storage)
-    space = space_of_run(read_space(store))
+    known = read_space(store)
+    space = space_of_run(known)
     archive = StoredMembers(store, space, "cuda" if torch.cuda.is_available() else "cpu")
-    rows = chosen(archive.stored(read_members(store)[0].to_pylist()), [m for m in (given.a, given.b) if m], given.name)
+    there = [row for row in read_members(store)[0].to_pylist() if counts(row, known.get("code", {}))]
+    rows = chosen(archive.stored(there), [m for m in (given.a, given.b) if m], given.name)
     threads = torch.get_num_threads()
     # float32 sums differ between thread counts: with the member's own the ends are those of its row
     torch.set_num_threads(int(rows[0]["threads"] or threads))

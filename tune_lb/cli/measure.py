@@ -17,6 +17,7 @@ from tune_lb.metrics.metric import Metric, prefixed
 from tune_lb.metrics.names import as_metrics
 from tune_lb.observation.remeasure import Row, is_measured, remeasure, who
 from tune_lb.observation.stored_members import StoredMembers
+from tune_lb.results.code_versions import counts
 from tune_lb.results.merger import Merger
 from tune_lb.results.run_files import read_members, read_space
 from tune_lb.space.checks import checked_designs
@@ -31,8 +32,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     metrics = as_metrics(given.metric or ["lambda_max"])
     check_run_name(given.name)
     store = find_run(given.name, given.storage)
-    space = space_of_run(read_space(store))
-    rows = read_members(store)[0].to_pylist()
+    known = read_space(store)
+    space = space_of_run(known)
+    rows = [row for row in read_members(store)[0].to_pylist() if counts(row, known.get("code", {}))]
     stored = StoredMembers(store, space, "cuda" if torch.cuda.is_available() else "cpu")
     chosen = _chosen(stored, rows, given)
     todo = [

@@ -12,9 +12,12 @@ from tune_lb.cli.asked import FIELD_OPTIONS, asked_space
 from tune_lb.errors import RequestError, nearest
 from tune_lb.results.storage import Store
 from tune_lb.space.changes import MAX_LINES, changes
+from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description
 from tune_lb.space.loading import space_names
+from tune_lb.space.own_code import code_of_arms
 from tune_lb.space.space import Space
+from tune_lb.tuning.code_changes import changed_code
 
 RUN_NAME = re.compile(r"\w[\w.-]*")
 
@@ -58,4 +61,11 @@ def space_of_run(known: Mapping[str, Any]) -> Space:
     if lines:
         head = f"search space {where} has changed since the run, so its members cannot be made again. What differs:"
         raise RequestError("\n".join([head, *lines[:MAX_LINES], "put back what was searched then"]))
+    before = known.get("code", {})
+    codes = {arm: {"definitions": code} for arm, code in code_of_arms(checked_designs(space)).items()}
+    lines = changed_code(before, codes)
+    if lines:
+        head = f"the code of search space {where} has changed since the run, so its members cannot be made again. What changed:"
+        tail = "put it back, or train these arms anew with `search ... --accept-code-change`"
+        raise RequestError("\n".join([head, *lines[:MAX_LINES], tail]))
     return space

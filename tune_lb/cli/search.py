@@ -43,7 +43,15 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
 
     name, again = identity["name"], search_command(identity["asked"])
     resources = {key: getattr(given, key) for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")}
-    request = Request(space=space, run=store, address=given.address, fresh=given.fresh, **identity, **resources)
+    request = Request(
+        space=space,
+        run=store,
+        address=given.address,
+        fresh=given.fresh,
+        accept_code_change=given.accept_code_change,
+        **identity,
+        **resources,
+    )
     prepared = tuner.prepare(request, write=not given.dry_run)
     show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
     if given.dry_run:

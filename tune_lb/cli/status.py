@@ -15,9 +15,12 @@ from tune_lb.cli.answer import show_left_out
 from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, duration, on_run
 from tune_lb.cli.runs import check_run_name, find_run
+from tune_lb.results.code_versions import counts
 from tune_lb.results.columns import FINISHED, STAGES
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.run_files import read_members, read_space
+
+COLUMNS = ("arm", "stage", "status", "trial_id", "finished_at", "error")
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -28,7 +31,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     members, problems = read_members(store)
     ledger = Ledger(store.child("ledger"))
     events = ledger.events()
-    rows = members.select(["arm", "stage", "status", "trial_id", "finished_at", "error"]).to_pylist()
+    columns = [name for name in (*COLUMNS, "code") if name in members.schema.names]
+    every = members.select(columns).to_pylist()
+    rows = [row for row in every if counts(row, known.get("code", {}))]
     arms = [_arm(arm, known, rows) for arm in known["arms"]]
     out.paragraph(str(known.get("question", "")), style="bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -46,6 +51,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     out.line(f"{len(rows):,} members in {store.location}: {state}; last activity {_ago(last)}")
     for text, times_seen in Counter(str(row["error"]) for row in rows if row["status"] not in FINISHED).items():
         out.line(f"failed ({times_seen}): {text.strip().splitlines()[-1]}", style="red")
+    if len(every) > len(rows):
+        out.line(f"{len(every) - len(rows):,} more were trained with code that has changed since, and are left out")
     show_left_out(out, problems + ledger.problems)
     result = {"run": given.name, "location": store.location, "done": finished, "last_activity": last, "arms": arms}
     following = on_run("report", given.name, given.storage) if finished else search_command(known.get("asked", {}))

@@ -148,7 +148,8 @@ PROVENANCE: Final = _all(
     "provenance",
     *_columns(
         "str",
-        git_commit="commit of the code; null outside a repository",
+        git_commit="commit of tune_lb's code; null outside a repository",
+        code="hash of the user's own code that the trial uses; null where it uses none, and in runs begun before; see space.json",
         tune_lb_version="version of tune_lb",
         torch_version="version of torch",
         device="device the member was trained on",

@@ -20,11 +20,13 @@ class Split:
     """What the search must know of one cut of the data.
 
     others: the same of the data sets that arms have for themselves, by the names of their sources (space/data_sets.py).
+    salts: what the trial ids of arms hold beside, whose code changed since the run was begun (results/code_versions.py).
     """
 
     fingerprint: str
     num_validation: int
     others: Mapping[str, Split] = field(default_factory=dict)
+    salts: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, trial: Trial) -> Split:
         """Return what must be known of a trial's own data."""
@@ -59,7 +61,8 @@ class ArmInSplit:
         """Return the index-th configuration, made on first sight."""
         if index not in self.candidates:
             trial = dataclasses.replace(self.design.template.resolved(values), split_seed=self.split_seed)
-            self.candidates[index] = Candidate(index, values, trial, trial.trial_id(self.split.of(trial).fingerprint))
+            fingerprint = self.split.of(trial).fingerprint + self.split.salts.get(self.design.name, "")
+            self.candidates[index] = Candidate(index, values, trial, trial.trial_id(fingerprint))
         return self.candidates[index]
 
     def untried(self, values: Values) -> Values:

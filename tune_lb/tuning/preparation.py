@@ -12,6 +12,7 @@ import torch
 from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError, user_code
+from tune_lb.results.code_versions import salts
 from tune_lb.results.leftovers import delete_left_over
 from tune_lb.results.run_files import read_space, write_space, write_targets
 from tune_lb.results.tables import encode_predictions
@@ -21,9 +22,11 @@ from tune_lb.space.checks import checked_designs
 from tune_lb.space.data_sets import of_source, sources_of
 from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign, sampling_notes
+from tune_lb.space.own_code import code_of_arms
 from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.microbatches import asked_problems
 from tune_lb.training.trial import Trial
+from tune_lb.tuning.code_changes import code_versions
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
@@ -58,6 +61,8 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     """
     space = request.space
     designs = checked_designs(space)
+    # before anything of it runs, which may change its globals
+    codes = code_of_arms(designs)
     data, problems = load(space, designs)
     if data is not None:
         problems += _check(designs, data, space.microbatch) + _selection_problems(designs, data)
@@ -74,7 +79,9 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     known = None if request.fresh else _known(request)
     if known is not None:
         refuse_changed(request.name, known["resolved"], description(space))
-    splits = data.splits()
+    versions, code_notes = code_versions(request.name, codes, known, accepted=request.accept_code_change)
+    salted = salts(versions)
+    splits = {seed: dataclasses.replace(split, salts=salted) for seed, split in data.splits().items()}
     on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
     trials = typical_trials(space, designs)
     firsts = {arm: next(iter(data.of(trial).values())) for arm, trial in trials.items()}
@@ -99,6 +106,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             known=None if known is None else known["execution"],
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
+        context = dataclasses.replace(context, code=versions)
         if known is not None:
             context = dataclasses.replace(context, ties_decided=ties_decided(known))
         stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
@@ -116,6 +124,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                     *execution.notes,
                     *data_notes(data, designs),
                     *sampling_notes(designs),
+                    *code_notes,
                 ],
             )
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tune_lb.results.code_versions import salts
 from tune_lb.results.columns import FINISHED
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.run_files import read_members
@@ -47,6 +48,7 @@ def replayed_run(store: Store, space: Space, known: Mapping[str, Any]) -> Search
             print_,
             data["num_validation"],
             {name: Split(own["fingerprints"][seed], own["num_validation"]) for name, own in others.items()},
+            salts(known.get("code", {})),
         )
         for seed, print_ in data["fingerprints"].items()
     }

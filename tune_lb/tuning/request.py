@@ -37,6 +37,8 @@ class Request:
     gpus_per_trial: float | None = None
     max_concurrent: int | None = None
     fresh: bool = False
+    accept_code_change: bool = False
+    """Train anew what changed code concerns; without it a changed function of the user's is refused."""
 
 
 def resource_problems(request: Request) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tune_lb.results.code_versions import counts
 from tune_lb.results.member_rows import members_of
 from tune_lb.results.merger import Merger
 from tune_lb.results.storage import Store
@@ -29,7 +30,8 @@ def stored_members(run: Store, context: RunContext) -> Stored:
     """Read the result files of a run, and say which members they hold."""
     merger = Merger(run, context.schema())
     merger.add_new()
-    rows = merger.table().select(SCORED).to_pylist()
+    # rows of code that has changed stay, and nothing is made of them
+    rows = [row for row in merger.table().select([*SCORED, "arm", "code"]).to_pylist() if counts(row, context.code)]
     scored = scores_of(rows, context.select_by)
     failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
     names = run.child("trials").list(suffix=".parquet") if failed else []

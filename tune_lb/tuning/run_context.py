@@ -16,6 +16,7 @@ from tune_lb import __version__
 from tune_lb.data.dataset import DataSet
 from tune_lb.metrics.metric import SHARED_COLUMNS, Metric
 from tune_lb.observation.walker import WALK_COLUMNS
+from tune_lb.results.code_versions import Versions
 from tune_lb.results.columns import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.results.storage import Store
 from tune_lb.settings.setting import HOLDS_PARTS, column_type, described
@@ -53,6 +54,9 @@ class RunContext:
     select_by: str = "error"
     ties_decided: bool = True
     """See Search; False in a run that was begun before they were."""
+
+    code: Versions = field(default_factory=dict)
+    """Of the user's code, by arm."""
 
     def data_of(self, trial: Trial) -> DataSet:
         """Return the data that a trial is trained on."""

@@ -55,6 +55,7 @@ def run_description(
             "fingerprints": {str(seed): split.fingerprint for seed, split in splits.items()},
         },
         "execution": dict(context.execution),
+        "code": dict(context.code),
         "selected": dict(selected or {}),
     }
     if context.ties_decided:

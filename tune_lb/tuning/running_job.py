@@ -198,6 +198,7 @@ def identity_of(job: Job, context: RunContext) -> dict[str, Any]:
         "space_hash": context.space_hash,
         "trial_id": job.trial_id,
         "stage": job.stage,
+        "code": context.code.get(job.arm, {}).get("fingerprint") or None,
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         **context.provenance,
     }
