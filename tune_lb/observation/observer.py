@@ -15,13 +15,10 @@ from tune_lb.observation.outcome import METRIC_SEED, outcomes
 from tune_lb.observation.surfaces import surface_over
 from tune_lb.observation.walker import Walker, walk_costs
 from tune_lb.observation.watcher import Watcher
-from tune_lb.space.observation import Walk, Watch
+from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.training.evaluation import recalibrated
 from tune_lb.training.members import HistoryRow, TrainedMember
 from tune_lb.training.running import Running
-
-CROSSINGS = (0.3, 0.1, 0.03, 0.01)
-"""Train losses (nats) at whose first crossing lambda_max is stored, so that arms can be compared at equal loss."""
 
 
 class Observer:
@@ -38,7 +35,7 @@ class Observer:
         training: Running,
         *,
         watched: bool,
-        crossings: Sequence[float] = CROSSINGS,
+        crossings: Sequence[float] | None = CROSSINGS,
         walk: Walk | None = None,
         watch: Watch | None = None,
     ) -> None:
@@ -46,7 +43,7 @@ class Observer:
         self.walker = Walker(walk, training, self._failed) if watched and walk is not None else None
         self.watcher = Watcher(watch, training, METRIC_SEED) if watched and watch is not None else None
         self.crossings: dict[int, list[float]] = {}
-        self.thresholds = tuple(crossings)
+        self.thresholds = tuple(crossings or ())
         self.unobserved: dict[int, dict[str, str]] = {}
         self.wall_s = 0.0
 

@@ -13,7 +13,7 @@ from tune_lb.settings.setting import Settings
 from tune_lb.space.arm import Arm
 from tune_lb.space.data_sets import data_domain_problems
 from tune_lb.space.designs import ArmDesign, overridden_templates, template_of, unchecked_designs
-from tune_lb.space.observation import Walk, Watch
+from tune_lb.space.observation import Walk, Watch, crossing_problems
 from tune_lb.space.space import TRIAL_FIELDS, Space
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.ways import AUTO
@@ -41,6 +41,8 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     if isinstance(space.split_seeds, tuple | list) and not 0 < len(space.split_seeds) == len(set(space.split_seeds)):
         found.append(f"{where}.split_seeds = {space.split_seeds}: at least one, each once")
     found += _metric_problems(space, where)
+    found = [line for line in found if not line.startswith(f"{where}.crossings")]
+    found += crossing_problems(space.crossings, where)
     found += space.walk.problems(f"{where}.walk") if isinstance(space.walk, Walk) else []
     found += space.watch.problems(f"{where}.watch") if isinstance(space.watch, Watch) else []
     if not isinstance(space.sampler, Sampler):

@@ -8,6 +8,7 @@ import json
 from tune_lb.samplers.sampler import Sampler
 from tune_lb.settings.identity import identity
 from tune_lb.space.checks import checked_designs
+from tune_lb.space.observation import CROSSINGS
 from tune_lb.space.space import Space
 from tune_lb.training.ways import AUTO
 
@@ -23,6 +24,8 @@ def description(space: Space) -> dict[str, str]:
         flat["walk"] = json.dumps(identity(space.walk), sort_keys=True)
     if space.watch is not None:
         flat["watch"] = json.dumps(identity(space.watch), sort_keys=True)
+    if tuple(space.crossings or ()) != CROSSINGS:
+        flat["crossings"] = json.dumps(space.crossings)
     if space.execution != "auto":
         flat["execution"] = json.dumps(space.execution)
     if space.select_by != "error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,24 @@ class Walk(Settings):
         ):
             found.append(f"{where or 'Walk'}.epochs = {self.epochs}: epochs are counted from 1, as in (1, 10, 20)")
         return found
+
+
+CROSSINGS = (0.3, 0.1, 0.03, 0.01)
+"""Train losses (nats) at whose first crossing lambda_max is taken unless a space says otherwise."""
+
+
+def crossing_problems(crossings: Any, where: str) -> list[str]:
+    """Return what is wrong with a space's crossings: finite numbers above 0, each once; None takes none."""
+    if crossings is None:
+        return []
+    numbers = isinstance(crossings, tuple | list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf for value in crossings
+    )
+    if numbers and len(set(crossings)) == len(crossings):
+        return []
+    return [
+        f"{where}.crossings = {crossings}: give train losses above 0, each once, as in {CROSSINGS}, or None for none"
+    ]
 
 
 SPLITS = ("train", "validation", "test")

@@ -25,7 +25,7 @@ from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.space.arm import Arm
-from tune_lb.space.observation import Walk, Watch
+from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.training.network_forms import Output
 from tune_lb.training.phase import Phase
 from tune_lb.training.trial import Initialize, Model
@@ -56,7 +56,8 @@ EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "questi
 class Space(Settings):
     """A question, the arms that answer it, and the procedure: search, rescreen, confirm, in every split by itself.
 
-    walk says what is observed of single updates, in the first confirmed members of each arm and split.
+    walk says what is observed of single updates, in the first confirmed members of each arm and split; watch and crossings what
+    is measured of them while they train. Their clean losses are taken at every epoch end.
     Arms that the comparison needs are added: `<reference>_copied` and `_scaled` (the baseline's best rate, and best rate per
     example, at the reference's batch), `placebo` (the reference with other random draws) and, where an arm takes c > 1
     gradients per update, the reference trained c times as long.
@@ -106,6 +107,12 @@ class Space(Settings):
         "error",
         "what a configuration is selected by, over its validation examples; the other decides between equal ones",
         one_of=("error", "loss"),
+        added_later=True,
+    )
+
+    crossings: tuple[float, ...] | None = setting(
+        CROSSINGS,
+        "train losses, nats, at whose first crossing lambda_max of the first confirmed members is taken; none: not at all",
         added_later=True,
     )
 

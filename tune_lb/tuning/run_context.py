@@ -23,7 +23,7 @@ from tune_lb.settings.setting import HOLDS_PARTS, column_type, described
 from tune_lb.space.data_sets import of_source
 from tune_lb.space.description import space_hash
 from tune_lb.space.designs import ArmDesign
-from tune_lb.space.observation import Walk, Watch
+from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.space.space import Space
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import column_name
@@ -47,6 +47,7 @@ class RunContext:
     checkpoint_every_s: float = 30.0
     walk: Walk | None = None
     watch: Watch | None = None
+    crossings: tuple[float, ...] | None = CROSSINGS
     microbatch: int | str | None = AUTO
     other_data: Mapping[str, Mapping[int, DataSet]] = field(default_factory=dict)
     """Data that arms have for themselves, by the names of their sources and split seed."""
@@ -148,6 +149,7 @@ def make_context(
         provenance=provenance(),
         walk=space.walk,
         watch=space.watch,
+        crossings=space.crossings,
         microbatch=space.microbatch,
         other_data=dict(other_data or {}),
         select_by=space.select_by,

@@ -42,7 +42,8 @@ class RunningJob:
         self.stem = trial_stem(job.trial_id, job.stage, job.seeds)
         way = context.execution[job.arm]
         self.training = begun(job.trial, job.seeds, parts, execution=way, microbatch=context.microbatch)
-        self.observer = Observer(self.training, watched=job.is_watched, walk=context.walk, watch=context.watch)
+        observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
+        self.observer = Observer(self.training, watched=job.is_watched, **observed)  # type: ignore[arg-type]
         self.history: list[tuple[HistoryRow, float]] = []
         self.saved_at = time.monotonic()
         self.stored = stored_rows(job, context)
