@@ -4,11 +4,14 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
 from tests.metrics.cases import data, network, quadratic, surface
 from tune_lb.errors import RequestError
 from tune_lb.metrics import keskar as module
 from tune_lb.metrics.keskar import STRONG, GaussianSubspace, Keskar, label
+from tune_lb.metrics.lambda_max import LambdaMax
+from tune_lb.metrics.measuring import measure_all
 
 FULL = Keskar(spaces=("full",), eps=(0.1, 0.05))
 
@@ -221,3 +224,13 @@ def test_a_mode_that_there_is_not_and_starts_beside_a_mode_are_refused():
         Keskar(mode="weak")
     with pytest.raises(RequestError, match="give one of them"):
         Keskar(mode="strong", starts=("corner",))
+
+
+def test_all_variables_of_the_subspace_on_the_bound_up_to_rounding():
+    """B10: a ZeroDivisionError, in one of twenty plain networks with random data."""
+    torch.manual_seed(8)
+    inputs, targets = torch.randn(64, 8, 8), torch.randint(0, 10, (64,))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    row = measure_all([LambdaMax(), Keskar()], surface(net, inputs, targets), 0)
+    assert row["keskar.reason"] is None
+    assert row["keskar.subspace_1e-3"] > 0

@@ -100,3 +100,44 @@ def test_evaluations_are_bounded_even_within_a_line_search():
     for most in (1, 2, 7):
         end = lbfgsb(objective, -bound / 2, -bound, bound, max_iterations=100, max_evaluations=most)
         assert (end.evaluations, end.stop) == (most, "evaluations")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_on_random_problems_it_never_fails_stays_in_the_box_and_does_not_end_above_its_start(seed):
+    draws = torch.Generator().manual_seed(seed)
+    n = int(torch.randint(1, 9, (), generator=draws))
+    scale = 10.0 ** float(torch.randint(-8, 9, (), generator=draws))
+    A = torch.randn(6, n, generator=draws, dtype=torch.float64)
+    b = torch.randn(6, generator=draws, dtype=torch.float64)
+    kinds = [
+        lambda y: scale * ((A @ y - b) ** 2).sum(),
+        lambda y: -scale * ((A @ y - b) ** 2).sum(),
+        lambda y: scale * (A @ y - b).abs().sum(),
+        lambda y: scale * (A @ y).relu().sum() - scale * y.sum(),
+        lambda y: scale * (b[0] * y).sum(),
+        lambda y: scale * (A @ y).sin().sum(),
+    ]
+    objective = differentiated(kinds[seed % len(kinds)])
+    upper = torch.rand(n, generator=draws, dtype=torch.float64) * 10.0 ** float(
+        torch.randint(-9, 2, (), generator=draws)
+    )
+    # in the middle, in a corner, and a rounding beside one
+    for start in (0 * upper, upper, torch.nextafter(upper, 0 * upper), -upper * (1 + 1e-16)):
+        found = lbfgsb(objective, start, -upper, upper, max_iterations=10, max_evaluations=60)
+        assert (found.point.abs() <= upper * (1 + 1e-12)).all()
+        assert objective(found.point)[0] <= objective(start.clamp(-upper, upper))[0]
+
+
+def test_values_and_gradients_that_are_not_finite_end_it():
+    for value, slope in ((1.0, float("nan")), (float("nan"), 1.0), (float("inf"), float("inf")), (0.0, float("inf"))):
+        calls = []
+
+        def objective(y, value=value, slope=slope, calls=calls):
+            calls.append(1)
+            # as it should be at the start, then not
+            return (1.0, torch.ones_like(y)) if len(calls) == 1 else (value, torch.full_like(y, slope))
+
+        bound = torch.ones(4, dtype=torch.float64)
+        found = lbfgsb(objective, 0 * bound, -bound, bound, max_iterations=10, max_evaluations=30)
+        assert found.evaluations <= 30
+        assert found.point.isfinite().all()

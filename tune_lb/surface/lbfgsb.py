@@ -65,7 +65,7 @@ def lbfgsb(
     f, g = evaluate(x)
     model = Model(x)
     iterations = 0
-    if not (((x - g).clamp(lower, upper) - x) != 0).any():
+    if _is_stationary(x, g, lower, upper):
         return Minimization(x, 0, count, "projected_gradient")
     while True:
         target = model.minimizer(x, g, lower, upper)
@@ -95,7 +95,7 @@ def lbfgsb(
         iterations += 1
         if iterations >= max_iterations:
             return Minimization(x, iterations, count, "iterations")
-        if not (((x - g).clamp(lower, upper) - x) != 0).any():
+        if _is_stationary(x, g, lower, upper):
             return Minimization(x, iterations, count, "projected_gradient")
         if f_before - f <= 0:
             return Minimization(x, iterations, count, "no_decrease")
@@ -128,19 +128,29 @@ class Model:
         ss = (self.steps @ self.steps.T).cpu().numpy()
         lower = np.tril(sy, -1)
         self.W = torch.cat([self.changes, self.theta * self.steps])
-        self.M = np.linalg.inv(np.block([[-np.diag(np.diag(sy)), lower.T], [lower, self.theta * ss]]))
+        try:
+            self.M = np.linalg.inv(np.block([[-np.diag(np.diag(sy)), lower.T], [lower, self.theta * ss]]))
+        except np.linalg.LinAlgError:
+            # steps that are parallel up to rounding: begin anew, as scipy does
+            self.steps, self.changes = self.steps[:0], self.changes[:0]
 
     def minimizer(self, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """Return the point to search towards from x: Cauchy point, then projected minimiser over the free variables."""
         if not self.pairs:
             return (x - g).clamp(lower, upper)
-        cauchy, c, free = self._cauchy_point(x, g, lower, upper)
+        found = self._cauchy_point(x, g, lower, upper)
+        if found is None:
+            return (x - g).clamp(lower, upper)
+        cauchy, c, free = found
         if not free.any():
             return cauchy
         residual = -(g + self.theta * (cauchy - x) - self._apply(self.M @ c))[free]
         inside = self.W if free.all() else self.W[:, free]
         v = self.M @ (inside @ residual).cpu().numpy()
-        v = np.linalg.solve(np.eye(len(v)) - self.M @ (inside @ inside.T).cpu().numpy() / self.theta, v)
+        try:
+            v = np.linalg.solve(np.eye(len(v)) - self.M @ (inside @ inside.T).cpu().numpy() / self.theta, v)
+        except np.linalg.LinAlgError:
+            return cauchy
         move = residual / self.theta + torch.from_numpy(v).to(g) @ inside / self.theta**2
         if not move.isfinite().all():
             return cauchy
@@ -154,8 +164,13 @@ class Model:
     def _apply(self, v: np.ndarray) -> Tensor:
         return torch.from_numpy(v).to(self.W) @ self.W
 
-    def _cauchy_point(self, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, np.ndarray, Tensor]:
-        """Return the first minimiser x^c of the model along P(x - t g), W (x^c - x), and which variables are free."""
+    def _cauchy_point(
+        self, x: Tensor, g: Tensor, lower: Tensor, upper: Tensor
+    ) -> tuple[Tensor, np.ndarray, Tensor] | None:
+        """Return the first minimiser x^c of the model along P(x - t g), W (x^c - x), and which variables are free.
+
+        None where the model has lost its curvature along the path to rounding.
+        """
         bound = torch.where(g > 0, lower, upper)
         breaks = torch.where(g == 0, torch.inf, (x - bound) / g)
         moves = breaks > 0
@@ -164,6 +179,8 @@ class Model:
         c = np.zeros_like(p)
         slope = -float(d @ d)
         curvature = -self.theta * slope - float(p @ self.M @ p)
+        if not (slope < 0 < curvature < np.inf):
+            return None
         least = np.finfo(np.float64).eps * curvature
         time, crossed = 0.0, torch.zeros(0, dtype=torch.int64, device=x.device)
         for block in _in_order(breaks, moves, -slope / curvature):
@@ -212,6 +229,13 @@ def _in_order(breaks: Tensor, moves: Tensor, first: float) -> Iterator[Tensor]:
         if limit == torch.inf or (done == 0 and not len(order)):
             return
         done, limit = limit, 4 * limit if len(order) else torch.inf
+
+
+def _is_stationary(x: Tensor, g: Tensor, lower: Tensor, upper: Tensor) -> bool:
+    """Say whether no variable can move against its gradient: it stays where it is, or lies on the bound up to rounding."""
+    moves = (x - g).clamp(lower, upper) != x
+    inside = torch.where(g > 0, x > lower, x < upper)
+    return not bool((moves & inside).any())
 
 
 def _longest(x: Tensor, d: Tensor, lower: Tensor, upper: Tensor) -> float:
