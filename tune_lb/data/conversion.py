@@ -50,6 +50,10 @@ def converted(returned: Any, where: str) -> Converted:
         notes += [found.note] if found.note else []
     else:
         num_classes = num_outputs(targets["train"])
+        if targets["train"].dtype.kind == "f":
+            notes.append(
+                "targets are real numbers, not classes: labels that are classes must be whole numbers or strings"
+            )
     train, test = ((parts[name][0], targets[name]) for name in ("train", "test"))
     validation = (parts["validation"][0], targets["validation"]) if "validation" in parts else None
     if validation is None:

@@ -18,9 +18,9 @@ from tune_lb.errors import RequestError
 
 Array = npt.NDArray[Any]
 
-RESIDENT_BYTES = 256 << 20
+RESIDENT_BYTES = 64 << 20
 """Of mapped files, what a process keeps mapped at most, about: pages above it are given back to the system, which caches them."""
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.02
 BLOCK_BYTES = 32 << 20
 LARGE_BYTES = 512 << 20
 """Inputs above this size stay in files."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tune_lb.data.mapped import MappedArray, blocks
+from tune_lb.data.mapped import BLOCK_BYTES, MappedArray
 from tune_lb.errors import RequestError
 
 Array = npt.NDArray[Any]
@@ -98,11 +98,15 @@ def _moments(inputs: Array, axis: int | None, *, together: bool) -> tuple[Array,
 
 def pieces(inputs: Array) -> Iterable[Array]:
     """Yield the examples in pieces that need little memory."""
+    step = SAMPLE
     if isinstance(inputs, MappedArray):
-        yield from blocks(inputs)
-        return
-    for start in range(0, len(inputs), SAMPLE):
-        yield inputs[start : start + SAMPLE]
+        row = max(1, inputs.nbytes // max(1, len(inputs)))
+        if inputs.dtype == np.uint8:
+            step = max(1, BLOCK_BYTES // (8 * row))  # sums of bytes are exact in float64, whatever the pieces
+        elif row * SAMPLE > 4 * BLOCK_BYTES:
+            step = max(1, 4 * BLOCK_BYTES // row)
+    for start in range(0, len(inputs), step):
+        yield inputs[start : start + step]
 
 
 def _refuse_unlike(inputs: Array, axis: int, where: str) -> None:
