@@ -14,6 +14,7 @@ from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import some_examples
 from tune_lb.errors import RequestError, own_line
 from tune_lb.losses import loss_problems
+from tune_lb.models.stored_weights import StoredWeights
 from tune_lb.settings.identity import describe
 from tune_lb.training.network_forms import Output, adapted
 from tune_lb.training.optimizer_checks import optimizer_problems
@@ -115,7 +116,7 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
         return found + error.problems
     with torch.random.fork_rng(devices=[]):
         try:
-            if trial.initialization is not None:
+            if trial.initialization is not None and not isinstance(trial.initialization, StoredWeights):
                 trial.initialization(module)
         except RequestError as error:
             found += [f"{where}: {problem}" for problem in error.problems]
@@ -128,6 +129,13 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
         if not remedy.is_neutral():
             problems = remedy.conflicts(trial, num_train, module) + _input_problems(remedy, data, examples)
             found += [f"{where}: {problem}" for problem in problems]
+    if not found and isinstance(trial.initialization, StoredWeights):
+        # weights are of the network as remedies change it
+        with torch.random.fork_rng(devices=[]):
+            try:
+                trial.network(data.input_shape, data.num_classes)
+            except RequestError as error:
+                found += [f"{where}: {problem}" for problem in error.problems]
     return found
 
 

@@ -16,6 +16,7 @@ from tune_lb.budgets import Budget, Epochs
 from tune_lb.data.dataset import DataSource
 from tune_lb.losses import LossFn
 from tune_lb.models.dropout import keyed
+from tune_lb.models.stored_weights import StoredWeights
 from tune_lb.optimizers.groups import Group
 from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.schedules import Position, Schedule, ScheduleShape
@@ -223,10 +224,13 @@ class Trial(Settings):
     def network(self, input_shape: Any, num_classes: int) -> nn.Module:
         """Return a fresh network, as the active remedies change it, with keyed dropout in place of torch's."""
         module = self.plain_network(input_shape, num_classes)
-        if self.initialization is not None:
-            self.initialization(module)
+        start, own = self.initialization, set(dict(module.named_parameters()) | dict(module.named_buffers()))
+        if start is not None and not isinstance(start, StoredWeights):
+            start(module)
         for remedy in self.active:
             module = remedy.network(module, input_shape)
+        if isinstance(start, StoredWeights):
+            start.into(module, needed=own)  # what remedies add, a file of the plain network has not
         return keyed(module)
 
     def plan(self, num_train: int) -> Plan:
