@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -86,6 +88,34 @@ def without_bias_start(shape, num_classes):
     return made
 
 
+def from_numpy(shape, num_classes):
+    made = plain(shape, num_classes)
+    made[0].weight.data = torch.tensor(
+        np.random.default_rng(np.random.randint(9)).normal(size=(8, 5)), dtype=torch.float32
+    )
+    made[2].weight.data *= random.random()
+    return made
+
+
+class Running(nn.Module):
+    """A buffer that is assigned, and an attribute that counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(5, 3), 0
+        self.register_buffer("mean", torch.zeros(5))
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return self.layer(x - self.mean) / (1 + 0.1 * self.calls)
+
+
+def running(shape, num_classes):
+    return Running()
+
+
 def doubles(shape, num_classes):
     return plain(shape, num_classes).double()
 
@@ -163,6 +193,8 @@ NETWORKS = {
     "named": named,
     "without_bias": without_bias_start,
     "doubles": doubles,
+    "from_numpy": from_numpy,
+    "running": running,
     "closure": closure,
     "lambda": nameless,
     "partial": partly,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,14 +84,21 @@ def not_plain(trial: Trial, data: DataSet, module: nn.Module) -> list[str]:
 
 def _is_usual(data: DataSet) -> bool:
     inputs, targets = data.train.inputs, data.train.targets
-    return hasattr(inputs, "dtype") and inputs.dtype.kind in "fiu" and getattr(targets, "ndim", 0) == 1
+    return (
+        hasattr(inputs, "dtype")
+        and inputs.dtype.kind in "fiu"
+        and getattr(targets, "ndim", 0) == 1
+        and targets.dtype.kind in "iu"
+    )
 
 
 class PlainCode:
-    """The parts of the file."""
+    """The parts of the file. drawn_from: the generators that the network's start is drawn from (see GlobalState.moved)."""
 
-    def __init__(self, trial: Trial, data: DataSet, module: nn.Module, seed: int) -> None:
-        self.trial, self.data, self.module, self.seed = trial, data, module, seed
+    def __init__(
+        self, trial: Trial, data: DataSet, module: nn.Module, seed: int, drawn_from: Sequence[str] = ()
+    ) -> None:
+        self.trial, self.data, self.module, self.seed, self.drawn_from = trial, data, module, seed, drawn_from
         self.active = {type(remedy): remedy for remedy in trial.active}
         self.has_batch_norm = any(
             isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in module.modules()
@@ -236,7 +244,16 @@ class PlainCode:
         """Return what runs when the file is run: the data of the search, one training, its test error."""
         load = f"{self.written.of(self.trial.data.located())}.load({self.trial.split_seed})"
         recalibrate = "    recalibrate(model, inputs)\n" if self.has_batch_norm else ""
-        return templates.MAIN.replace("LOAD", load).replace("    RECALIBRATE\n", recalibrate)
+        start = 'stream("initialization").initial_seed()'
+        seeds = [f"torch.manual_seed({start})"]
+        if "numpy.random" in self.drawn_from:
+            seeds.append(f"{self.written.imported_as('numpy', 'random')}.seed({start} % 2**32)")
+        if "random" in self.drawn_from:
+            seeds.append(f"{self.written.imported_as('random', 'seed')}({start})")
+        drawn = "".join(f"    {line}\n" for line in seeds)
+        return (
+            templates.MAIN.replace("    SEEDS\n", drawn).replace("LOAD", load).replace("    RECALIBRATE\n", recalibrate)
+        )
 
 
 def _constant(prefix: str, name: str) -> str:

@@ -180,7 +180,7 @@ if __name__ == "__main__":
     data = LOAD
     inputs, test_inputs = (torch.tensor(data.standardized(part.inputs)) for part in (data.train, data.test))
     targets, test_targets = torch.tensor(data.train.targets), torch.tensor(data.test.targets)
-    torch.manual_seed(stream("initialization").initial_seed())
+    SEEDS
     model = build_model()
     losses = train(model, inputs, targets)
     RECALIBRATE
