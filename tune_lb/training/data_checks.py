@@ -60,10 +60,10 @@ def fitting_network(
                 given = torch.zeros(2, *input_shape) if examples is None else examples
                 outputs = network.train()(cast(mapped(torch.clone, given), _dtype(network)))
         except MISFIT as error:
-            raise RequestError(
-                f"{what}: the network cannot take them: {_first_line(error)}; give data of the shape that it is made for, or "
-                "another model"
-            ) from error
+            advice = "give data of the shape that it is made for, or another model"
+            if isinstance(given, Tensor) and not given.is_floating_point():
+                advice = "they are whole numbers, as an embedding takes; standardize='last', or float32 of a source, makes others"
+            raise RequestError(f"{what}: the network cannot take them: {_first_line(error)}; {advice}") from error
     if not isinstance(outputs, Tensor):
         raise RequestError(
             f"{what}: the network returns {_returned(outputs)}, not one tensor (B, {num_classes}): say which of it by output=, "
