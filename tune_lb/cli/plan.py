@@ -17,13 +17,13 @@ from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 
 if TYPE_CHECKING:
-    from tune_lb.tuning.cost_estimate import Estimate
+    from tune_lb.tuning.cost_estimate import ArmEstimate, Estimate
 
 NUM_SHOWN = 3
 
 
 def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool = False) -> None:
-    """Print three lines: arms, members, time."""
+    """Print arms, members, data, what is looked at, and time, with the notes."""
     designs = checked_designs(space)
     marked = [f"{d.name} ({d.role})" if d.role in ("baseline", "reference") else d.name for d in designs]
     members = sum(arm.members for arm in estimate.arms)
@@ -36,11 +36,43 @@ def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
     lines.add_row("members", f"about {members:,} in {splits} split{'s' * (splits > 1)}: {stages}{there}")
+    for line in _data_lines(estimate):
+        lines.add_row("data", line)
+    lines.add_row("looks", _looks(space, estimate))
     lines.add_row("time", f"{time}; {size(estimate.disk_bytes)} on disk")
     for note in estimate.notes:
         lines.add_row("note", note)
     out.show(lines)
     out.line()
+
+
+def _data_lines(estimate: Estimate) -> list[str]:
+    """Return the sizes of the parts, and what evaluating a member on all of them takes; arms with data of their own by name."""
+    by_sizes: dict[tuple[int, int, int], list[ArmEstimate]] = {}
+    for arm in estimate.arms:
+        by_sizes.setdefault(arm.num_examples, []).append(arm)
+    lines = []
+    for sizes, arms in by_sizes.items():
+        train, validation, test = (f"{number:,}" for number in sizes)
+        of = f" ({', '.join(arm.arm for arm in arms)})" if len(by_sizes) > 1 else ""
+        evaluated = f"evaluation takes {duration(arms[0].evaluation_s)} for each member"
+        lines.append(f"{train} train, {validation} validation, {test} test examples{of}; {evaluated}")
+    return lines
+
+
+def _looks(space: Space, estimate: Estimate) -> str:
+    """Return in words what is measured and observed, with what it takes."""
+    of = "all members" if space.metrics_on == "all" else "confirmed members"
+    found = [f"{', '.join(metric.name for metric in space.metrics)} of {of}"] if space.metrics else []
+    if space.crossings:
+        losses = ", ".join(f"{loss:g}" for loss in space.crossings)
+        found.append(
+            f"lambda_max where the train loss first falls below {losses}, of the first confirmed members (crossings=none: not)"
+        )
+    found += ["the watch"] if space.watch else []
+    found += ["the walk"] if space.walk else []
+    looking_s = sum(arm.looking_s for arm in estimate.arms)
+    return f"{'; '.join([*found, 'losses at epoch ends'])}: {duration(looking_s)} of work"
 
 
 def show_costs(out: Output, space: Space, estimate: Estimate) -> None:
@@ -92,9 +124,12 @@ def first_configurations(space: Space) -> dict[str, list[str]]:
 def costs(space: Space, estimate: Estimate) -> dict[str, Any]:
     """Return the plan as plain values, times in seconds."""
     first = first_configurations(space)
-    keys = ("arm", "members", "updates_per_member", "seconds_per_update", "core_s")
+    keys = ("arm", "members", "updates_per_member", "seconds_per_update", "core_s", "evaluation_s", "looking_s")
     arms = [
-        {key: getattr(arm, key) for key in keys} | {"first_configurations": first[arm.arm]} for arm in estimate.arms
+        {key: getattr(arm, key) for key in keys}
+        | {"num_examples": dict(zip(("train", "validation", "test"), arm.num_examples, strict=True))}
+        | {"first_configurations": first[arm.arm]}
+        for arm in estimate.arms
     ]
     totals = ("core_s", "wall_s", "concurrency", "disk_bytes", "already_done")
     return {"arms": arms} | {key: getattr(estimate, key) for key in totals}

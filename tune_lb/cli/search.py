@@ -52,6 +52,8 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         **identity,
         **resources,
     )
+    if out.is_terminal:
+        out.line("checking the space, then timing updates, evaluation and metrics ...")
     prepared = tuner.prepare(request, write=not given.dry_run)
     show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
     if given.dry_run:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tune_lb.data.device import Parts
-from tune_lb.metrics.metric import Metric
-from tune_lb.observation.outcome import outcomes
 from tune_lb.search.planner import MAX_RESCREENED
 from tune_lb.search.proposers import proposers
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.training.phased_training import begun
-from tune_lb.training.running import Running
 from tune_lb.training.trial import Trial
-from tune_lb.trees import mapped
-
-METRICS_TIMED_ON = 512
+from tune_lb.tuning.looking_costs import LookingCosts, looking_costs
+from tune_lb.tuning.request import members_per_job
 
 
 @dataclass(frozen=True)
 class ArmEstimate:
-    """What one arm will cost, over all splits and stages."""
+    """What one arm will cost, over all splits and stages.
+
+    evaluation_s: losses and errors of one member at its end. looking_s: metrics, and what is observed of the first confirmed
+    members while they train, of all members together. num_examples: of the train, validation and test part.
+    """
 
     arm: str
     members: int
     updates_per_member: int
     seconds_per_update: float
     core_s: float
+    evaluation_s: float
+    looking_s: float
+    num_examples: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -65,27 +67,6 @@ def num_members(space: Space, design: ArmDesign) -> int:
     return len(space.split_seeds) * (searched + rescreened + space.confirm_seeds)
 
 
-def _duration_s(training: Running, *metrics: Metric, parts: Parts | None = None) -> float:
-    started = time.perf_counter()
-    outcomes(training, metrics=metrics, wall_s=0.0, parts=parts)
-    return time.perf_counter() - started
-
-
-def _metrics_s(space: Space, training: Running) -> float:
-    """Return what measuring a member takes: timed on a few examples, as the whole train set may take minutes."""
-    parts = training.parts
-    num_train, timed = len(parts.train.targets), min(len(parts.train.targets), METRICS_TIMED_ON)
-    few = [
-        part._replace(inputs=mapped(lambda leaf: leaf[:timed], part.inputs), targets=part.targets[:timed])
-        for part in parts[:3]
-    ]
-    timed_parts = parts._replace(train=few[0], validation=few[1], test=few[2])
-    without_s = _duration_s(training, parts=timed_parts)
-    sizes = [min(metric.max_samples or num_train, num_train) / timed for metric in space.metrics]
-    times = [max(0.0, _duration_s(training, metric, parts=timed_parts) - without_s) for metric in space.metrics]
-    return sum(size * seconds for size, seconds in zip(sizes, times, strict=True))
-
-
 def estimate(
     space: Space,
     designs: Sequence[ArmDesign],
@@ -97,31 +78,38 @@ def estimate(
     already_done: int,
     notes: Sequence[str] = (),
 ) -> Estimate:
-    """Return the cost of a search from the times per update, plus evaluation and metrics timed on a short training.
+    """Return the cost of a search from the times per update, plus evaluation, metrics and looks timed on a short training.
 
     parts: the data of each arm; evaluation and metrics are timed once for each data set.
     """
     trials = typical_trials(space, designs)
-    timed: dict[int, tuple[float, float]] = {}
+    timed: dict[int, LookingCosts] = {}
     num_parameters = 0
     # the arm that evaluation is timed on stands first
     for arm in dict.fromkeys([space.reference or designs[0].name, *(design.name for design in designs)]):
         if id(parts[arm]) not in timed:
             short = begun(trials[arm].in_phases()[-1], [0], parts[arm], microbatch=space.microbatch)
             short.advance(1e-9)
-            timed[id(parts[arm])] = _duration_s(short), _metrics_s(space, short)
+            timed[id(parts[arm])] = looking_costs(space, short)
             own = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
             num_parameters = max(num_parameters, own)
     rows = []
     splits = len(space.split_seeds)
     for design in designs:
-        evaluation_s, metrics_s = timed[id(parts[design.name])]
-        plan = trials[design.name].plan(len(parts[design.name].train.targets))
+        own_parts, looking = parts[design.name], timed[id(parts[design.name])]
+        plan = trials[design.name].plan(len(own_parts.train.targets))
         members = num_members(space, design)
         measured = members if space.metrics_on == "all" else splits * space.confirm_seeds
+        watched = splits * min(space.confirm_seeds, members_per_job())
         per_update = seconds[design.name]
-        core_s = members * (plan.num_updates * per_update + evaluation_s) + measured * metrics_s
-        rows.append(ArmEstimate(design.name, members, plan.num_updates, per_update, core_s))
+        looking_s = measured * looking.metrics_s + watched * looking.while_training_s(space, plan)
+        core_s = members * (plan.num_updates * per_update + looking.evaluation_s) + looking_s
+        sizes = (len(own_parts.train.targets), len(own_parts.validation.targets), len(own_parts.test.targets))
+        rows.append(
+            ArmEstimate(
+                design.name, members, plan.num_updates, per_update, core_s, looking.evaluation_s, looking_s, sizes
+            )
+        )
     total = sum(row.core_s for row in rows)
     members = sum(row.members for row in rows)
     left = max(0.0, 1.0 - already_done / max(1, members))

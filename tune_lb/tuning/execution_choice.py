@@ -28,6 +28,9 @@ from tune_lb.training.ways import AUTO
 
 TIMED_UPDATES = 4
 
+TIMED_S = 4.0
+"""No further update is timed where those before took so long together."""
+
 COMPILATION_S = 30.0
 """What compiling a program is taken to cost in each process, before it has been tried."""
 
@@ -50,16 +53,16 @@ def seconds_per_update(
 ) -> float:
     """Return the median time of an update of one member, in seconds, after one that warms up (and compiles)."""
     training = begun(trial, range(members), parts, execution=way, microbatch=microbatch)
-    times = []
+    times: list[float] = []
     for _ in range(TIMED_UPDATES):
-        if training.done:
+        if training.done or sum(times) > TIMED_S:
             break
         before, started = training.step, time.perf_counter()
         training.advance(1e-9)
         if parts.train.device.type == "cuda":
             torch.cuda.synchronize()
-        times.append((time.perf_counter() - started) / members / (training.step - before))
-    return statistics.median(times[1:] or times)
+        times.append((time.perf_counter() - started) / (training.step - before))
+    return statistics.median(times[1:] or times) / members
 
 
 def choose_execution(
@@ -210,8 +213,8 @@ def can_compile(device: torch.device) -> bool:
 
 
 def _seconds(space: Space, trial: Trial, parts: Parts, way: str, members: int, like: float, of: Trial) -> float:
-    """Return the time per update: timed, or where timing would compile, what its gradients make likely."""
-    if way.startswith("compiled"):
+    """Return the time per update: timed, or where timing would compile or take long, what its gradients make likely."""
+    if way.startswith("compiled") or like * members > TIMED_S:
         return like * trial.evaluations_per_update / of.evaluations_per_update
     with _user_code(trial):
         return seconds_per_update(trial, parts, way, members, space.microbatch)
