@@ -16,6 +16,7 @@ from tune_lb.models.mlp import MLP
 from tune_lb.optimizers.elementwise import SGD
 from tune_lb.remedies.sam import SAM
 from tune_lb.settings.domain import over
+from tune_lb.settings.identity import describe
 from tune_lb.settings.plain import plain
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
@@ -119,3 +120,11 @@ def test_an_array_is_a_list_of_values(make):
 def test_what_is_no_single_number_is_refused(changes, words):
     (found,) = trial(**changes).problems()
     assert words in found
+
+
+def test_functions_are_shown_by_name_and_not_by_where_they_lie_in_memory():
+    """A row says the same in every process."""
+    assert describe(functools.partial(MLP, np.int64(3), batch_norm=False)) == "MLP(3, batch_norm=False)"
+    assert describe(Own(plain, (1,))) == "Own(width=plain, parts=(1,))"
+    assert describe(Own(functools.partial(plain, 2))) == "Own(width=plain(2))"
+    assert describe(MLP(hidden=(3,))) == "MLP(hidden=(3,))"

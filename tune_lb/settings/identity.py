@@ -68,11 +68,21 @@ def describe(value: Any) -> str:
     """Return a short text for a row: MLP(hidden=(128, 128, 128)), fields at their defaults left out."""
     if isinstance(value, Interval | Choice):
         return str(value)
+    value = plain(value)
+    if isinstance(value, functools.partial):
+        given = [_shown(entry) for entry in value.args] + [f"{name}={_shown(v)}" for name, v in value.keywords.items()]
+        return f"{describe(value.func)}({', '.join(given)})"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [
-            f"{field.name}={getattr(value, field.name)!r}"
+            f"{field.name}={_shown(getattr(value, field.name))}"
             for field in dataclasses.fields(value)
             if getattr(value, field.name) != field.default
         ]
         return f"{type(value).__name__}({', '.join(fields)})"
     return str(getattr(value, "__name__", value))
+
+
+def _shown(value: Any) -> str:
+    """Return the text of a value inside another: functions by name, as their address differs from process to process."""
+    named = callable(value) and (hasattr(value, "__name__") or isinstance(value, functools.partial))
+    return describe(value) if named else repr(value)
