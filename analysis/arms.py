@@ -150,7 +150,9 @@ def _drop(name: str, confirmed: pd.DataFrame, asked: Asked, resamples: Resamples
     test, train, loss = (float(value) for value in own.loc[common].to_numpy().mean(axis=0))
     baseline_test, baseline_train, baseline_loss = (float(value) for value in other.loc[common].to_numpy().mean(axis=0))
     parts = decompose(test, train, baseline_test, baseline_train)
-    return row | parts._asdict() | {"under_trained": under_trained(train, loss, baseline_loss)}
+    return (
+        row | parts._asdict() | {"under_trained": under_trained(train if asked.is_share else 0.0, loss, baseline_loss)}
+    )
 
 
 def _matched(name: str, asked: Asked, resamples: Resamples) -> dict[str, object]:
@@ -191,7 +193,12 @@ def _sampling_error(resamples: Resamples, asked: Asked, predictions: Mapping[str
     baseline, reference = str(asked.baseline), str(asked.reference)
     if baseline in predictions and reference in predictions:
         return sampling_error(predictions[reference], predictions[baseline], asked)
-    if asked.num_test is None or baseline not in resamples.confirmed or reference not in resamples.confirmed:
+    if (
+        asked.error is not None
+        or asked.num_test is None
+        or baseline not in resamples.confirmed
+        or reference not in resamples.confirmed
+    ):
         return None
     errors = [comparisons.mean_error(resamples.confirmed[name]) for name in (reference, baseline)]
     factor = split_factor(asked, len(resamples.split_seeds))

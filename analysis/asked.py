@@ -66,6 +66,9 @@ class Asked:
     data: str
     select_by: str = "error"
     """What a trial is selected by, over its validation examples: error or loss."""
+    error: str | None = None
+    """What errors are, where they are no shares of misclassified examples."""
+    is_share: bool = True
     ties_decided: bool = False
     """Whether the other of the two decided between equal trials; in runs of before the first one was taken."""
 
@@ -121,6 +124,8 @@ def read_asked(space: Mapping[str, Any]) -> Asked:
         selected_trials=frozenset(id for splits in (space.get("selected") or {}).values() for id in splits.values()),
         data=str(data.get("name", "")),
         select_by=str(space.get("select_by", "error")),
+        error=(space.get("error") or {}).get("title"),
+        is_share=bool((space.get("error") or {}).get("is_share", True)),
         ties_decided=bool(space.get("ties_decided", False)),
     )
 

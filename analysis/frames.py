@@ -92,7 +92,8 @@ def at_chance(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     if asked.num_classes is None:
         return members
     diverged = members["status"] == "diverged"
-    errors = [name for name in (*ERRORS, "test_error_running") if name in members]
+    # another error than shares of misclassified examples has another chance, which stands in the rows
+    errors = [name for name in (*ERRORS, "test_error_running") if name in members] if asked.error is None else []
     unknown = [name for name in UNKNOWN_IF_DIVERGED if name in members]
     chance = 1 - 1 / asked.num_classes
     replaced = {name: members[name].mask(diverged, chance) for name in errors}

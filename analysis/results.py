@@ -125,6 +125,9 @@ class Results:
 
     @cached_property
     def _stored_predictions(self) -> Predictions:
+        if self.asked.error is not None:
+            # what is compared example by example are shares of misclassified examples
+            return Predictions()
         apart = [arm.name for arm in self.asked.arms if arm.own_test_part]
         comparable = self.confirmed[~self.confirmed["arm"].isin(apart)]
         return self.frames.predictions(set(comparable["trial_id"]), self.asked.num_classes)

@@ -27,12 +27,20 @@ def sentences(results: Results) -> list[str]:
     """Findings first, then limits; each a sentence or two that stands on its own."""
     arms = {str(row["arm"]): row for row in results.arms.to_dict("records")}
     return [
+        *_error(results),
         *_missing(results, arms),
         *_drop(results, arms),
         *_remedies(results, arms),
         *_sharpness(results, arms),
         *_limits(results),
     ]
+
+
+def _error(results: Results) -> Iterator[str]:
+    asked = results.asked
+    if asked.error is not None:
+        hundredths = "" if asked.is_share else "; % and points are hundredths of it"
+        yield f"Errors (test error, validation error, train error) are each the {asked.error}{hundredths}."
 
 
 def _missing(results: Results, arms: dict[str, Any]) -> Iterator[str]:

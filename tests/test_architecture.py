@@ -23,7 +23,7 @@ FILES = sorted(path for folder in ("tune_lb", "analysis", "search_spaces") for p
 LARGEST = 310
 
 GROUND = "errors pause streams lazy trees"
-VOCABULARY = "settings budgets schedules losses"
+VOCABULARY = "settings budgets schedules losses prediction_errors"
 ALLOWED = {
     # who: whom it may import, every package above what it uses; what is not here is refused
     "errors": "",
@@ -34,7 +34,8 @@ ALLOWED = {
     "settings": "errors",
     "budgets": "settings",
     "schedules": "settings",
-    "losses": "settings",
+    "losses": "settings prediction_errors",
+    "prediction_errors": "settings errors",
     "results": "errors pause",
     "samplers": "lazy errors streams settings",
     "data": "lazy errors settings trees",
@@ -50,8 +51,8 @@ ALLOWED = {
     "recipe": f"{GROUND} {VOCABULARY} data optimizers surface remedies training",
     "testing": f"{GROUND} {VOCABULARY} data models optimizers surface metrics training",
     "tuning": f"{GROUND} {VOCABULARY} face data optimizers metrics samplers training space search observation results",
-    "cli": "face errors settings budgets schedules data optimizers samplers metrics training remedies space search observation "
-    "recipe results tuning",
+    "cli": "face errors settings budgets schedules prediction_errors data optimizers samplers metrics training remedies space "
+    "search observation recipe results tuning",
     "__main__": "cli errors",
     "analysis": "errors results",
     "search_spaces": "face remedies metrics models data optimizers samplers schedules budgets losses",

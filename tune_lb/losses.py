@@ -1,7 +1,7 @@
 """Losses of single examples; the mean is taken by the gradient function.
 
 A loss is a function (outputs (B, K), targets (B,)) -> (B,), or a frozen dataclass that is called like one and whose fields can
-be searched.
+be searched. Means over a batch and torch's loss modules are taken apart: see training/loss_forms.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tune_lb.prediction_errors import IGNORED, alike, class_axis
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import Settings, setting
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return -log softmax(outputs)[target] of each example, in nats. outputs (B, K), targets (B,) int64 -> (B,)."""
-    return F.cross_entropy(outputs, targets, reduction="none")
+    """Return -log softmax(outputs)[target] of each example, in nats. outputs (B, K), targets (B,) int64 -> (B,).
+
+    For a class of each token, targets (B, ...) int64 and outputs (B, ..., K) or (B, K, ...): the mean over the tokens of an
+    example that are not -100.
+    """
+    if targets.ndim == 1 or targets.is_floating_point():
+        return F.cross_entropy(outputs, targets, reduction="none")
+    classes_second = outputs.movedim(class_axis(outputs, targets), 1)
+    losses = F.cross_entropy(classes_second, targets, reduction="none").flatten(1)
+    counted = (targets != IGNORED).flatten(1).to(losses.dtype)
+    return losses.sum(1) / counted.sum(1).clamp(min=1.0)
+
+
+def mean_squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over an example's numbers of (output - target)^2, both (B, ...) -> (B,); (B, 1) goes with (B,)."""
+    return (alike(outputs, targets) - targets).square().reshape(len(targets), -1).mean(1)
+
+
+def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over an example's labels of -y log p - (1 - y) log(1 - p), in nats: (B, L) -> (B,).
+
+    p = 1 / (1 + exp(-output)): outputs are logits.
+    """
+    losses = F.binary_cross_entropy_with_logits(alike(outputs, targets), targets, reduction="none")
+    return losses.reshape(len(targets), -1).mean(1)
 
 
 def uniform_cross_entropy(outputs: Tensor) -> Tensor:
@@ -60,30 +84,6 @@ class LabelSmoothedCrossEntropy(Settings):
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each example, in nats."""
         return label_smoothed_cross_entropy(outputs, targets, self.smoothing)
-
-
-def loss_problems(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int) -> list[str]:
-    """Return what is wrong with a loss, tried on outputs of zeros: it must give one number per example."""
-    num_examples = num_classes + 1
-    outputs = torch.zeros(num_examples, num_classes, requires_grad=True)
-    targets = torch.arange(num_examples) % num_classes
-    name = getattr(loss, "__name__", None) or repr(loss)
-    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
-    try:
-        found = loss(outputs, targets)
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        return [f"loss {name}: cannot be called with {shapes}: {type(error).__name__}: {error}"]
-    wanted = f"must return the loss of each example, shape ({num_examples},), for {shapes}"
-    if not isinstance(found, Tensor):
-        return [f"loss {name}: {wanted}; it returns {type(found).__name__}"]
-    if tuple(found.shape) != (num_examples,):
-        advice = "; leave the mean to the training (reduction='none')" if found.ndim == 0 else ""
-        return [f"loss {name}: {wanted}; it returns shape {tuple(found.shape)}{advice}"]
-    if not found.is_floating_point():
-        return [f"loss {name}: {wanted}; it returns {found.dtype}, which has no gradient"]
-    if not found.requires_grad:
-        return [f"loss {name}: it has no gradient in the outputs: it may not detach them or take their argmax"]
-    return []
 
 
 LossFn = Callable[[Tensor, Tensor], Tensor]

@@ -36,7 +36,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     recipes = {}
     for arm in arms:
         split = int(answer["best"][arm]["split_seed"])
-        facts = facts_of(given.name, space.question, rows[arm], answer["best"][arm])
+        facts = facts_of(given.name, space.question, rows[arm], answer["best"][arm], known.get("error"))
         trial = trials[arm, split][1]
         with user_code(f"arm {arm!r}", made_by=trial.model):
             recipes[arm] = recipe(trial, trial.data.load(split), facts, FIRST_SEED["confirm"])
@@ -49,12 +49,17 @@ def run(given: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def facts_of(name: str, question: str, row: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
-    """Return what is known of an arm: what it reached, how it compares, what it costs."""
+def facts_of(
+    name: str, question: str, row: Mapping[str, Any], best: Mapping[str, Any], kind: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Return what is known of an arm: what it reached, how it compares, what it costs. kind: of error, as space.json has it."""
     cells = row["cells"]
     error = f"test error {cells['test error %']} % over {row['n']} trainings"
     if row["test_error_low"] is not None:
         error += f", 95 % interval [{100 * row['test_error_low']:.2f}, {100 * row['test_error_high']:.2f}]"
+    if kind is not None:
+        hundredths = "" if kind["is_share"] else ", of which % and points are hundredths"
+        error += f" (errors are each the {kind['title']}{hundredths})"
     lines = [f"{row['arm']}: best configuration of run {name}", "", question, "", error]
     if row["difference"] is not None:
         claim = row["claim_reason"] or "told from it, and above the noise floor"

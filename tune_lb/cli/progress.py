@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -70,12 +71,12 @@ def _counts(snapshot: SearchProgress) -> str:
 
 def _table(snapshot: SearchProgress) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for header in ("arm", "stage", "", "members", "best validation error"):
-        table.add_column(
-            header, justify="right" if header in ("members", "best validation error") else "left", no_wrap=True
-        )
+    for header in ("arm", "stage", "", "members", snapshot.best):
+        table.add_column(header, justify="right" if header in ("members", snapshot.best) else "left", no_wrap=True)
     for arm in snapshot.arms:
-        best = "" if arm.best_validation_error is None else f"{100 * arm.best_validation_error:.2f} %"
+        value = arm.best_validation_error
+        shown = value is not None and math.isfinite(value)
+        best = "" if value is None or not shown else f"{100 * value:.2f} %" if snapshot.in_percent else f"{value:.4g}"
         bar = ProgressBar(total=max(arm.total, 1), completed=arm.done, width=20)
         table.add_row(
             arm.name,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tune_lb.data.conversion import as_array, converted, fitted
-from tune_lb.data.targets import not_finite, target_problems
+from tune_lb.data.targets import not_finite, target_kind, target_problems
 from tune_lb.errors import RequestError, user_code
 from tune_lb.settings.setting import Settings
 from tune_lb.trees import is_tree, leaves, named_leaves, named_shapes, shapes
@@ -101,9 +101,15 @@ class DataSet:
             f"{self.name}, {name} part: {problem}"
             for name, part in parts.items()
             for problem in part_problems(part, self.input_shape, self.num_classes, may_be_empty=name == "validation")
-        ] + self._tree_problems()
+        ] + self._whole_problems()
 
-    def _tree_problems(self) -> list[str]:
+    def _whole_problems(self) -> list[str]:
+        """Say what no part is wrong by itself for."""
+        kinds = {name: getattr(self, name).targets for name in ("train", "validation", "test")}
+        kinds = {name: targets for name, targets in kinds.items() if len(targets)}
+        if len({(target_kind(targets), targets.shape[1:]) for targets in kinds.values()}) > 1:
+            told = ", ".join(f"{targets.dtype} {targets.shape} in the {name} part" for name, targets in kinds.items())
+            return [f"{self.name}: labels are {told}: they must be of one kind and shape in all parts"]
         if is_tree(self.train.inputs) and (self.offset, self.scale) != (0.0, 1.0):
             return [
                 f"{self.name}: offset and scale are given for inputs that are a tuple or dict: leave them out, and give arrays "

@@ -139,7 +139,9 @@ def measured(member: StoredMember, point: Point, batch_norm: BatchNorm) -> dict[
         if batch_norm == "batch":
             loss, error = _with_batch_statistics(member, point, examples)
         else:
-            found = quality(member.module, point.params, buffers, member.trial.loss, examples)
+            found = quality(
+                member.module, point.params, buffers, member.trial.example_loss, examples, member.trial.error
+            )
             loss, error = found.loss, found.error
         known = math.isfinite(loss)
         row |= {f"{part}_loss": loss if known else None, f"{part}_error": error if known else None}
@@ -155,7 +157,7 @@ def mismatch(a: StoredMember, b: StoredMember) -> str | None:
                 return f"the members are different networks: {what} {name} is {shapes[0]} and {shapes[1]}"
     if a.trial.split_seed != b.trial.split_seed:
         return f"the members are of different splits of the data ({a.trial.split_seed} and {b.trial.split_seed})"
-    if a.trial.loss is not b.trial.loss:
+    if a.trial.loss != b.trial.loss:
         return "the members were trained on different losses: there is no one landscape of both"
     return None
 
@@ -170,7 +172,7 @@ def _mixed(a: Tree, b: Tree, share_a: float, share_b: float) -> Tree:
 
 def _with_batch_statistics(member: StoredMember, point: Point, examples: Examples) -> tuple[float, float]:
     pair = (point.params, point.buffers)
-    surface = surface_over(member.module, pair, member.trial.loss, examples, batch_norm="batch")
+    surface = surface_over(member.module, pair, member.trial.example_loss, examples, batch_norm="batch")
     if surface.defect() is not None:
         return math.nan, math.nan
     with surface:

@@ -98,7 +98,7 @@ def _lambda_max(training: Running, member: TrainedMember) -> Value:
     """Return lambda_max, or the reason why there is none."""
     buffers = recalibrated(training.evaluation_module, member.params, member.buffers, training.parts.train)
     pair = (member.params, buffers)
-    with surface_over(training.evaluation_module, pair, training.trial.loss, training.parts.train) as surface:
+    with surface_over(training.evaluation_module, pair, training.trial.example_loss, training.parts.train) as surface:
         found = measure_all([LambdaMax(tolerance=1e-2)], surface, METRIC_SEED)
     return found["lambda_max"] if found["lambda_max"] is not None else found["lambda_max.reason"]
 

@@ -14,13 +14,15 @@ from tune_lb.data.device import Parts
 from tune_lb.metrics.measuring import measure_members
 from tune_lb.metrics.metric import Metric, Value, reason_of, unmeasured
 from tune_lb.observation.surfaces import surfaces_over
-from tune_lb.training.evaluation import Quality, quality, recalibrated
+from tune_lb.training.evaluation import Quality, chance, quality, recalibrated
 from tune_lb.training.gradient import Buffers, Params
 from tune_lb.training.members import TrainedMember
 from tune_lb.training.running import Running
 
 METRIC_SEED = 0
 """All members are measured with the same random draws (start vectors, random subspace, subset of examples)."""
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Outcome:
 
     row: dict[str, Any]
     predictions: list[int] | None
-    """Predicted class of every test example; None for a diverged member."""
+    """Predicted class of every test example; None for a diverged member, and where targets are not classes."""
     weights: dict[str, torch.Tensor]
     unobserved: dict[str, str] = field(default_factory=dict)
     """Why alternatives could not be evaluated, by `@<name>`."""
@@ -40,9 +42,10 @@ def outcomes(
 ) -> list[Outcome]:
     """Return the outcome of every member of a finished training. parts: the data to see it on, the training's own if None.
 
-    Errors are shares of examples, losses nats; all but test_error_running with batch-norm statistics recomputed over the
-    clean train set. A diverged member counts as chance: error 1 - 1 / classes, no loss, no gap. What cannot be measured is
-    null with its reason, see measured_values; alternatives that cannot be evaluated are null, their reason in `unobserved`.
+    Errors are those of the space (tune_lb.prediction_errors), losses nats; all but test_error_running with batch-norm statistics
+    recomputed over the clean train set. A diverged member counts as chance: error 1 - 1 / classes, no loss, no gap. What cannot
+    be measured is null with its reason, see measured_values; alternatives that cannot be evaluated are null, their reason in
+    `unobserved`.
     """
     parts = parts or training.parts
     members = list(training.trained())
@@ -62,7 +65,7 @@ def measured_values(
     lambda_max was measured.
     """
     parts, members = parts or training.parts, list(training.trained())
-    module, loss = training.evaluation_module, training.trial.loss
+    module, loss = training.evaluation_module, training.trial.example_loss
     rows: dict[int, dict[str, Value]] = {
         member.seed: unmeasured(metrics, f"the member diverged at step {member.diverged_at_step}") for member in members
     }
@@ -106,11 +109,14 @@ def _outcome(training: Running, parts: Parts, member: TrainedMember, wall_s: flo
     }
     weights = member.params | member.buffers
     if member.diverged_at_step is not None:
-        chance = 1.0 - 1.0 / parts.num_classes
-        errors = dict.fromkeys(("train_error", "validation_error", "test_error", "test_error_running"), chance)
+        # with an empty validation part nothing is selected: any number does
+        names = [name for name in SPLITS if len(getattr(parts, name).targets)]
+        errors = {f"{name}_error": chance(parts, name, training.trial.error) for name in names}
+        errors |= {"validation_error": errors.get("validation_error", errors["test_error"])}
+        errors |= {"test_error_running": errors["test_error"]}
         row |= {"status": "diverged", "stop_reason": "diverged", **errors}
         return Outcome(row, None, weights)
-    module, loss = training.evaluation_module, training.trial.loss
+    module, loss = training.evaluation_module, training.trial.example_loss
     found = _qualities(training, parts, member.params, member.buffers)
     for name, value in found.items():
         row |= {f"{name}_loss": value.loss, f"{name}_error": value.error}
@@ -123,22 +129,24 @@ def _outcome(training: Running, parts: Parts, member: TrainedMember, wall_s: flo
             continue
         for name, value in others.items():
             row |= {f"{name}_loss@{key}": value.loss, f"{name}_error@{key}": value.error}
-    running = quality(module, member.params, member.buffers, loss, parts.test)
+    running = quality(module, member.params, member.buffers, loss, parts.test, training.trial.error)
     row |= {
         "status": "completed",
         "test_error_running": running.error,
         "generalization_gap": row["test_error"] - row["train_error"],
         "generalization_gap_loss": row["test_loss"] - row["train_loss"],
     }
-    return Outcome(row, found["test"].predictions.tolist(), weights, unobserved)
+    predictions = found["test"].predictions
+    return Outcome(row, None if predictions is None else predictions.tolist(), weights, unobserved)
 
 
 def _qualities(training: Running, parts: Parts, params: Params, buffers: Buffers) -> dict[str, Quality]:
     """Return loss, error and predictions by part, with batch-norm statistics recomputed over the train set."""
-    module, loss = training.evaluation_module, training.trial.loss
+    module, loss = training.evaluation_module, training.trial.example_loss
     statistics = recalibrated(module, params, buffers, parts.train)
     named = (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
-    return {name: quality(module, params, statistics, loss, part) for name, part in named if len(part.targets)}
+    error = training.trial.error
+    return {name: quality(module, params, statistics, loss, part, error) for name, part in named if len(part.targets)}
 
 
 def noise_scale(training: Running) -> float:

@@ -121,7 +121,7 @@ def member_surfaces(members: Sequence[StoredMember], split: str) -> MemberSurfac
     if not len(part.targets):
         raise RequestError(f"the run has no {split} examples")
     pairs = [(own.params, recalibrated(first.module, own.params, own.buffers, first.parts.train)) for own in members]
-    return surfaces_over(first.module, pairs, first.trial.loss, part, split=split)
+    return surfaces_over(first.module, pairs, first.trial.example_loss, part, split=split)
 
 
 def differs(surface: LossSurface, stated: float | None) -> str | None:

@@ -33,7 +33,7 @@ def variance_profile(
         )
     training = Training(trial, [seed], parts)
     module = copy.deepcopy(training.evaluation_module).train()
-    gradient = mean_gradient(module, on_targets(trial.loss), by_autograd)
+    gradient = mean_gradient(module, on_targets(trial.example_loss), by_autograd)
     profile = []
     while not training.done:
         member = next(iter(training.trained()))

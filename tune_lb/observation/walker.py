@@ -171,7 +171,7 @@ class Walker:
             params = {name: torch.lerp(value, after.params[name], share) for name, value in before.params.items()}
         buffers = recalibrated(training.evaluation_module, params, after.buffers, train)
         pair = (params, buffers)
-        return surface_over(training.evaluation_module, pair, training.trial.loss, train).value()
+        return surface_over(training.evaluation_module, pair, training.trial.example_loss, train).value()
 
     def _iterates(self) -> dict[int, _Iterate]:
         training = self.training

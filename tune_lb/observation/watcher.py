@@ -59,7 +59,7 @@ class Watcher:
         if not len(part.targets):
             return {}
         metrics = as_metrics(self.watch.metrics)
-        module, loss = self.training.evaluation_module, self.training.trial.loss
+        module, loss = self.training.evaluation_module, self.training.trial.example_loss
         buffers = recalibrated(module, member.params, member.buffers, self.training.parts.train)
         with surface_over(module, (member.params, buffers), loss, part, split=split) as surface:
             row = measure_all(metrics, surface, self.seed)

@@ -266,8 +266,10 @@ def _field_of(name: str) -> str:
     return name.rpartition(".")[2] if "." in name else ""
 
 
-def members_schema(extra: Iterable[Column] = ()) -> pa.Schema:
+def members_schema(extra: Iterable[Column] = (), error: str | None = None) -> pa.Schema:
     """Return the schema of a members table: MEMBERS, then a space's own columns (remedy fields, metrics) as given.
+
+    error: what errors are, where they are no shares of misclassified examples; their columns say so.
 
     The same column may be given twice, as two arms with one remedy do. Raises ValueError where two differ.
     """
@@ -276,6 +278,14 @@ def members_schema(extra: Iterable[Column] = ()) -> pa.Schema:
         known = columns.setdefault(column.name, column)
         if known != column:
             raise ValueError(f"results: column {column.name} is declared twice, as {known} and as {column}")
+    if error is not None:
+        for name in ("train_error", "validation_error", "test_error", "test_error_running", "generalization_gap"):
+            text = (
+                columns[name]
+                .description.replace(", fraction", "")
+                .replace("chance level", "that of a constant or of guessing")
+            )
+            columns[name] = dataclasses.replace(columns[name], description=f"{text} (error: {error})")
     return table_schema("members", columns.values())
 
 

@@ -17,7 +17,7 @@ from tune_lb.samplers.sampler import Values
 from tune_lb.search.arm_in_split import ArmInSplit, Candidate, Split
 from tune_lb.search.job import FIRST_SEED, STAGES, Job
 from tune_lb.search.proposers import proposers
-from tune_lb.search.score import Score, score
+from tune_lb.search.score import Score, score, standard_error
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -255,8 +255,9 @@ class Search:
         num_validation = pair.split.of(ranked[0].trial).num_validation
         if num_validation == 0:
             return ranked[:1]
-        error = _standard_error(self._found(ranked[0], ("search",)))
-        step = 1.0 / num_validation if self.space.select_by == "error" else 0.0
+        error = standard_error(self._found(ranked[0], ("search",)))
+        counted = self.space.select_by == "error" and (self.space.error is None or self.space.error.is_share)
+        step = 1.0 / num_validation if counted else 0.0
         limit = self._mean(ranked[0], ("search",)) + max(error, step)
         unique = {c.trial_id: c for c in reversed(ranked) if self._mean(c, ("search",)) <= limit * (1 + 1e-9)}
         return [c for c in ranked if unique.get(c.trial_id) is c][:MAX_RESCREENED]
@@ -290,14 +291,6 @@ class Search:
             "rescreen": (rescreen, expected * self.space.rescreen_seeds if expected > 1 else 0),
             "confirm": confirm,
         }
-
-
-def _standard_error(values: Sequence[float]) -> float:
-    # statistics.stdev is exact and twenty times slower, and this is asked at every step of a search
-    mean, n = math.fsum(values) / len(values), len(values)
-    if not math.isfinite(mean):
-        return 0.0
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n) if n > 1 else 0.0
 
 
 def _consecutive(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:

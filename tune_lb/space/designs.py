@@ -89,7 +89,7 @@ def template_of(space: Space, arm: Arm) -> Trial:
         chosen["eta_over_b"] = None
     if "eta_over_b" in arm.settings and "lr" not in arm.settings and space.eta_over_b is None:
         chosen["lr"] = None
-    return Trial(arm=arm.name, remedies=tuple(arm.remedies), **chosen)
+    return Trial(arm=arm.name, remedies=tuple(arm.remedies), error=space.error, **chosen)
 
 
 def overridden_templates(space: Space, templates: Mapping[str, Trial]) -> tuple[dict[str, Trial], list[str]]:

@@ -18,6 +18,7 @@ from tune_lb.metrics.metric import Metric
 from tune_lb.metrics.names import known_metrics
 from tune_lb.optimizers.elementwise import SGD
 from tune_lb.optimizers.settings import OptimizerSettings
+from tune_lb.prediction_errors import PredictionError, as_error
 from tune_lb.samplers.names import sampler_named
 from tune_lb.samplers.quasi_random import Sobol
 from tune_lb.samplers.sampler import Sampler
@@ -26,6 +27,7 @@ from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
+from tune_lb.training.loss_forms import as_loss
 from tune_lb.training.network_forms import Output
 from tune_lb.training.phase import Phase
 from tune_lb.training.trial import Initialize, Model
@@ -103,6 +105,11 @@ class Space(Settings):
         AUTO, "examples at a time in the network; auto: as fit into a GPU; none: the whole batch", low=1
     )
     overrides: tuple[tuple[str, Any], ...] = ()
+    error: PredictionError | None = setting(  # noqa: RUF009
+        None,
+        "what test_error and the others are, in all arms: a name, a function of outputs and targets, or an error; none: the share "
+        "of examples (or tokens) that are misclassified",
+    )
     select_by: str = setting(
         "error",
         "what a configuration is selected by, over its validation examples; the other decides between equal ones",
@@ -119,6 +126,8 @@ class Space(Settings):
     def __post_init__(self) -> None:
         made_plain(self)
         # names are taken in place of objects, as on the command line; what they do not name is said by the checks
+        object.__setattr__(self, "error", as_error(self.error))
+        object.__setattr__(self, "loss", as_loss(self.loss))
         if isinstance(self.sampler, str):
             object.__setattr__(self, "sampler", sampler_named(self.sampler) or self.sampler)
         if isinstance(self.metrics, tuple) and any(isinstance(entry, str) for entry in self.metrics):

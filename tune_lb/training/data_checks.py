@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import some_examples
+from tune_lb.data.targets import target_kind
 from tune_lb.errors import RequestError, own_line
-from tune_lb.losses import loss_problems
 from tune_lb.models.stored_weights import StoredWeights
+from tune_lb.prediction_errors import OfFunction, PredictionError, alike, class_axis
 from tune_lb.settings.identity import describe
 from tune_lb.training.network_forms import Output, adapted
 from tune_lb.training.optimizer_checks import optimizer_problems
 from tune_lb.training.precision import in_precision
 from tune_lb.training.remedy import Remedy
+from tune_lb.training.target_checks import target_check
 from tune_lb.training.trial import Trial
 from tune_lb.trees import cast, is_tree, mapped, named_leaves
 
@@ -33,10 +35,13 @@ def fitting_network(
     num_classes: int,
     examples: Any = None,
     output: Output | None = None,
+    targets: Tensor | None = None,
+    error_given: PredictionError | None = None,
 ) -> nn.Module:
-    """Return a fresh network of the model, which gave (2, num_classes) for two examples in training mode.
+    """Return a fresh network of the model, which gave (2, num_classes) for two examples, in training and in evaluation mode.
 
-    examples: network inputs, two of them; None: blank ones. output: see network_forms.
+    examples: network inputs, two of them; None: blank ones. output: see network_forms. targets: of the two examples,
+    where they are not classes: outputs are then of their shape, with an axis of classes more for tokens.
 
     Raises RequestError, naming model and data, where it cannot be made or run for the shape. Cost: one small forward pass.
     The random state is left as it was.
@@ -55,26 +60,44 @@ def fitting_network(
             raise RequestError(
                 f"{what}: {lazy} is of a lazy layer, which has no weights before its first batch: give the layer its input size"
             )
-        try:
-            with torch.no_grad():
-                given = torch.zeros(2, *input_shape) if examples is None else examples
-                outputs = network.train()(cast(mapped(torch.clone, given), _dtype(network)))
-        except MISFIT as error:
-            advice = "give data of the shape that it is made for, or another model"
-            if isinstance(given, Tensor) and not given.is_floating_point():
-                advice = "they are whole numbers, as an embedding takes; standardize='last', or float32 of a source, makes others"
-            raise RequestError(f"{what}: the network cannot take them: {_first_line(error)}; {advice}") from error
+        given = torch.zeros(2, *input_shape) if examples is None else examples
+        given = cast(given, _dtype(network))
+        for mode in (True, False):
+            try:
+                with torch.no_grad():
+                    outputs = network.train(mode)(mapped(torch.clone, given))
+            except MISFIT as error:
+                advice = "give data of the shape that it is made for, or another model"
+                if isinstance(given, Tensor) and not given.is_floating_point():
+                    advice = "they are whole numbers, as an embedding takes; "
+                    advice += "standardize='last', or float32 of a source, makes others"
+                raise RequestError(f"{what}: the network cannot take them: {_first_line(error)}; {advice}") from error
+            problem = _output_problem(outputs, num_classes, targets, error_given)
+            if problem:
+                raise RequestError(f"{what}: {problem}{'' if mode else ' (in evaluation mode)'}")
+    return network.train()
+
+
+def _output_problem(outputs: Any, num_classes: int, targets: Tensor | None, error: PredictionError | None) -> str:
+    """Say why outputs for two examples are not what targets of their kind need; "" where they are."""
     if not isinstance(outputs, Tensor):
-        raise RequestError(
-            f"{what}: the network returns {_returned(outputs)}, not one tensor (B, {num_classes}): say which of it by output=, "
-            "a name, a place (0 for the first) or a function"
+        return (
+            f"the network returns {_returned(outputs)}, not one tensor (B, {num_classes}): say which of it by output=, a name, "
+            "a place (0 for the first) or a function"
         )
-    if outputs.shape != (2, num_classes):
-        raise RequestError(
-            f"{what}: for 2 examples the network returns the shape {tuple(outputs.shape)}, not (2, {num_classes}): one number for "
-            "each class"
-        )
-    return network
+    shape = tuple(outputs.shape)
+    said = f"for 2 examples the network returns the shape {shape}"
+    if targets is None or target_kind(targets.numpy()) == "classes":
+        return "" if shape == (2, num_classes) else f"{said}, not (2, {num_classes}): one number for each class"
+    try:
+        if target_kind(targets.numpy()) == "tokens":
+            axis = class_axis(outputs, targets)
+            return "" if shape[axis] == num_classes else f"{said}, and targets have {num_classes} classes"
+        if error is None or not isinstance(error, OfFunction):
+            alike(outputs, targets)
+    except ValueError as problem:
+        return str(problem)
+    return "" if shape[:1] == (2,) else f"{said}: the first axis must be that of the examples"
 
 
 def _returned(outputs: Any) -> str:
@@ -109,9 +132,13 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
     if trial.batch_size > num_train:
         found.append(f"{where}: batch_size = {trial.batch_size} is larger than the train set ({num_train} examples)")
         return found
+    if any("labels are" in problem for problem in found):
+        # neither network nor loss can be tried on them
+        return found
     try:
-        examples, _ = some_examples(data, 2)
-        module = fitting_network(trial.model, data.input_shape, data.num_classes, examples, trial.output)
+        examples, targets = some_examples(data, 2)
+        form = (data.input_shape, data.num_classes, examples, trial.output, targets, trial.error)
+        module = fitting_network(trial.model, *form)
     except RequestError as error:
         return found + error.problems
     with torch.random.fork_rng(devices=[]):
@@ -120,7 +147,7 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
                 trial.initialization(module)
         except RequestError as error:
             found += [f"{where}: {problem}" for problem in error.problems]
-    found += [f"{where}: {problem}" for problem in loss_problems(trial.loss, data.num_classes)]
+    found += [f"{where}: {problem}" for problem in target_check(trial, module, data)]
     if not any(parameter.requires_grad for parameter in module.parameters()):
         found.append(f"{where}: the model has no trainable parameter")
     found += [f"{where}: {problem}" for problem in optimizer_problems(trial, module)]

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tune_lb.data.device import Examples
+from tune_lb.data.device import Examples, Parts
 from tune_lb.losses import LossFn
+from tune_lb.prediction_errors import PredictionError, error_for
 from tune_lb.surface.evaluation_mode import apart, chunk_size, measuring
 from tune_lb.surface.evaluation_mode import recalibrated as recalibrated_over
 from tune_lb.training.gradient import Buffers, Params
@@ -17,11 +18,11 @@ from tune_lb.trees import cast
 
 
 class Quality(NamedTuple):
-    """Mean loss (nats), error (share of examples misclassified) and predicted classes on one part."""
+    """Mean loss (nats), error (see tune_lb.prediction_errors), and predicted classes where targets are classes, on one part."""
 
     loss: float
     error: float
-    predictions: Tensor
+    predictions: Tensor | None
 
 
 def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Examples) -> Buffers:
@@ -36,18 +37,41 @@ def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Exa
     return recalibrated_over(module, params, buffers, inputs)
 
 
-def quality(module: nn.Module, params: Params, buffers: Buffers, loss: LossFn, part: Examples) -> Quality:
-    """Return loss, error and predictions on a part, in evaluation mode; the module is left in the mode it was in."""
+def quality(
+    module: nn.Module,
+    params: Params,
+    buffers: Buffers,
+    loss: LossFn,
+    part: Examples,
+    error: PredictionError | None = None,
+) -> Quality:
+    """Return loss, error and predictions on a part, in evaluation mode; the module is left in the mode it was in.
+
+    error: what is counted; None: what is usual for the kind of targets.
+    """
+    error = error_for(error, part.targets)
+    classes = part.targets.ndim == 1 and not part.targets.is_floating_point()
     # one tensor for all: small ones that stay between the large ones of the chunks keep the allocator from using theirs again
-    total, classes = 0.0, torch.empty(part.targets.shape, dtype=torch.int64, device=part.device)
+    total, predicted = 0.0, torch.empty(len(part.targets), dtype=torch.int64, device=part.device)
+    counts: Tensor | None = None
     with torch.no_grad(), measuring(module, part.device, batch_statistics=False):
         for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
-            inputs = cast(part.standardized(slice(start, stop)), next(iter(params.values())).dtype)
+            dtype = next(iter(params.values())).dtype
+            inputs, targets = cast((part.standardized(slice(start, stop)), part.targets[start:stop]), dtype)
             outputs = torch.func.functional_call(module, (params, buffers), (apart(inputs, part.inputs),))
-            total += float(loss(outputs, part.targets[start:stop]).sum())
-            classes[start:stop] = outputs.argmax(-1)
-    num_errors = int((classes != part.targets).sum())
-    return Quality(total / len(part.targets), num_errors / len(part.targets), classes)
+            total += float(loss(outputs, targets).sum())
+            own = error.counts(outputs, targets)
+            counts = own if counts is None else counts.add_(own)
+            if classes:
+                predicted[start:stop] = outputs.argmax(-1)
+    value = float("nan") if counts is None else error.value(counts)
+    return Quality(total / len(part.targets), value, predicted if classes else None)
+
+
+def chance(parts: Parts, name: str, error: PredictionError | None) -> float:
+    """Return the error that a diverged member counts for on a part: see PredictionError.chance."""
+    targets: Tensor = getattr(parts, name).targets
+    return error_for(error, targets).chance(parts.train.targets, targets, parts.num_classes)
 
 
 def _chunks(length: int, size: int) -> list[tuple[int, int]]:

@@ -129,7 +129,7 @@ def _compare(trial: Trial, parts: Parts, finding: Finding) -> None:
 def _traced_plain(trial: Trial, networks: Networks, seeds: Sequence[int], finding: Finding) -> list[_Trace]:
     modules = [networks.of_seed(seed).train() for seed in seeds]
     members = [tensors(module) for module in modules]
-    gradients = [plain_gradient(module, on_targets(trial.loss)) for module in modules]
+    gradients = [plain_gradient(module, on_targets(trial.example_loss)) for module in modules]
     opaque = [opaque_attributes(module) for module in modules]
     traces = _traced(networks, seeds, members, gradients, finding)
     for module, before in zip(modules, opaque, strict=True):
@@ -167,7 +167,7 @@ def _traced_plain(trial: Trial, networks: Networks, seeds: Sequence[int], findin
 
 def _traced_fast(trial: Trial, networks: Networks, seeds: Sequence[int]) -> list[_Trace]:
     module = networks.fresh("training").train()
-    gradient = mean_gradient(module, on_targets(trial.loss), by_autograd)
+    gradient = mean_gradient(module, on_targets(trial.example_loss), by_autograd)
     members = [networks.start(seed) for seed in seeds]
     traces = _traced(networks, seeds, members, [gradient] * len(seeds), Finding())
     evaluation = networks.fresh("evaluation").eval()

@@ -34,7 +34,7 @@ def composed_gradient(
 ) -> GradientFn:
     """Return the gradient of one update, with every remedy's part in it. The module is taken over and changed."""
     module = module.train()
-    loss = on_targets(trial.loss)
+    loss = on_targets(trial.example_loss)
     for remedy in trial.active:
         module, loss = remedy.model(module), remedy.loss(loss)
     # eager and alone autograd is the fastest; stacking and compiling need a function that differentiates functions

@@ -143,7 +143,7 @@ class Training:
     def evaluate(self) -> list[HistoryRow]:
         """Return clean train and validation loss and error of every member that has not diverged, now."""
         rows: list[HistoryRow] = []
-        module, loss = self.evaluation_module, self.trial.loss
+        module, loss = self.evaluation_module, self.trial.example_loss
         for member in self.trained():
             if member.diverged_at_step is not None:
                 continue
@@ -152,7 +152,7 @@ class Training:
                 for name in ("train", "validation"):
                     part: Examples = getattr(self.parts, name)
                     if len(part.targets):
-                        found = quality(module, params, buffers, loss, part)
+                        found = quality(module, params, buffers, loss, part, self.trial.error)
                         rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_loss{mark}", found.loss))
                         rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_error{mark}", found.error))
         return rows

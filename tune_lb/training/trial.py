@@ -19,11 +19,13 @@ from tune_lb.models.dropout import keyed
 from tune_lb.models.stored_weights import StoredWeights
 from tune_lb.optimizers.groups import Group
 from tune_lb.optimizers.settings import OptimizerSettings
+from tune_lb.prediction_errors import PredictionError, as_error
 from tune_lb.schedules import Position, Schedule, ScheduleShape
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.identity import describe, identity
 from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
+from tune_lb.training.loss_forms import as_loss, example_loss
 from tune_lb.training.network_forms import Output, adapted
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
@@ -74,14 +76,13 @@ class Trial(Settings):
         "fp32", "of the forward pass in training; evaluation stays fp32", one_of=PRECISIONS, added_later=True
     )
     phases: tuple[Phase, ...] = setting((), "what is trained before, in order", added_later=True)
-    output: Output | None = setting(  # noqa: RUF009  (a function is not changed)
-        None,
-        "what is taken of what the network returns: a name, a place in a tuple or a function; none: the tensor, or its logits",
-        added_later=True,
-    )
+    error: PredictionError | None = setting(None, "what is counted as an error", added_later=True)  # noqa: RUF009
+    output: Output | None = setting(None, "what is taken of what the network returns", added_later=True)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         made_plain(self)
+        object.__setattr__(self, "loss", as_loss(self.loss))
+        object.__setattr__(self, "error", as_error(self.error))
         # their order means nothing, so it must not make another trial
         ordered = sorted(self.remedies, key=lambda remedy: remedy.name)
         object.__setattr__(self, "remedies", tuple(ordered))
@@ -95,6 +96,11 @@ class Trial(Settings):
         for remedy in self.active:
             rate = remedy.peak_rate(rate, self.batch_size)
         return rate
+
+    @property
+    def example_loss(self) -> LossFn:
+        """Return the loss as one value per example, whatever form it was given in."""
+        return example_loss(self.loss)
 
     @property
     def active(self) -> list[Remedy]:
@@ -202,7 +208,7 @@ class Trial(Settings):
             found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
         if self.lr is None and self.eta_over_b is None:
             found.append(f"{where}: neither lr nor eta_over_b is given")
-        for name in ("model", "loss", "initialization", "output"):
+        for name in ("model", "loss", "initialization", "output", "error"):
             try:
                 identity(getattr(self, name))
             except TypeError as error:

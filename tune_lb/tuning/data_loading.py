@@ -11,6 +11,7 @@ import numpy as np
 
 from tune_lb.data.dataset import DataSet, DataSource
 from tune_lb.errors import RequestError, user_code
+from tune_lb.prediction_errors import PredictionError, ZeroOne, error_for
 from tune_lb.search.arm_in_split import Split
 from tune_lb.settings.identity import describe
 from tune_lb.space.data_sets import all_sources, of_source, source_name, sources_of
@@ -73,6 +74,27 @@ def with_other_test_part(data: LoadedData, designs: Iterable[ArmDesign]) -> list
     own = [_test_part(loaded) for loaded in data.main.values()]
     different = {name for name, sets in data.others.items() if [_test_part(loaded) for loaded in sets.values()] != own}
     return [d.name for d in designs if different & {source_name(source) for source in sources_of(d)}]
+
+
+IMBALANCED = 0.5
+"""Error of the largest class, as a share of that of guessing, below which the plan speaks of it."""
+
+
+def error_notes(data: LoadedData, error: PredictionError | None) -> list[str]:
+    """Say what is counted as an error, where it is not the usual one, and where the largest class alone makes it small."""
+    first = next(iter(data.main.values()))
+    found = error_for(error, first.train.targets)
+    notes = [] if error is None and found.title == "error" else [f"errors are each the {found.title}"]
+    if not found.is_share:
+        notes[-1] += "; where a table or a report says % or points, these are hundredths of it"
+    if isinstance(found, ZeroOne) and len(first.test.targets):
+        share = float(np.bincount(first.test.targets, minlength=1).max()) / len(first.test.targets)
+        if 1.0 - share < IMBALANCED * (1.0 - 1.0 / max(2, first.num_classes)):
+            notes.append(
+                f"{100 * share:.1f} % of the test part are of one class: naming it always has error {100 * (1 - share):.1f} %; "
+                "error='balanced' counts every class alike"
+            )
+    return notes
 
 
 def data_notes(data: LoadedData, designs: Sequence[ArmDesign]) -> list[str]:

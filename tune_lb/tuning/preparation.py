@@ -11,6 +11,7 @@ import torch
 
 from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
+from tune_lb.data.targets import target_kind
 from tune_lb.errors import RequestError, user_code
 from tune_lb.results.code_versions import salts
 from tune_lb.results.leftovers import delete_left_over
@@ -28,7 +29,7 @@ from tune_lb.training.microbatches import asked_problems
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.code_changes import code_versions
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
-from tune_lb.tuning.data_loading import LoadedData, data_notes, load
+from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.network_findings import finding_notes, network_findings
 from tune_lb.tuning.replay import ties_decided
@@ -122,6 +123,8 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                 notes=[
                     *finding_notes(findings),
                     *execution.notes,
+                    *error_notes(data, space.error),
+                    *error_notes(data, space.error),
                     *data_notes(data, designs),
                     *sampling_notes(designs),
                     *code_notes,
@@ -138,8 +141,9 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             delete_left_over(request.run, started_s)
         write_space(request.run, run_description(request, designs, context, splits))
         for name, sets in [(None, data.main), *data.others.items()]:
-            coded = {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in sets.items()}
-            write_targets(request.run, coded, name)
+            if all(target_kind(d.test.targets) == "classes" for d in sets.values()):
+                coded = {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in sets.items()}
+                write_targets(request.run, coded, name)
     return prepared
 
 

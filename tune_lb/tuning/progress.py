@@ -20,6 +20,9 @@ class SearchProgress:
     running: int
     failed: int
     arms: list[ArmProgress]
+    best: str = "best validation error"
+    """What is shown of the best configuration."""
+    in_percent: bool = True
 
 
 def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_left: TimeLeft) -> SearchProgress:
@@ -29,4 +32,8 @@ def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_le
     running = {key: cost[job.arm] * len(job.seeds) for key, job in state.running.items()}
     left_s = time_left(elapsed_s, running, sum(cost[arm.name] * (arm.total - arm.done) for arm in arms))
     done, total = sum(arm.done for arm in arms), sum(arm.total for arm in arms)
-    return SearchProgress(elapsed_s, left_s, done, total, len(state.running), len(state.failed), arms)
+    space, title = prepared.request.space, prepared.context.error or "error"
+    by_loss = space.select_by == "loss"
+    in_percent = not by_loss and (space.error is None or space.error.is_share)
+    best = "best validation loss" if by_loss else f"best validation {title}"
+    return SearchProgress(elapsed_s, left_s, done, total, len(state.running), len(state.failed), arms, best, in_percent)

@@ -16,6 +16,7 @@ from tune_lb import __version__
 from tune_lb.data.dataset import DataSet
 from tune_lb.metrics.metric import SHARED_COLUMNS, Metric
 from tune_lb.observation.walker import WALK_COLUMNS
+from tune_lb.prediction_errors import PredictionError, ZeroOne, error_for
 from tune_lb.results.code_versions import Versions
 from tune_lb.results.columns import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.results.storage import Store
@@ -53,6 +54,8 @@ class RunContext:
     """Data that arms have for themselves, by the names of their sources and split seed."""
 
     select_by: str = "error"
+    error: str | None = None
+    """What errors are, in words, where they are not shares of misclassified examples."""
     ties_decided: bool = True
     """See Search; False in a run that was begun before they were."""
 
@@ -84,7 +87,7 @@ class RunContext:
         if self.walk is not None:
             types = {name: "float" if name.endswith("_s") else "int" for name in WALK_COLUMNS}
             extra += [Column(name, types[name], text, role="cost") for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]
-        return members_schema(extra)
+        return members_schema(extra, self.error)
 
 
 def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
@@ -127,6 +130,14 @@ def provenance() -> dict[str, str | None]:
     return {"git_commit": git_commit(), "tune_lb_version": __version__}
 
 
+def error_title(data: Mapping[int, DataSet], error: PredictionError | None) -> str | None:
+    """Return what errors are in words; None for shares of misclassified examples."""
+    if not data:
+        return error.title if error is not None else None
+    found = error_for(error, next(iter(data.values())).train.targets)
+    return None if isinstance(found, ZeroOne) else found.title
+
+
 def make_context(
     name: str,
     store: Store,
@@ -153,4 +164,5 @@ def make_context(
         microbatch=space.microbatch,
         other_data=dict(other_data or {}),
         select_by=space.select_by,
+        error=error_title(data, space.error),
     )

@@ -58,6 +58,9 @@ def run_description(
         "code": dict(context.code),
         "selected": dict(selected or {}),
     }
+    if context.error is not None:
+        is_share = space.error is None or space.error.is_share
+        found["error"] = {"title": context.error, "is_share": is_share}
     if context.ties_decided:
         found["ties_decided"] = True
     if space.select_by != "error":
