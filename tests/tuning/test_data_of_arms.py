@@ -148,3 +148,13 @@ def test_data_of_an_arm_that_do_not_fit_its_batch_are_refused(tmp_path):
     with pytest.raises(RequestError, match="arm 'few': batch_size = 24 is larger than the train set") as error:
         prepared(tmp_path, Arm("all"), Arm("few", data=Counted(num_train=12)))
     assert len(error.value.problems) == 1
+
+
+def test_a_searched_batch_size_is_described_and_searched(tmp_path):
+    found = prepared(tmp_path, Arm("any", batch_size=over([12, 24])), num_samples=4)
+    (arm,) = read_space(found.context.store)["arms"]
+    assert arm["batch_size"] is None
+    assert arm["dimensions"]["batch_size"] == {"values": [12, 24]}
+    rows = trained(found)
+    assert {row["batch_size"] for row in rows} == {12, 24}
+    assert all(row["updates"] == 960 // row["batch_size"] for row in rows)

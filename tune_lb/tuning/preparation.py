@@ -124,7 +124,6 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                     *finding_notes(findings),
                     *execution.notes,
                     *error_notes(data, space.error),
-                    *error_notes(data, space.error),
                     *data_notes(data, designs),
                     *sampling_notes(designs),
                     *code_notes,

@@ -89,7 +89,8 @@ def _arm(design: ArmDesign) -> dict[str, Any]:
     return {
         "name": design.name,
         "role": design.role,
-        "batch_size": design.template.batch_size,
+        # where it is searched it is among the dimensions
+        "batch_size": design.template.batch_size if isinstance(design.template.batch_size, int) else None,
         "remedies": [remedy.name for remedy in design.template.remedies],
         "dimensions": {name: domain.as_json() for name, domain in design.dimensions.items()},
         "num_samples": design.num_samples,
