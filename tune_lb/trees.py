@@ -11,11 +11,14 @@ from typing import Any
 
 def is_tree(value: Any) -> bool:
     """Say whether a value has leaves inside it: a tuple, a list or a mapping."""
-    return isinstance(value, tuple | list | Mapping)
+    # what has a shape is a leaf: told first, as this is asked several times in every update
+    return not hasattr(value, "shape") and isinstance(value, tuple | list | Mapping)
 
 
 def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Return the tree with function(leaf, leaves of the others at its place) in place of each leaf."""
+    if hasattr(tree, "shape"):
+        return function(tree, *others)
     if isinstance(tree, Mapping):
         return {key: mapped(function, value, *(other[key] for other in others)) for key, value in tree.items()}
     if isinstance(tree, tuple | list):
@@ -36,11 +39,15 @@ def named_leaves(tree: Any, name: str = "") -> dict[str, Any]:
 
 def leaves(tree: Any) -> list[Any]:
     """Return the leaves in order."""
+    if not is_tree(tree):
+        return [tree]
     return list(named_leaves(tree).values())
 
 
 def first_leaf(tree: Any) -> Any:
     """Return the first leaf: of its length are all. Raises ValueError for a tree without leaves."""
+    if hasattr(tree, "shape"):
+        return tree
     found = leaves(tree)
     if not found:
         raise ValueError(f"inputs {tree!r}: a tuple or dict of tensors needs at least one")

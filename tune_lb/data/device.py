@@ -36,7 +36,8 @@ class Examples(NamedTuple):
     @property
     def is_resident(self) -> bool:
         """Say whether the inputs are on the device."""
-        return str(first_leaf(self.inputs).device) == str(self.device)
+        resident: bool = first_leaf(self.inputs).device == self.targets.device
+        return resident
 
     def standardized(self, index: Tensor | slice = slice(None)) -> Any:
         """Return the chosen examples as network inputs: a tensor, or the tree of tensors that an example is.

@@ -32,12 +32,12 @@ class Places:
                         first = names.setdefault(id(value), f"{prefix}.{name}".lstrip("."))
                         self._places.setdefault(first, []).append((tensors, name))
 
+        self._all = [place for places in self._places.values() for place in places]
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Put everything back at the end of the block, whatever `put` and the module itself have placed there."""
-        before = [
-            (holder, key, holder[key]) for places in self._places.values() for holder, key in places if key in holder
-        ]
+        before = [(holder, key, holder[key]) for holder, key in self._all if key in holder]
         try:
             yield
         finally:

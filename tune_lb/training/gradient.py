@@ -127,7 +127,7 @@ def mean_gradient(
             updated = {
                 name: value.clone()
                 for name, value in buffers.items()
-                if not is_of_remedy(name) and not name.endswith(DROPOUT_KEY)
+                if "/" not in name and not name.endswith(DROPOUT_KEY)
             }
             keys = {
                 name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)

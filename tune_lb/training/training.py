@@ -238,7 +238,8 @@ class Training:
                 self._update(group)
                 pause("step", f"step {group.step} of {self.plan.num_updates}")
         moved = before.moved(global_state())
-        before.put_back()
+        if moved:
+            before.put_back()
         if moved and self.execution not in ("alone", "plain"):
             raise RuntimeError(f"the network draws from {' and '.join(moved)}, so its members are trained alone")
         self.habits.draws = self.habits.draws or bool(moved)
@@ -264,8 +265,7 @@ class Training:
         seed = (self.trial.draws, group.seeds[0], "global", group.step)
         with seeded(*seed) if self.habits.draws else nullcontext():
             self._step(group, position, batch, states)
-        if not self.habits.writes and versions != [leaf._version for leaf in given]:
-            self.habits.writes = True
+        self.habits.writes = self.habits.writes or versions != [leaf._version for leaf in given]
 
     def _step(self, group: Members, position: Position, batch: Batch, states: dict[str, Tensor]) -> None:
         loss, buffers = group.run(group.params, group.buffers | states, batch, self.rate(position))
