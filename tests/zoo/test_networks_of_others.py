@@ -30,7 +30,9 @@ def test_it_goes_through_search_measure_and_best(searches: Searches, case: other
     assert set(rows.status) == {"completed"}
     assert rows[["train_loss", "test_loss", "test_error"]].notna().all(axis=None)
     assert (rows["lambda_max"].notna() | rows["lambda_max.reason"].notna()).all()
-    code, out, err = searches.run("measure", "others", "--metric", "trace(deflate=1, min_probes=2, max_hvps=3)", "--json")
+    code, out, err = searches.run(
+        "measure", "others", "--metric", "trace(deflate=1, min_probes=2, max_hvps=3)", "--json"
+    )
     assert code == 0, out + err
     code, out, err = searches.run("best", "others", "large")
     assert code == 0, out + err
