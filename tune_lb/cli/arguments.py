@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"tune_lb {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _search(_command(commands, "search", "run the search of a space, or go on with it, and show the answer"))
+    _new(_command(commands, "new", "write a search space to begin with, for a network and data of yours"))
     _command(commands, "spaces", "list the search spaces")
     _command(commands, "remedies", "list the remedies: what is searched in each, its cost, its source")
     _space(_command(commands, "show", "show a space: its arms, what is searched in each, what it trains"))
@@ -116,6 +117,16 @@ def _search(command: argparse.ArgumentParser) -> None:
     add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU for each training process")
     add("--cpus-per-trial", type=float, metavar="C", help="CPUs for each training process")
     add("--max-concurrent", type=int, metavar="N", help="training processes at a time")
+
+
+def _new(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="of the space: NAME.py is written")
+    add = command.add_argument
+    add("--model", metavar="FILE:FUNCTION", help="a function of (shape of one input, number of classes), or a class")
+    add(
+        "--data", metavar="PATH", required=True, help="an .npz file, a folder of images, FILE:CLASS, or a name (`data`)"
+    )
+    add("--batch-size", type=int, nargs=2, metavar="N", default=(32, 1024), help="small and large (default: 32 1024)")
 
 
 def _train(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,167 @@
+"""The text of a new space: two arms to compare, the remedies that fit in arms of their own, the others as comments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tune_lb.cli.remedies import remedy_classes
+from tune_lb.data.dataset import DataSet
+from tune_lb.errors import RequestError, user_code
+from tune_lb.settings.domain import Choice, Domain, Interval, over
+from tune_lb.space.arm import Arm
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.space import Space
+from tune_lb.training.data_checks import check_against_data
+from tune_lb.training.remedy import Remedy
+
+ACTIVE = ("warmup", "sam", "ghost_batch_norm", "gradient_noise", "label_smoothing", "ema")
+"""Remedies that a new space begins with, where they fit the network and the data."""
+
+
+class Part(NamedTuple):
+    """A part of a space as text: how it is imported, the expression, and what is defined for it."""
+
+    line: str
+    expression: str
+    definition: str = ""
+
+
+class NewArm(NamedTuple):
+    """An arm as text. reason: why it is a comment; empty where it is none."""
+
+    name: str
+    kind: str
+    code: str
+    reason: str
+
+
+class Asked(NamedTuple):
+    """What a space is made of: data, network, and the small and the large batch."""
+
+    data: Part
+    model: Part
+    small: int
+    large: int
+
+
+def fitted_arms(space: Space, data: DataSet, batch_size: int) -> list[NewArm]:
+    """Return an arm for every remedy that has ranges to begin with. Raises RequestError where the plain arms do not fit."""
+    plain = [problem for arm in ("small_batch", "large_batch") for problem in problems(space, arm, data)]
+    if plain:
+        raise RequestError(dict.fromkeys(plain))
+    found = []
+    for kind in remedy_classes():
+        ranges: dict[str, Any] = dict(kind.suggested())
+        for field, domain in ranges.items():
+            if isinstance(domain, Choice):
+                # of the listed values those that fit the batch and the network
+                firsts = {name: other.to_check()[0] for name, other in ranges.items()}
+                kept = [
+                    v for v in domain.values if not _misfits(space, kind(**(firsts | {field: v})), data, batch_size)
+                ]
+                ranges[field] = over(kept) if kept else domain
+        if not ranges:
+            continue
+        arm = kind(**ranges)
+        misfits = _misfits(space, arm, data, batch_size)
+        reason = misfits[0] if misfits else "" if kind.name in ACTIVE else "not among those to begin with"
+        given = ", ".join(f"{field}={code(domain)}" for field, domain in ranges.items())
+        found.append(NewArm(kind.name, kind.__name__, f"{kind.__name__}({given})", reason))
+    return sorted(found, key=lambda arm: (bool(arm.reason), ACTIVE.index(arm.name) if arm.name in ACTIVE else 99))
+
+
+def problems(space: Space, arm: str, data: DataSet) -> list[str]:
+    """Return what is wrong with an arm on the data, at each end of its ranges."""
+    try:
+        design = next(design for design in checked_designs(space) if design.name == arm)
+        first = {name: domain.to_check()[0] for name, domain in design.dimensions.items()}
+        ends = [first | {name: end} for name, domain in design.dimensions.items() for end in domain.to_check()[1:]]
+        found: list[str] = []
+        with user_code(f"arm {arm!r}", made_by=space.model):
+            for values in (first, *ends):
+                found += check_against_data(design.template.resolved(values), data)
+        return found
+    except RequestError as error:
+        return error.problems
+
+
+def code(domain: Domain) -> str:
+    """Return a domain as it is written in a space."""
+    if isinstance(domain, Interval):
+        flags = "".join(f", {name}=True" for name in ("log", "integer") if getattr(domain, name))
+        return f"over({domain.low!r}, {domain.high!r}{flags})"
+    return f"over({list(domain.values)!r})"
+
+
+def space_text(asked: Asked, arms: Sequence[NewArm], data: DataSet | None) -> str:
+    """Return the file. data: what is known of them, where they are loaded."""
+    kinds = sorted(arm.kind for arm in arms if not arm.reason)
+    lines = [asked.data.line, asked.model.line]
+    ours = [line for line in lines if line.startswith("from tune_lb")]
+    own = [line for line in lines if line not in ours]
+    remedies = [f"from tune_lb.remedies import {', '.join(kinds)}"] if kinds else []
+    path = ["import sys", "from pathlib import Path", ""] if any("sys.path" in line for line in own) else []
+    imports = [
+        *path,
+        "from tune_lb import Arm, Epochs, Space, over",
+        *ours,
+        "from tune_lb.optimizers import SGD",
+        *remedies,
+    ]
+    own = [*([""] if own else []), *dict.fromkeys(own)]
+    definition = f"\n\n{asked.model.definition}\n" if asked.model.definition else ""
+    sizes = ""
+    if data is not None:
+        numbers = [len(part.targets) for part in (data.train, data.validation, data.test)]
+        sizes = f"  # {numbers[0]:,} to train on, {numbers[1]:,} to select by, {numbers[2]:,} to test"
+    return "\n".join([*imports, *own]) + "\n" + definition + TEXT.format(
+        small=asked.small, large=asked.large, data=asked.data.expression, model=asked.model.expression, sizes=sizes,
+        arms="".join(_line(arm) for arm in arms),
+    )  # fmt: skip
+
+
+TEXT = """
+SPACE = Space(
+    question="Batch {small} against {large}: which remedies bring the accuracy back?",
+    data={data},{sizes}
+    # a function of (shape of one input, number of classes) that returns a fresh network
+    model={model},
+    optimizer=SGD(momentum=0.9),
+    # how long every member trains; Updates(1000) and UntilPlateau() are budgets as well
+    budget=Epochs(20),
+    # learning rate per example of the batch, searched in every arm; widen it where a selected value lies at an end
+    eta_over_b=over(1e-5, 1e-2, log=True),
+    batch_size={large},
+    arms=(
+        Arm("small_batch", batch_size={small}),
+        Arm("large_batch"),
+{arms}    ),
+    baseline="small_batch",
+    reference="large_batch",
+    # configurations that each arm tries, the same number for every arm, and members of each
+    num_samples=12,
+    seeds=2,
+    # fresh members of the configuration that an arm selected: its result
+    confirm_seeds=8,
+    # cuts of the data: (0, 1, 2) says how far a result depends on the one that was drawn
+    split_seeds=(0,),
+    # measured on confirmed members: "keskar", "trace" and others; see docs/metrics
+    metrics=("lambda_max",),
+)
+"""
+
+
+def _line(arm: NewArm) -> str:
+    line = f"Arm({arm.name!r}, {arm.code}),".replace("'", '"')
+    if not arm.reason:
+        return f"        {line}\n"
+    reason = "" if arm.reason.startswith("not among") else f"  # {' '.join(arm.reason.split())}"
+    return f"        # {line}{reason}\n"
+
+
+def _misfits(space: Space, remedy: Remedy, data: DataSet, batch_size: int) -> list[str]:
+    arm = Arm("tried", remedy, batch_size=batch_size)
+    tried = dataclasses.replace(space, arms=(*space.arms, arm))
+    return [problem.removeprefix("arm 'tried': ") for problem in problems(tried, "tried", data)]
