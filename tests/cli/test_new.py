@@ -56,7 +56,7 @@ def folder(call: Called, tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "nets_n.py").write_text(NETS)
-    np.savez(tmp_path / "photos.npz", images=rng.integers(0, 255, (200, 8, 8, 3), np.uint8), labels=np.arange(200) % 4)
+    np.savez(tmp_path / "photos_n.npz", images=rng.integers(0, 255, (200, 8, 8, 3), np.uint8), labels=np.arange(200) % 4)
     for k in range(4):
         (tmp_path / "images" / f"class{k}").mkdir(parents=True)
         for i in range(40):
@@ -67,7 +67,7 @@ def folder(call: Called, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("data", "model", "expected"),
     [
-        ("photos.npz", "lib/nets_n.py:make", ["Arrays('photos.npz', num_validation=22)", "model=make,"]),
+        ("photos_n.npz", "lib/nets_n.py:make", ["Arrays('photos_n.npz', num_validation=22)", "model=make,"]),
         (
             "images",
             "lib/nets_n.py:Net",
@@ -111,7 +111,7 @@ def test_a_new_space_passes_a_dry_run(
         (("x_n", "--data", "Digits", "--model", "lib/none.py:make"), "there is no file lib/none.py"),
         (("x_n", "--data", "Digits", "--batch-size", "32", "32"), "give a small batch and a larger one"),
         (
-            ("x_n", "--data", "photos.npz", "--batch-size", "32", "5000"),
+            ("x_n", "--data", "photos_n.npz", "--batch-size", "32", "5000"),
             "batch_size = 5000 is larger than the train set",
         ),
         (
