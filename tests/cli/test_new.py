@@ -56,7 +56,9 @@ def folder(call: Called, tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "nets_n.py").write_text(NETS)
-    np.savez(tmp_path / "photos_n.npz", images=rng.integers(0, 255, (200, 8, 8, 3), np.uint8), labels=np.arange(200) % 4)
+    np.savez(
+        tmp_path / "photos_n.npz", images=rng.integers(0, 255, (200, 8, 8, 3), np.uint8), labels=np.arange(200) % 4
+    )
     for k in range(4):
         (tmp_path / "images" / f"class{k}").mkdir(parents=True)
         for i in range(40):
