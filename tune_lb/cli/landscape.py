@@ -12,7 +12,7 @@ import torch
 from tune_lb.cli.answer import AnalysisError, run_analysis
 from tune_lb.cli.output import Output, duration, number, on_run
 from tune_lb.cli.runs import check_run_name, find_run, space_of_run
-from tune_lb.errors import RequestError, nearest
+from tune_lb.errors import RequestError, nearest, user_code
 from tune_lb.observation.landscape import (
     LANDSCAPE,
     PATH_SPAN,
@@ -150,7 +150,8 @@ def _measured(
 ) -> list[dict[str, Any]]:
     started, found = time.monotonic(), []
     for point in points:
-        found.append(measured(member, point, given.batch_norm))
+        with user_code(f"the {point.kind} at alpha = {point.alpha:g}", made_by=member.trial.model):
+            found.append(measured(member, point, given.batch_norm))
         if len(found) == 1:
             out.line(f"{num_points} points: {duration((time.monotonic() - started) * num_points)}")
     return found
