@@ -50,6 +50,10 @@ def block_with(path: Path, text: str) -> Block:
 
 
 def own(text: str, folder: Path) -> ModuleType:
-    """Return the block of docs/own.md that begins a class or function so, as a module: class GradientNorm, gradient_norm.py."""
+    """Return the block that begins a class or function so, as a module: class GradientNorm, gradient_norm.py.
+
+    Of docs/own.md, or of docs/your_network.md.
+    """
+    document = next(d for d in ("own", "your_network") if text in (ROOT / "docs" / f"{d}.md").read_text())
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text.split()[1]).lower()
-    return saved(block_with(ROOT / "docs" / "own.md", text), folder, name)
+    return saved(block_with(ROOT / "docs" / f"{document}.md", text), folder, name)

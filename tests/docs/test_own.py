@@ -124,7 +124,7 @@ def test_network_data_loss_optimiser_and_schedule_of_own_train_together(folder):
     rates_of = [row.value for row in rows if row.name == "lr" and row.seed == 0]
     assert losses[-1] < losses[0]
     assert rates_of[-1] < rates_of[0] <= 0.01
-    assert wide.MODEL.dimensions().keys() == {"width"}
+    assert wide.MODEL.dimensions().keys() == {"width", "depth"}
     assert focal.LOSS.dimensions().keys() == {"gamma"}
 
 

@@ -23,6 +23,7 @@ from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Cosine, Position
+from tune_lb.streams import seeded
 from tune_lb.surface.evaluation_mode import chunk_size
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import Trial
@@ -79,7 +80,18 @@ def not_plain(trial: Trial, data: DataSet, module: nn.Module) -> list[str]:
         found.append("SAM over a network with buffers of its own, which its second pass must leave alone")
     if not _is_usual(data):
         found.append("data of another form than numbers (N, ...) and class numbers (N,)")
+    elif not _returns_a_tensor(trial, data):
+        found.append("a network that returns something else than a tensor, of which the logits are taken")
     return found
+
+
+def _returns_a_tensor(trial: Trial, data: DataSet) -> bool:
+    inputs = torch.from_numpy(data.standardized(data.train.inputs[:2]))
+    with seeded("recipe"), torch.no_grad():
+        module = trial.model(data.input_shape, data.num_classes).eval()
+        dtype = next((p.dtype for p in module.parameters()), inputs.dtype)
+        outputs = module(inputs.to(dtype) if inputs.is_floating_point() else inputs)
+    return isinstance(outputs, torch.Tensor)
 
 
 def _is_usual(data: DataSet) -> bool:
