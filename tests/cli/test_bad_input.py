@@ -95,8 +95,8 @@ def plain(shape, classes):
 def blank(shape, classes):
     return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36, affine=False), nn.AdaptiveAvgPool1d(classes))
 
-def mean_loss(outputs, targets):
-    return nn.functional.cross_entropy(outputs, targets)
+def summed(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets, reduction="sum")
 """
 FIT = "MLP(hidden=(4,))"
 # what is changed in the space, which array of the file at which place gets which value, and what is said
@@ -104,10 +104,10 @@ OWN_DATA = {
     "shape": ({FIT: "C1()"}, None, [["C1 needs images of at least 29 x 29", "6 x 6"]]),
     "grey": ({FIT: "ResNet50()"}, None, [["ResNet50 needs RGB", "grey images of shape (6, 6)"]]),
     "blank": ({FIT: "networks.blank"}, None, [["every arm: the model has no trainable parameter"]]),
-    "scalar": (
-        {FIT: "networks.plain, loss=networks.mean_loss"},
+    "sum": (
+        {FIT: "networks.plain, loss=networks.summed"},
         None,
-        [["every arm: loss mean_loss: must return the loss of each example", "reduction='none'"]],
+        [["every arm: loss summed: it gives", "the mean of their losses is", "reduction='none'"]],
     ),
     "label": ({}, ("labels", 7, -1), [["own.npz: label -1 of example 7 is out of range 0 .. 3"]]),
     "beyond": ({}, ("labels", 7, 4), [["own.npz: label 4 of example 7 is out of range 0 .. 3"]]),

@@ -98,7 +98,7 @@ def test_derived_arms_have_the_rate_that_was_selected_and_are_not_scaled_again()
 def test_a_combined_arm_takes_the_rate_before_scaling():
     whole = space()
     designs = {design.name: design for design in checked_designs(whole)}
-    pair = ArmInSplit(designs["both"], 0, Split("data", 24), proposers(whole, list(designs.values()), 0)["both"])
+    pair = ArmInSplit(designs["both"], 0, Split("data", 24), proposers(whole, list(designs.values()), 0)["both"], {})
     source = designs["large"].template.resolved({"lr": 0.02, "scaling.power": 0.5})
     combined = pair.candidate(0, pair.taken_from(source)).trial
     assert combined.learning_rate == source.learning_rate == pytest.approx(0.04)

@@ -148,7 +148,7 @@ def _contents(module: ModuleType) -> Iterator[tuple[Any, str]]:
     named = [(value, name) for name, value in list(vars(module).items()) if name.isidentifier()]
     yield from named
     for value, name in named:
-        if hasattr(value, "arms") and dataclasses.is_dataclass(value):
+        if hasattr(value, "arms") and dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = [(getattr(value, f.name), f"{name}.{f.name}") for f in dataclasses.fields(value)]
             for index, arm in enumerate(getattr(value, "arms", ())):
                 settings = getattr(arm, "settings", {})
