@@ -37,7 +37,8 @@ def run_analysis(module: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a module of the analysis in a process of its own, and return what it printed."""
     # -P and PYTHONPATH: the analysis beside this package, whatever lies in the working directory
     paths = [str(Path(tune_lb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    # figures go to files: a backend of windows that somebody's shell asks for may not be there
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "MPLBACKEND": "agg"}
     command = [sys.executable, "-P", "-m", module, *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 

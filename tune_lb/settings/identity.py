@@ -64,6 +64,24 @@ def name_in_identities(kind: type) -> str:
     return STORED.get(f"{module}.{name}", f"{module}.{name}")
 
 
+def callable_problems(value: Any) -> list[str]:
+    """Say why a function, class or object cannot stand in a setting: it has no name, or holds what is searched where none looks."""
+    given: dict[Any, Any] = {}
+    if isinstance(value, functools.partial):
+        given = {**dict(enumerate(value.args)), **value.keywords}
+    elif dataclasses.is_dataclass(value) and not isinstance(value, Settings | type):
+        given = vars(value)
+    hidden = [name for name, held in given.items() if isinstance(held, Interval | Choice)]
+    if hidden:
+        what = f"over(...) for {hidden[0]} is not seen in a {type(value).__name__}"
+        return [f"{what}: write a frozen dataclass that derives from tune_lb.Settings"]
+    try:
+        identity(value)
+    except TypeError as error:
+        return [str(error)]
+    return []
+
+
 def describe(value: Any) -> str:
     """Return a short text for a row: MLP(hidden=(128, 128, 128)), fields at their defaults left out."""
     if isinstance(value, Interval | Choice):

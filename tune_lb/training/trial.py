@@ -22,7 +22,7 @@ from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.prediction_errors import PredictionError, as_error
 from tune_lb.schedules import Position, Schedule, ScheduleShape
 from tune_lb.settings.domain import Choice, Interval
-from tune_lb.settings.identity import describe, identity
+from tune_lb.settings.identity import callable_problems, describe, identity
 from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.training.loss_forms import as_loss, example_loss
@@ -209,10 +209,7 @@ class Trial(Settings):
         if self.lr is None and self.eta_over_b is None:
             found.append(f"{where}: neither lr nor eta_over_b is given")
         for name in ("model", "loss", "initialization", "output", "error"):
-            try:
-                identity(getattr(self, name))
-            except TypeError as error:
-                found.append(f"{where}.{name}: {error}")
+            found += [f"{where}.{name}: {problem}" for problem in callable_problems(getattr(self, name))]
         found += [f"{where}: {problem}" for problem in combination_problems(self.remedies, _taken_names())]
         for i, phase in enumerate(self.phases, 1):
             remedies = [remedy for remedy in phase.remedies or () if isinstance(remedy, Remedy)]
