@@ -49,6 +49,12 @@ def test_metrics_come_with_their_protocol(results: Results) -> None:
     assert remedy_columns(results.members, results.frames.roles, ["sam"]) == ["sam.rho"]
 
 
+def test_numbers_of_a_configuration_are_no_metrics_a11(results: Results) -> None:
+    wide = results.members.assign(**{"model.width": 64, "data.num_train": 400.0})
+    roles = {**results.frames.roles, "model.width": "setting", "data.num_train": "setting"}
+    assert metric_values(wide, roles) == metric_values(results.members, results.frames.roles)
+
+
 def test_agreed_values() -> None:
     assert agreed(pd.Series(["a", "a", None])) == "a"
     assert agreed(pd.Series(["a", "b"])) == "mixed"

@@ -23,7 +23,7 @@ from tune_lb.prediction_errors import PerToken
 from tune_lb.remedies import SAM
 from tune_lb.schedules import Constant
 from tune_lb.training.data_checks import check_against_data
-from tune_lb.training.loss_forms import TorchLoss, as_loss, example_loss
+from tune_lb.training.loss_forms import TorchLoss, as_loss, example_loss, loss_form_problems
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
 
@@ -248,3 +248,8 @@ def test_an_own_mean_is_taken_apart_by_examples():
 
     outputs, targets = torch.randn(5, 2), torch.randn(5, 2)
     torch.testing.assert_close(example_loss(mean)(outputs, targets), ((outputs - targets) ** 2).mean(1))
+
+
+def test_a_loss_that_is_a_class_is_told_to_be_an_instance() -> None:
+    (problem,) = loss_form_problems(nn.CrossEntropyLoss, torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
+    assert problem.endswith("give an instance, CrossEntropyLoss()")

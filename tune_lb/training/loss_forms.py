@@ -121,6 +121,8 @@ def loss_form_problems(loss: LossFn, outputs: Tensor, targets: Tensor) -> list[s
     """
     name = loss.name if isinstance(loss, TorchLoss) else getattr(loss, "__name__", None) or repr(loss)
     shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+    if isinstance(loss, type):
+        return [f"loss {name}: a class is called with its options, not with outputs; give an instance, {name}()"]
     if isinstance(loss, TorchLoss) and loss.reduction != "none":
         if any(key == "weight" for key, _ in loss.options) and "BCE" not in loss.name and "Multi" not in loss.name:
             return [
