@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.networks import Body, Global, Opaque
 from tune_lb.errors import RequestError
 from tune_lb.metrics.measuring import measure
 from tune_lb.trees import mapped
@@ -199,3 +200,36 @@ def test_the_same_shapes_give_torch_s_own_value():
     assert measure(net, nn.MSELoss(), loader)["lambda_max.loss"] == pytest.approx(
         float(F.mse_loss(net(x), y).detach()), rel=1e-6
     )
+
+
+class CountingAlways(Body):
+    """Its calls are a temperature, in evaluation mode as well."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) / self.calls
+
+
+def of_zoo(model):
+    torch.manual_seed(0)
+    return model((5,), 3), torch.randn(20, 5), torch.arange(20) % 3
+
+
+def test_a_counter_is_put_back_after_each_call():
+    module, inputs, targets = of_zoo(CountingAlways)
+    found = measure(module, nn.CrossEntropyLoss(), inputs, targets, "lambda_max", dtype=torch.float64)["lambda_max"]
+    plain = Body((5,), 3)
+    plain.load_state_dict(module.state_dict())
+    expected = measure(plain, nn.CrossEntropyLoss(), inputs, targets, "lambda_max", dtype=torch.float64)["lambda_max"]
+    assert (module.calls, found) == (0, pytest.approx(expected, rel=1e-6))
+
+
+@pytest.mark.parametrize("model", [Opaque, Global])
+def test_a_network_whose_loss_is_another_one_at_each_call_is_refused(model):
+    module, inputs, targets = of_zoo(model)
+    with pytest.raises(RequestError, match=rf"the network .{model.__name__}. has the loss .* when it is called again"):
+        measure(module, nn.CrossEntropyLoss(), inputs, targets, "lambda_max")

@@ -22,6 +22,9 @@ from tune_lb.surface.network_over_data import BatchNormMode
 from tune_lb.surface.per_example_loss import PerExample
 from tune_lb.trees import leaves, mapped
 
+SAME_LOSS = 1e-5
+"""Relative difference of the loss between two calls that sums in another order explain."""
+
 AT_RANDOM = 8
 """Examples on which it is found out what draws random numbers."""
 
@@ -74,7 +77,13 @@ def _surface(model: nn.Module, loss: LossFn, inputs: Any, targets: Tensor, **opt
     params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     try:
         surface = LossSurface(model, params, buffers, PerExample(loss), inputs, targets, **options)
-        surface.defect()
+        if surface.defect() is None:
+            first, again = surface.value(), surface.value(surface.point)
+            if not math.isclose(first, again, rel_tol=SAME_LOSS):
+                raise RequestError(
+                    f"nothing can be measured: the network ({type(model).__name__}) has the loss {first:.6g}, and {again:.6g} when it "
+                    "is called again: it changes something in evaluation mode that its loss hangs on (a counter, a global variable)"
+                )
     except RequestError:
         raise
     except RandomInEvaluation as error:

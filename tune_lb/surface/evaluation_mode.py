@@ -26,9 +26,13 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
     Autocast is off inside, so that results have the dtype they are said to have; compiled networks run as they are written, for
     compiled code cannot be differentiated twice. A module that draws random numbers in this mode (torch's, NumPy's, Python's)
     raises RandomInEvaluation at the end of the block, as its loss is not a function of its weights; the generators are put
-    back. Buffers are the caller's to protect: batch norm writes into them.
+    back, and so are attributes that a module of somebody's own has set. Buffers are the caller's to protect: batch norm
+    writes into them.
     """
     flags = [(part, part.training) for part in module.modules()]
+    own = [
+        (part, dict(vars(part))) for part, _ in flags if not type(part).__module__.startswith(("torch.", "tune_lb."))
+    ]
     before, drew = global_state(), False
     try:
         for part, flag in flags:
@@ -38,6 +42,9 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
         with torch.autocast(device.type, enabled=False), _not_compiled():
             yield
     finally:
+        for part, attributes in own:
+            vars(part).clear()
+            vars(part).update(attributes)
         for part, flag in flags:
             if part.training != flag:
                 part.training = flag
