@@ -81,8 +81,8 @@ def _surface(model: nn.Module, loss: LossFn, inputs: Any, targets: Tensor, **opt
             first, again = surface.value(), surface.value(surface.point)
             if not math.isclose(first, again, rel_tol=SAME_LOSS):
                 raise RequestError(
-                    f"nothing can be measured: the network ({type(model).__name__}) has the loss {first:.6g}, and {again:.6g} when it "
-                    "is called again: it changes something in evaluation mode that its loss hangs on (a counter, a global variable)"
+                    f"nothing can be measured: the network ({type(model).__name__}) has the loss {first:.6g}, {again:.6g} when it "
+                    "is called again: in evaluation mode it changes what its loss hangs on (a counter, a global variable)"
                 )
     except RequestError:
         raise
