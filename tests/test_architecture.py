@@ -45,7 +45,7 @@ ALLOWED = {
     "metrics": "lazy errors losses surface results trees",
     "training": f"{GROUND} {VOCABULARY} data models optimizers surface",
     "remedies": f"{GROUND} {VOCABULARY} data optimizers training",
-    "space": f"{GROUND} {VOCABULARY} data optimizers samplers metrics training",
+    "space": f"{GROUND} {VOCABULARY} data optimizers samplers surface metrics training",
     "search": f"{GROUND} settings samplers space training",
     "observation": f"{GROUND} {VOCABULARY} data surface metrics training space results",
     "recipe": f"{GROUND} {VOCABULARY} data optimizers surface remedies training",

@@ -23,8 +23,8 @@ from tune_lb.observation.surfaces import surface_over
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import SAM, Augmentation, GradientNoise, Mixup
 from tune_lb.schedules import Constant
+from tune_lb.surface.network_forms import adapted
 from tune_lb.training.data_checks import check_against_data, fitting_network
-from tune_lb.training.network_forms import adapted
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
 from tune_lb.trees import cast, mapped

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tune_lb.errors import RequestError
+from tune_lb.surface.network_forms import picked, unpacked
 from tune_lb.trees import is_tree
 
 
@@ -21,7 +22,7 @@ def called_with(module: nn.Module, inputs: Any) -> Iterator[None]:
     """
     hooks = [module.register_forward_hook(_logits)]
     if is_tree(inputs):
-        hooks.append(module.register_forward_pre_hook(_unpacked, with_kwargs=True, prepend=True))
+        hooks.append(module.register_forward_pre_hook(unpacked, with_kwargs=True, prepend=True))
     try:
         yield
     finally:
@@ -29,17 +30,8 @@ def called_with(module: nn.Module, inputs: Any) -> Iterator[None]:
             hook.remove()
 
 
-def _unpacked(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    inputs: Any = arguments[0] if len(arguments) == 1 and not named else None
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (tuple(inputs), {}) if is_tree(inputs) else (arguments, named)
-
-
 def _logits(module: nn.Module, arguments: Any, returned: Any) -> Tensor:
-    if isinstance(returned, Tensor):
-        return returned
-    found = returned.get("logits") if isinstance(returned, Mapping) else getattr(returned, "logits", None)
+    found = picked(returned, None)
     if not isinstance(found, Tensor):
         parts = f" with {', '.join(map(str, returned))}" if isinstance(returned, Mapping) else ""
         raise RequestError(

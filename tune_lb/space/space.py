@@ -27,8 +27,8 @@ from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
+from tune_lb.surface.network_forms import Output
 from tune_lb.training.loss_forms import as_loss
-from tune_lb.training.network_forms import Output
 from tune_lb.training.phase import Phase
 from tune_lb.training.trial import Initialize, Model
 from tune_lb.training.ways import AUTO, EXECUTIONS, PRECISIONS

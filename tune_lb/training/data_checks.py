@@ -17,7 +17,7 @@ from tune_lb.errors import RequestError, own_line
 from tune_lb.models.stored_weights import StoredWeights
 from tune_lb.prediction_errors import OfFunction, PredictionError, alike, class_axis
 from tune_lb.settings.identity import describe
-from tune_lb.training.network_forms import Output, adapted
+from tune_lb.surface.network_forms import Output, adapted
 from tune_lb.training.optimizer_checks import optimizer_problems
 from tune_lb.training.precision import in_precision
 from tune_lb.training.remedy import Remedy

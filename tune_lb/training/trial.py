@@ -25,8 +25,8 @@ from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.identity import callable_problems, describe, identity
 from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
+from tune_lb.surface.network_forms import Output, adapted
 from tune_lb.training.loss_forms import as_loss, example_loss
-from tune_lb.training.network_forms import Output, adapted
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
 from tune_lb.training.remedy import Remedy, nested, overrides

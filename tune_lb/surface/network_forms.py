@@ -26,7 +26,7 @@ def adapted(module: nn.Module, input_shape: Any, output: Output | None = None) -
     Networks of torch's and our own layers that take one tensor get no hook: their calls cost nothing more.
     """
     if _has_leaves(input_shape):
-        module.register_forward_pre_hook(_unpacked, with_kwargs=True)
+        module.register_forward_pre_hook(unpacked, with_kwargs=True)
     if output is not None or not type(module).__module__.startswith(LIBRARIES):
         module.register_forward_hook(_Picked(output))
     return module
@@ -58,7 +58,8 @@ class _Picked:
         return picked(returned, self.output)
 
 
-def _unpacked(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def unpacked(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A forward pre-hook: hands out the parts of inputs that are a tuple or a dict."""
     if len(arguments) == 1 and not named:
         inputs = arguments[0]
         if isinstance(inputs, Mapping):
