@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.searching import searches, whole  # noqa: F401  (fixtures of several modules)
+from tune_lb.data import places
 from tune_lb.data.catalogue import look
 from tune_lb.data.dataset import data_root
 
@@ -33,9 +34,10 @@ def modules_of_a_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 def own_modules_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forget, at the end, modules that were imported from folders of tests, and the way to these folders."""
-    before, path = set(sys.modules), set(sys.path)
+    """Forget, at the end, modules that were imported from folders of tests, the way to these folders, and where a space lay."""
+    before, path, beside = set(sys.modules), set(sys.path), list(places._folder)
     yield
+    places._folder[:] = beside
     folder = str(tmp_path_factory.getbasetemp())
     sys.path[:] = [entry for entry in sys.path if entry in path or not entry.startswith(folder)]
     for name in sys.modules.keys() - before:
