@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests import networks
 from tests.networks import Body, Global, Opaque
 from tune_lb.errors import RequestError
 from tune_lb.metrics.measuring import measure
@@ -229,7 +230,8 @@ def test_a_counter_is_put_back_after_each_call():
 
 
 @pytest.mark.parametrize("model", [Opaque, Global])
-def test_a_network_whose_loss_is_another_one_at_each_call_is_refused(model):
+def test_a_network_whose_loss_is_another_one_at_each_call_is_refused(model, monkeypatch):
+    monkeypatch.setattr(networks, "CALLS", [0])
     module, inputs, targets = of_zoo(model)
     with pytest.raises(RequestError, match=rf"the network .{model.__name__}. has the loss .* when it is called again"):
         measure(module, nn.CrossEntropyLoss(), inputs, targets, "lambda_max")
