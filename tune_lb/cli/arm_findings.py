@@ -86,9 +86,7 @@ def _of_space(space: Space) -> dict[str, str]:
     metrics = ", ".join(metric.name for metric in space.metrics) or "nothing"
     on = "every member" if space.metrics_on == "all" else "confirmed members"
     found = {"selected by": f"validation {space.select_by}", "measured": f"{metrics} on {on}"}
-    crossings = getattr(space, "crossings", None)
-    if crossings:
-        limits = ", ".join(f"{limit:g}" for limit in crossings)
+    if space.crossings:
+        limits = ", ".join(f"{limit:g}" for limit in space.crossings)
         found["unasked"] = f"lambda_max where the train loss first falls below {limits} (crossings=None: not)"
-    error = getattr(space, "error", None)
-    return {"error": "share of wrong classes" if error is None else describe(error), **found}
+    return {"error": "share of wrong classes" if space.error is None else describe(space.error), **found}

@@ -6,14 +6,12 @@ import json
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from tune_lb.settings.identity import identity
 from tune_lb.streams import seeded
 from tune_lb.training.members import channels_last
 from tune_lb.training.networks import Networks
 from tune_lb.training.trial import Trial
-from tune_lb.trees import mapped
 
 
 @dataclass
@@ -52,15 +50,10 @@ def _runs_with_channels_last(networks: Networks) -> bool:
     module = networks.fresh("channels_last")
     for parameter in module.parameters():
         parameter.data = channels_last(parameter.data)
-    examples = networks.parts.train.standardized(slice(0, 2))
-
-    def given(leaf: Tensor) -> Tensor:
-        return leaf.to(networks.dtype, copy=True) if leaf.is_floating_point() else leaf.clone()
-
     try:
         with seeded("channels_last"), torch.no_grad():
             for training in (True, False):
-                module.train(training)(mapped(given, examples))
+                module.train(training)(networks.examples(slice(0, 2)))
     except RuntimeError:
         return False
     return True

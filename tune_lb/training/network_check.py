@@ -9,21 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tune_lb.data.device import Parts
 from tune_lb.errors import one_line
 from tune_lb.streams import generator, global_state, seeded
 from tune_lb.surface.swapped import PYTHON_STATE
 from tune_lb.training.gradient import DROPOUT_KEY, Batch, GradientFn, by_autograd, mean_gradient, on_targets
-from tune_lb.training.networks import Networks, tensors
+from tune_lb.training.networks import Networks, Start, tensors
 from tune_lb.training.plain_gradient import plain_gradient
 from tune_lb.training.python_state import decoded, opaque_attributes, same_value
 from tune_lb.training.trial import Trial
-from tune_lb.trees import cast, first_leaf, leaves, mapped
+from tune_lb.trees import cast, leaves, mapped
 
 SEEDS = (0, 1)
 UPDATES = 2
@@ -142,15 +141,13 @@ def _traced_plain(trial: Trial, networks: Networks, seeds: Sequence[int], findin
     evaluation = networks.fresh("evaluation").eval()
     for module, (params, buffers), trace in zip(modules, members, traces, strict=True):
         module.eval()
-        inputs = _inputs(networks, 0)
         moved = global_state()
         with torch.no_grad():
-            values = {name: value for name, value in {**params, **buffers}.items() if not name.endswith(DROPOUT_KEY)}
-            trace.outputs = torch.func.functional_call(evaluation, values, (mapped(torch.clone, inputs),))
+            trace.outputs = _evaluated(networks, evaluation, (params, buffers))
             drawn = moved.moved(global_state())
             for name, parameter in module.named_parameters():
                 parameter.data = (params | buffers)[name]
-            own = module(mapped(torch.clone, inputs))
+            own = module(networks.examples(_section(networks, 0)))
         if drawn and not finding.refusals:
             finding.is_random = True
             finding.refusals.append(
@@ -171,10 +168,9 @@ def _traced_fast(trial: Trial, networks: Networks, seeds: Sequence[int]) -> list
     members = [networks.start(seed) for seed in seeds]
     traces = _traced(networks, seeds, members, [gradient] * len(seeds), Finding())
     evaluation = networks.fresh("evaluation").eval()
-    for (params, buffers), trace in zip(members, traces, strict=True):
-        values = {name: value for name, value in {**params, **buffers}.items() if not name.endswith(DROPOUT_KEY)}
+    for member, trace in zip(members, traces, strict=True):
         with torch.no_grad():
-            trace.outputs = torch.func.functional_call(evaluation, values, (_inputs(networks, 0),))
+            trace.outputs = _evaluated(networks, evaluation, member)
     return traces
 
 
@@ -217,21 +213,29 @@ def _traced(
     return traces
 
 
-def _inputs(networks: Networks, update: int) -> Any:
-    size = min(MOST_EXAMPLES, len(networks.parts.train.targets))
-    start = size * update if size * (update + 1) <= len(networks.parts.train.targets) else 0
-    chosen = networks.parts.train.standardized(slice(start, start + size))
-    return mapped(lambda leaf: leaf.to(networks.dtype, copy=True) if leaf.is_floating_point() else leaf.clone(), chosen)
+def _section(networks: Networks, update: int) -> slice:
+    """Return which train examples an update sees: the first ones again where there are no more."""
+    num_train = len(networks.parts.train.targets)
+    size = min(MOST_EXAMPLES, num_train)
+    start = size * update if size * (update + 1) <= num_train else 0
+    return slice(start, start + size)
+
+
+def _evaluated(networks: Networks, evaluation: nn.Module, member: Start) -> Tensor:
+    """Return the outputs of a network in evaluation mode that holds a member's tensors."""
+    values = {name: value for name, value in (member[0] | member[1]).items() if not name.endswith(DROPOUT_KEY)}
+    outputs: Tensor = torch.func.functional_call(evaluation, values, (networks.examples(_section(networks, 0)),))
+    return outputs
 
 
 def _batch(networks: Networks, seed: int, update: int) -> Batch:
-    inputs = _inputs(networks, update)
-    size = len(first_leaf(inputs))
-    start = size * update if size * (update + 1) <= len(networks.parts.train.targets) else 0
-    targets = cast(networks.parts.train.targets[start : start + size], networks.dtype)
+    chosen = _section(networks, update)
+    targets = cast(networks.parts.train.targets[chosen], networks.dtype)
     stream = generator("check", seed, update, device=networks.device)
-    keys = torch.randint(1 << 62, (size,), generator=stream, device=networks.device)
-    return Batch(inputs, targets, torch.tensor(update, device=networks.device), {}, {}, {DROPOUT_KEY: keys})
+    keys = torch.randint(1 << 62, (len(targets),), generator=stream, device=networks.device)
+    return Batch(
+        networks.examples(chosen), targets, torch.tensor(update, device=networks.device), {}, {}, {DROPOUT_KEY: keys}
+    )
 
 
 def _state_reasons(networks: Networks, traces: Sequence[_Trace]) -> list[str]:

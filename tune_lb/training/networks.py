@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from tune_lb.streams import seeded
 from tune_lb.training.gradient import Buffers, Params
 from tune_lb.training.python_state import carrying_state
 from tune_lb.training.trial import Trial
+from tune_lb.trees import cast, mapped
 
 Start = tuple[Params, Buffers]
 """Trainable parameters; buffers, the frozen parameters among them."""
@@ -41,6 +43,10 @@ class Networks:
         with seeded(self.trial.draws, *purpose):
             module = self.trial.network(self.parts.input_shape, self.parts.num_classes).to(self.device, self.dtype)
         return carrying_state(module) if self.carries_state else module
+
+    def examples(self, chosen: slice) -> Any:
+        """Return train examples as network inputs, copies that a network may write into."""
+        return mapped(torch.clone, cast(self.parts.train.standardized(chosen), self.dtype))
 
     def of_seed(self, seed: int) -> nn.Module:
         """Return the network that a member begins with, made anew."""
