@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.trainings import batch, flat, training, trial
+from tests.trainings import Clusters, batch, flat, training, trial
 from tune_lb.errors import RequestError
 from tune_lb.losses import cross_entropy
 from tune_lb.models.mlp import MLP
+from tune_lb.models.resnet import ResNet
 from tune_lb.remedies.adaptive_linearization import AdaptiveLinearization, Rectifier
 from tune_lb.remedies.sam import SAM
+from tune_lb.settings.setting import Settings
 from tune_lb.surface.loss_surface import LossSurface
+from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.gradient import by_autograd, mean_gradient, on_targets
 
 NAME, SLOPE = "adaptive_linearization", "linearization_slope"
@@ -176,3 +180,55 @@ def test_what_cannot_be_done_is_refused():
         AdaptiveLinearization(start=0.5, granularity="unit").network(copy.deepcopy(module), (4,))
     twins = [part for part in AdaptiveLinearization(start=0.5).network(module, (4,)) if isinstance(part, Rectifier)]
     assert twins[0] is twins[1]
+
+
+class Rectifying(nn.Module):
+    """One rectifier that is a module, and one more that is not."""
+
+    def __init__(self, rectify):
+        super().__init__()
+        self.first, self.relu, self.second = nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)
+        self.rectify = rectify
+
+    def forward(self, inputs):
+        return self.second(self.rectify(self.relu(self.first(inputs.flatten(1)))))
+
+
+RECTIFY = {
+    "F.relu": F.relu,
+    "relu_": lambda y: y.clone().relu_(),
+    "clamp": lambda y: y.clamp(min=0),
+    "clamp_min": lambda y: y.clamp_min(0.0),
+    "tanh": torch.tanh,
+    "relu6": lambda y: y.clamp(0, 6),
+}
+
+
+@dataclass(frozen=True)
+class RectifyingModel(Settings):
+    way: str = "F.relu"
+
+    def __call__(self, input_shape, num_classes):
+        return Rectifying(RECTIFY[self.way])
+
+
+@pytest.mark.parametrize(("way", "refused"), [(way, way not in ("tanh", "relu6")) for way in RECTIFY])
+def test_a_rectifier_that_is_no_module_is_refused(way, refused):
+    remedy = AdaptiveLinearization(start=0.5)
+    lines = check_against_data(replace(trial(remedy), model=RectifyingModel(way)), Clusters().load(0))
+    assert bool(lines) == refused
+    assert all("1 rectifiers of the model are calls of a function" in line for line in lines)
+    assert not check_against_data(replace(trial(), model=RectifyingModel(way)), Clusters().load(0))
+
+
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_every_rectifier_of_a_residual_network_gets_a_slope(preactivation):
+    model = ResNet(depth=8, width=2, preactivation=preactivation)
+    module = AdaptiveLinearization(start=0.5).network(model((3, 8, 8), 10), (3, 8, 8))
+    # two in each of three blocks and one beside them
+    assert sum(isinstance(part, Rectifier) for part in module.modules()) == 2 * 3 + 1
+    assert AdaptiveLinearization(start=0.5).network_problems(module, torch.randn(2, 3, 8, 8)) == []
+    linear = AdaptiveLinearization(start=1.0).network(model((3, 8, 8), 10), (3, 8, 8)).eval()
+    x, y = torch.randn(2, 4, 3, 8, 8).double()
+    f = linear.double()
+    torch.testing.assert_close(f(x + y) + f(0 * x), f(x) + f(y), rtol=1e-10, atol=1e-10)

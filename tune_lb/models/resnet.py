@@ -21,7 +21,7 @@ class ResNet(Settings):
     conv(x)))))); pre-activation: y = s(x) + conv(relu(bn(conv(relu(bn(x)))))), and one more bn and relu before the mean.
     The shortcut s is the identity; where the shape changes it takes every second pixel and zeros for new channels (option A),
     or is a 1 x 1 convolution of stride 2 (option B; followed by a batch norm, or in a pre-activation block fed with relu(bn(x))).
-    Convolutions start normal with variance 2 / (fan in).
+    Convolutions start normal with variance 2 / (fan in). Every rectifier is a module of its own, which remedies find.
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning", CVPR 2016, section 4.2; "Identity mappings", ECCV 2016.
     """
@@ -88,8 +88,10 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(fan_out)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(fan_out)
+        self.relu2 = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 and projected:
             self.shortcut = nn.Sequential(nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out))
@@ -98,8 +100,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block of (B, C, H, W)."""
-        inner = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.shortcut(x) + self.bn2(self.conv2(inner)))
+        inner = self.relu1(self.bn1(self.conv1(x)))
+        y: Tensor = self.relu2(self.shortcut(x) + self.bn2(self.conv2(inner)))
+        return y
 
 
 class PreactivationBlock(nn.Module):
@@ -108,8 +111,10 @@ class PreactivationBlock(nn.Module):
     def __init__(self, fan_in: int, fan_out: int, stride: int, projected: bool) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(fan_in)
+        self.relu1 = nn.ReLU()
         self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(fan_out)
+        self.relu2 = nn.ReLU()
         self.conv2 = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
         self.projected = stride != 1 and projected
         self.shortcut: nn.Module = nn.Identity()
@@ -120,8 +125,8 @@ class PreactivationBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block of (B, C, H, W)."""
-        activated = F.relu(self.bn1(x))
-        inner = F.relu(self.bn2(self.conv1(activated)))
+        activated = self.relu1(self.bn1(x))
+        inner = self.relu2(self.bn2(self.conv1(activated)))
         y: Tensor = self.shortcut(activated if self.projected else x) + self.conv2(inner)
         return y
 

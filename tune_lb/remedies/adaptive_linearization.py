@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tune_lb.errors import RequestError
 from tune_lb.schedules import Position
@@ -37,7 +38,8 @@ class AdaptiveLinearization(Remedy):
     Orientation, start and the time between moves are not in the paper; it found lower early lambda_max and a smaller gap at
     slightly lower accuracy.
     Neutral: start = 0 and delta_plus = 0: slopes that begin at 0 and never rise stay there.
-    Cost: 2 products more gradients every so many updates. Needs nn.ReLU modules; not with SAM or penalties: v is the loss'.
+    Cost: 2 products more gradients every so many updates. Needs nn.ReLU modules, and refuses a network in which a rectifier is
+    no module (F.relu, clamp at 0), which would stay as it is; not with SAM or penalties: v is the loss'.
     """
 
     name: ClassVar[str] = "adaptive_linearization"
@@ -81,6 +83,18 @@ class AdaptiveLinearization(Remedy):
             if remedy.nesting is Nesting.POINT
         ]
         return found
+
+    def network_problems(self, module: nn.Module, examples: Any) -> list[str]:
+        """Refuse rectifiers that are no modules: a slope is given to all of them, or the remedy is another one."""
+        given, left = sum(isinstance(part, Rectifier) for part in module.modules()), _FunctionalRectifiers()
+        with torch.no_grad(), left:
+            module.train()(examples)
+        if not left.number:
+            return []
+        return [
+            f"adaptive_linearization: {left.number} rectifiers of the model are calls of a function (F.relu, clamp), which cannot "
+            f"be given a slope; {given} are nn.ReLU modules: write each as an nn.ReLU module of its own"
+        ]
 
     def computes_with_inputs(self) -> bool:
         """Slopes of single units are counted by one pass of zeros."""
@@ -136,6 +150,25 @@ class Rectifier(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Rectify (B, C, ...)."""
         return F.prelu(input, self.get_buffer(SLOPE).reshape(-1))
+
+
+class _FunctionalRectifiers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the calls that rectify, whoever makes them: modules have been replaced by others before."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.number = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        name = func.overloadpacket._qualified_op_name.removeprefix("aten::").rstrip("_")
+        lowest = given.get("min", args[1] if len(args) > 1 else None)
+        cut = name in ("clamp_min", "clamp", "threshold") and isinstance(lowest, int | float) and lowest == 0
+        is_bounded = name == "clamp" and given.get("max", args[2] if len(args) > 2 else None) is not None
+        self.number += name == "relu" or (cut and not is_bounded)
+        return func(*args, **given)
 
 
 def _units(module: nn.Module, input_shape: Sequence[int]) -> dict[nn.Module, int]:

@@ -20,7 +20,7 @@ from tune_lb.settings.identity import describe
 from tune_lb.surface.network_forms import Output, adapted
 from tune_lb.training.optimizer_checks import optimizer_problems
 from tune_lb.training.precision import in_precision
-from tune_lb.training.remedy import Remedy
+from tune_lb.training.remedy import Remedy, overrides
 from tune_lb.training.target_checks import target_check
 from tune_lb.training.trial import Trial
 from tune_lb.trees import cast, is_tree, mapped, named_leaves
@@ -156,14 +156,21 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
         if not remedy.is_neutral():
             problems = remedy.conflicts(trial, num_train, module) + _input_problems(remedy, data, examples)
             found += [f"{where}: {problem}" for problem in problems]
-    if not found and isinstance(trial.initialization, StoredWeights):
-        # weights are of the network as remedies change it
-        with torch.random.fork_rng(devices=[]):
-            try:
-                trial.network(data.input_shape, data.num_classes)
-            except RequestError as error:
-                found += [f"{where}: {problem}" for problem in error.problems]
-    return found
+    return found or [f"{where}: {problem}" for problem in _changed_network_problems(trial, data, examples)]
+
+
+def _changed_network_problems(trial: Trial, data: DataSet, examples: Any) -> list[str]:
+    """Say what is wrong with the network as remedies change it: stored weights are of that one too."""
+    changing = [remedy for remedy in trial.active if overrides(remedy, "network")]
+    if not changing and not isinstance(trial.initialization, StoredWeights):
+        return []
+    with torch.random.fork_rng(devices=[]):
+        try:
+            module = trial.network(data.input_shape, data.num_classes)
+        except RequestError as error:
+            return list(error.problems)
+        given = cast(examples, _dtype(module))
+        return [line for each in changing for line in each.network_problems(module, mapped(torch.clone, given))]
 
 
 def _input_problems(remedy: Remedy, data: DataSet, examples: Any) -> list[str]:

@@ -15,7 +15,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +147,13 @@ class Remedy(Settings):
     def network(self, module: nn.Module, input_shape: Sequence[int]) -> nn.Module:
         """Change the network itself, which is trained, evaluated and measured (rectifiers with a slope)."""
         return module
+
+    def network_problems(self, module: nn.Module, examples: Any) -> list[str]:
+        """Say what in the network, as all remedies changed it, makes it undefined, seen on two inputs (a functional rectifier).
+
+        Called where `network` is overridden; the module and the inputs are the remedy's own, to be run.
+        """
+        return []
 
     def computes_with_inputs(self) -> bool:
         """Say whether it computes with the inputs themselves, which must then be one tensor of real numbers (mixtures of two)."""
