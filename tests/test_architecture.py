@@ -36,6 +36,7 @@ ALLOWED = {
     "schedules": "settings",
     "losses": "settings prediction_errors",
     "prediction_errors": "settings errors",
+    "inference": "errors",
     "results": "errors pause",
     "samplers": "lazy errors streams settings",
     "data": "lazy errors settings trees",
@@ -46,15 +47,15 @@ ALLOWED = {
     "training": f"{GROUND} {VOCABULARY} data models optimizers surface",
     "remedies": f"{GROUND} {VOCABULARY} data optimizers training",
     "space": f"{GROUND} {VOCABULARY} data optimizers samplers surface metrics training",
-    "search": f"{GROUND} settings samplers space training",
+    "search": f"{GROUND} settings samplers space training inference",
     "observation": f"{GROUND} {VOCABULARY} data surface metrics training space results",
     "recipe": f"{GROUND} {VOCABULARY} data optimizers surface remedies training",
     "testing": f"{GROUND} {VOCABULARY} data models optimizers surface metrics training",
     "tuning": f"{GROUND} {VOCABULARY} face data optimizers metrics samplers training space search observation results",
     "cli": "face errors settings budgets schedules prediction_errors data optimizers samplers metrics training remedies space "
-    "search observation recipe results tuning",
+    "search inference observation recipe results tuning",
     "__main__": "cli errors",
-    "analysis": "errors results",
+    "analysis": "errors results inference",
     "search_spaces": "face remedies metrics models data optimizers samplers schedules budgets losses",
 }
 """The house in one table. A package is a folder of tune_lb, or a module beside them; "face" is tune_lb itself."""
