@@ -73,6 +73,30 @@ def test_spaces_lists_ours(call: Called) -> None:
     assert "next:" in err
 
 
+def test_spaces_by_paper_and_by_row(call: Called) -> None:
+    assert call("spaces", "--names")[1].splitlines() == sorted(call("spaces", "--names")[1].split())
+    code, out, _ = call("spaces", "--json")
+    listed = json.loads(out)
+    papers = {row.partition(":")[0] for entry in listed["spaces"] for row in entry["rows"]}
+    for paper in papers:
+        chosen = json.loads(call("spaces", "--paper", paper, "--json")[1])["spaces"]
+        expected = [entry["name"] for entry in listed["spaces"] if entry["rows"] and entry["rows"][0].startswith(paper)]
+        assert [entry["name"] for entry in chosen] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--paper", "keskr"), "did you mean 'keskar'?"),
+        (("--row", "keskar: table 99"), "no space repeats it"),
+        (("--row", "walk: figure 36"), "it is no search; benchmarks/quadratic.py shows it"),
+    ],
+)
+def test_a_paper_or_row_that_is_none(call: Called, words: tuple[str, ...], line: str) -> None:
+    code, _, err = call("spaces", *words)
+    assert (code, line in err) == (2, True)
+
+
 def test_show_prints_arms_and_ranges(call: Called) -> None:
     code, out, err = call("show", "quickstart", "sam.batch_size=200", "num_samples=5")
     line = next(line for line in out.splitlines() if line.startswith("sam "))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tune_lb.errors import RequestError
-from tune_lb.space.loading import load_space, question_of, space_names
+from tune_lb.space.loading import load_space, declared, space_names
 
 SPACE = """
 from tune_lb.data.digits import Digits
@@ -59,7 +59,7 @@ def test_by_name_and_by_path_of_the_same_file() -> None:
 
 def test_questions_are_read_without_importing_the_space() -> None:
     for name in space_names():
-        assert question_of(name) == load_space(name).space.question
+        assert declared(name).question == load_space(name).space.question
 
 
 def test_modules_beside_the_file_are_listed(tmp_path: Path) -> None:

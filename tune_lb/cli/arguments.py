@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tune_lb import __version__
 from tune_lb.samplers.names import NAMES
+from tune_lb.space.papers import PAPERS, SCALES
 
 EXIT_CODES = """exit codes: 0 done, 1 failed, 2 the request was wrong (nothing was started), 3 finished but some members failed,
 130 interrupted and resumable (the same command goes on)"""
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _search(_command(commands, "search", "run the search of a space, or go on with it, and show the answer"))
     _new(_command(commands, "new", "write a search space to begin with, for a network and data of yours"))
-    _command(commands, "spaces", "list the search spaces")
+    _spaces(_command(commands, "spaces", "list the search spaces, those of the papers with their rows"))
     _command(commands, "remedies", "list the remedies: what is searched in each, its cost, its source")
     _space(_command(commands, "show", "show a space: its arms, what is searched in each, what it trains"))
     _run(_command(commands, "status", "show how far a run is"))
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = _command(commands, "doctor", "check this machine; or the networks and data of a space, arm by arm")
     doctor.add_argument("space", nargs="?", metavar="SPACE", help="check this space in place of the machine")
     _overrides(doctor)
+    _scale(doctor)
     _storage(doctor)
     return top
 
@@ -73,9 +75,23 @@ def _command(
     return command
 
 
+def _spaces(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--paper", metavar="PAPER", help=f"only those that repeat rows of one paper: {', '.join(PAPERS)}")
+    add("--row", metavar="ROW", help="only those that repeat this row, as in 'keskar: table 2'")
+    add("--names", action="store_true", help="print the names alone, one a line")
+
+
 def _space(command: argparse.ArgumentParser) -> None:
     command.add_argument("space", metavar="SPACE", help="a name (see `spaces`) or a path to a .py file")
     _overrides(command)
+    _scale(command)
+
+
+def _scale(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--scale", choices=SCALES, help=f"of an experiment of a paper: as published, or reduced (default: {SCALES[0]})"
+    )
 
 
 def _overrides(command: argparse.ArgumentParser) -> None:
@@ -133,6 +149,7 @@ def _train(command: argparse.ArgumentParser) -> None:
     command.add_argument("space", metavar="SPACE", help="a name (see `spaces`) or a path to a .py file")
     command.add_argument("arm", metavar="ARM", help="an arm of the space (see `show`)")
     _overrides(command)
+    _scale(command)
     command.add_argument(
         "--seed", type=int, default=0, help="seed of initial weights and data order (default: %(default)s)"
     )

@@ -24,7 +24,7 @@ from tune_lb.tuning.network_findings import named, network_findings
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """Print what was found for each arm of a space; a network that no way is right for is an error, with its arms."""
-    _, space = asked_space(given.space, given.overrides)
+    _, space = asked_space(given.space, given.overrides, scale=given.scale)
     designs = checked_designs(space)
     data, problems = load(space, designs)
     if data is None:

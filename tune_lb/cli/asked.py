@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FIELD_OPTIONS = ("num_samples", "seeds", "sampler")
 """Options that are fields of the space under another name."""
 
-OPTIONS = ("name", *FIELD_OPTIONS, "storage", "address", "gpus_per_trial", "cpus_per_trial", "max_concurrent")
+OPTIONS = ("name", "scale", *FIELD_OPTIONS, "storage", "address", "gpus_per_trial", "cpus_per_trial", "max_concurrent")
 
 
 def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
@@ -45,9 +45,11 @@ def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[st
     return changes, problems
 
 
-def asked_space(argument: str, words: Sequence[str], options: Mapping[str, Any] | None = None) -> tuple[Loaded, Space]:
+def asked_space(
+    argument: str, words: Sequence[str], options: Mapping[str, Any] | None = None, scale: str | None = None
+) -> tuple[Loaded, Space]:
     """Return the space with all changes made and checked. Raises RequestError with every mistake."""
-    loaded = load_space(argument)
+    loaded = load_space(argument, scale)
     changes, problems = read_overrides(words)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     for key in given.keys() & {key for key, _ in changes}:

@@ -56,7 +56,8 @@ def space_of_run(known: Mapping[str, Any]) -> Space:
         raise RequestError("the run does not say which space it was made of; it was not made by `search`")
     where = str(asked["space"] if asked["space"] in space_names() else asked.get("path", asked["space"]))
     options = {key: value for key, value in asked.get("options", {}).items() if key in FIELD_OPTIONS}
-    _, space = asked_space(where, asked.get("overrides", []), options)
+    scale = asked.get("options", {}).get("scale")
+    _, space = asked_space(where, asked.get("overrides", []), options, scale)
     lines = changes(known["resolved"], description(space))
     if lines:
         head = f"search space {where} has changed since the run, so its members cannot be made again. What differs:"

@@ -21,7 +21,9 @@ DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """Check everything, show the plan, train what is missing, and show the answer."""
-    loaded, space = asked_space(given.space, given.overrides, {key: getattr(given, key) for key in FIELD_OPTIONS})
+    loaded, space = asked_space(
+        given.space, given.overrides, {key: getattr(given, key) for key in FIELD_OPTIONS}, given.scale
+    )
     name = given.name or loaded.name
     check_run_name(name)
     asked = asked_of(given, loaded)

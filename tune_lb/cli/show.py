@@ -28,7 +28,7 @@ NOTES = {
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """Print the space as it would be run."""
-    loaded, space = asked_space(given.space, given.overrides)
+    loaded, space = asked_space(given.space, given.overrides, scale=given.scale)
     designs = checked_designs(space)
     out.paragraph(space.question, style="bold")
     facts = _facts(space, designs[0])
@@ -46,9 +46,10 @@ def run(given: argparse.Namespace, out: Output) -> int:
     out.line()
     for note in sampling_notes(designs):
         out.paragraph(f"note: {note}")
+    scale = [] if given.scale is None else ["--scale", given.scale]
     result: dict[str, Any] = {"space": given.space, "path": str(loaded.path), "hash": space_hash(space)}
     result |= {"question": space.question, **facts, "arms": [_plain(design) for design in designs]}
-    out.close(result, command("search", given.space, *given.overrides, "--dry-run"))
+    out.close(result, command("search", given.space, *given.overrides, *scale, "--dry-run"))
     return 0
 
 

@@ -29,7 +29,7 @@ SHOWN = (
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """Train the member, one line per epoch, and print its row."""
-    _, space = asked_space(given.space, given.overrides)
+    _, space = asked_space(given.space, given.overrides, scale=given.scale)
     designs = {design.name: design for design in checked_designs(space)}
     if given.arm not in designs:
         raise RequestError(f"space {given.space} has no arm {given.arm!r}{nearest(given.arm, designs)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -13,11 +14,12 @@ from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tune_lb.data.places import look_beside
 from tune_lb.errors import RequestError, nearest
 from tune_lb.space.mistakes import message, place_of
+from tune_lb.space.papers import SCALES
 from tune_lb.space.sources import Source
 from tune_lb.space.travel import lies_in, travelers
 
@@ -31,7 +33,8 @@ PACKAGE = "search_spaces"
 class Loaded:
     """A space and where it came from.
 
-    name: of the module, and of the run unless another is given. modules: top-level modules that travel, itself included:
+    name: of the module, and of the run unless another is given, with the scale after it where that is not an experiment's first.
+    scale: of an experiment of a paper, else None. modules: top-level modules that travel, itself included:
     those beside the file, in the working folder, or under folders that the file put on the import path; other processes
     cannot import them by name. sources: these and all that they may import later. imports: top-level modules of others that
     they need.
@@ -43,6 +46,7 @@ class Loaded:
     modules: tuple[str, ...] = ()
     sources: Mapping[str, Source] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
+    scale: str | None = None
 
 
 def space_names() -> list[str]:
@@ -51,30 +55,38 @@ def space_names() -> list[str]:
     return sorted({path.stem for path in files if not path.name.startswith("_")})
 
 
-def question_of(name: str) -> str | None:
-    """Return the question of one of our spaces as it stands in its code, read without importing it; None where it does not.
+class Declared(NamedTuple):
+    """What one of our spaces says of itself in its code; of an experiment of a paper also its rows and what a run takes."""
+
+    question: str | None = None
+    rows: tuple[str, ...] = ()
+    cost: str | None = None
+    paper_cost: str | None = None
+
+
+def declared(name: str) -> Declared:
+    """Return what one of our spaces says of itself, read without importing it; what does not stand there as such is left out.
 
     Importing a space imports torch, which takes seconds.
     """
     try:
         tree = ast.parse(_path_of(name).read_text(encoding="utf-8"))
     except SyntaxError:
-        return None
-    for node in tree.body:
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Call)
-            and ast.unparse(node.targets[0]) == "SPACE"
-        ):
-            given = {word.arg: word.value for word in node.value.keywords}
-            question = given.get("question")
-            if isinstance(question, ast.Constant) and isinstance(question.value, str):
-                return question.value
-    return None
+        return Declared()
+    found: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Space", "Experiment"):
+            for word in node.keywords:
+                if word.arg in Declared._fields and word.arg not in found:
+                    with contextlib.suppress(ValueError):  # not a literal
+                        found[word.arg] = ast.literal_eval(word.value)
+    return Declared(**found)
 
 
-def load_space(argument: str) -> Loaded:
+def load_space(argument: str, scale: str | None = None) -> Loaded:
     """Return the space that a name under search_spaces/ or a path to a .py file stands for. Raises RequestError.
+
+    scale: of an experiment of a paper (tune_lb.space.papers.SCALES); None is its first.
 
     What lies beside a file comes first on the import path while the file is loaded, as if it were run as a script, and
     last afterwards: a lazy import still finds it, and it shadows nobody's module.
@@ -82,7 +94,7 @@ def load_space(argument: str) -> Loaded:
     path = Path(argument).expanduser()
     names = space_names()
     if argument in names:
-        return _named(argument)
+        return _named(argument, scale)
     if path.is_dir():
         inside = nearest(path.name, [f"{argument.rstrip('/')}/{file.name}" for file in path.glob("*.py")])
         raise RequestError(f"search space {argument}: that is a folder; give the .py file of a space{inside}")
@@ -97,8 +109,8 @@ def load_space(argument: str) -> Loaded:
         )
     path = path.resolve()
     if path.parent in _package_folders() and path.stem in names:
-        return _named(path.stem)
-    return _from_file(path)
+        return _named(path.stem, scale)
+    return _from_file(path, scale)
 
 
 def _package_folders() -> list[Path]:
@@ -110,13 +122,17 @@ def _path_of(name: str) -> Path:
     return next(file for folder in _package_folders() if (file := folder / f"{name}.py").is_file())
 
 
-def _named(name: str) -> Loaded:
+def _named(name: str, scale: str | None) -> Loaded:
     path = _path_of(name)
     module = _imported(f"{PACKAGE}.{name}", path)
-    return Loaded(_space_of(module, path), name, path)
+    return Loaded(_space_of(module, path, scale), _run_name(name, scale), path, scale=scale)
 
 
-def _from_file(path: Path) -> Loaded:
+def _run_name(name: str, scale: str | None) -> str:
+    return name if scale in (None, SCALES[0]) else f"{name}_{scale}"
+
+
+def _from_file(path: Path, scale: str | None) -> Loaded:
     if not re.fullmatch(r"[\w-]+", path.stem):
         raise RequestError(
             f"search space {path}: the file's name is that of a module: letters, digits, _ and - only; rename it"
@@ -131,13 +147,14 @@ def _from_file(path: Path) -> Loaded:
     importlib.invalidate_caches()
     try:
         module = _imported(name, path)
-        space = _space_of(module, path)
+        space = _space_of(module, path, scale)
     finally:
         for folder in folders:
             sys.path.remove(folder)
     traveling = travelers(name, path, folders, before, loaded)
     sys.path += [folder for folder in folders if folder not in sys.path]
-    return Loaded(space, path.stem, path, traveling.modules, traveling.sources, traveling.imports)
+    name = _run_name(path.stem, scale)
+    return Loaded(space, name, path, traveling.modules, traveling.sources, traveling.imports, scale)
 
 
 def _check_name(name: str, path: Path, folders: Sequence[str]) -> None:
@@ -158,14 +175,22 @@ def _imported(name: str, path: Path) -> ModuleType:
         raise RequestError(f"search space {place_of(error, path)}: {message(error)}") from error
 
 
-def _space_of(module: ModuleType, path: Path) -> Space:
+def _space_of(module: ModuleType, path: Path, scale: str | None) -> Space:
+    # these import torch
+    from tune_lb.space.experiment import Experiment
     from tune_lb.space.space import Space
 
     if "SPACE" not in vars(module):
-        others = [name for name, value in vars(module).items() if isinstance(value, Space)]
+        others = [name for name, value in vars(module).items() if isinstance(value, Space | Experiment)]
         advice = f"; {others[0]} is a Space: name it SPACE" if others else "; it must end in SPACE = Space(...)"
         raise RequestError(f"search space {path}: there is no SPACE in it{advice}")
     space = vars(module)["SPACE"]
+    if isinstance(space, Experiment):
+        return space.at(scale or SCALES[0])
+    if isinstance(space, Space) and scale is not None:
+        raise RequestError(
+            f"search space {path}: it has no scales; leave --scale out (`spaces` says which spaces have)"
+        )
     if not isinstance(space, Space):
         raise RequestError(f"search space {path}: SPACE is a {type(space).__name__}; it must be a tune_lb.Space(...)")
     return space

@@ -50,7 +50,7 @@ TRIAL_FIELDS = (
 )
 """Fields that an arm may give in place of the space."""
 
-EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question")
+EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question", "rows", "differs")
 """Fields that may change between two calls of the same run: they add members and never change one."""
 
 
@@ -116,6 +116,11 @@ class Space(Settings):
         one_of=("error", "loss"),
         added_later=True,
     )
+
+    rows: tuple[str, ...] = ()
+    """Rows of papers that it repeats (tune_lb.space.papers)."""
+    differs: tuple[str, ...] = ()
+    """What is not as published there, one line each."""
 
     crossings: tuple[float, ...] | None = setting(
         CROSSINGS,
