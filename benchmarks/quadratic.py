@@ -3,11 +3,11 @@
     python benchmarks/quadratic.py
 
 Gradient descent on L(x) = sum_i h_i x_i^2 / 2 multiplies the gradient of direction i by 1 - eta h_i at every step (LeCun et al.,
-1998, section 5). Below 1 / h it shrinks without a change of sign (over-damped); between 1 / h and 2 / h it changes sign at every step
-(under-damped: it bounces between the walls of the valley, and consecutive gradients point against each other); above 2 / h it grows.
-The table shows, for rates in units of 1 / h of the steepest direction, the cosine of consecutive gradients at the start, how often
-that direction's coordinate changes sign, and how far along the flat direction the same number of steps goes. The floor of the
-valley is the flat direction: a rate at which the walls are bounced off travels along it fastest.
+1998, section 5). Below 1 / h it shrinks without a change of sign (over-damped). Between 1 / h and 2 / h it changes sign at every
+step (under-damped: it bounces between the walls of the valley, and consecutive gradients point against each other). Above 2 / h it
+grows. The table shows, for rates in units of 1 / h of the steepest direction, the cosine of consecutive gradients at the start, how
+often that direction's coordinate changes sign, and how much of the flat coordinate is left after as many steps: a rate that bounces
+off the walls travels along the floor of the valley fastest.
 """
 
 from __future__ import annotations

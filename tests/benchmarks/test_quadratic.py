@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from benchmarks.quadratic import RATES, STEPS, descent, row
 
 

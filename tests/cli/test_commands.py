@@ -75,7 +75,7 @@ def test_spaces_lists_ours(call: Called) -> None:
 
 def test_spaces_by_paper_and_by_row(call: Called) -> None:
     assert call("spaces", "--names")[1].splitlines() == sorted(call("spaces", "--names")[1].split())
-    code, out, _ = call("spaces", "--json")
+    _, out, _ = call("spaces", "--json")
     listed = json.loads(out)
     papers = {row.partition(":")[0] for entry in listed["spaces"] for row in entry["rows"]}
     for paper in papers:

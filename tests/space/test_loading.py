@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tune_lb.errors import RequestError
-from tune_lb.space.loading import load_space, declared, space_names
+from tune_lb.space.loading import declared, load_space, space_names
 
 SPACE = """
 from tune_lb.data.digits import Digits
