@@ -64,7 +64,7 @@ def test_large_arrays_are_those_in_memory(root, form, dtype, request, monkeypatc
     request.getfixturevalue("small_is_large")
     outside = source.load(3)
     for name in ("train", "validation", "test"):
-        assert isinstance(getattr(outside, name).inputs, MappedArray)
+        assert isinstance(getattr(outside, name).all_inputs, MappedArray)
         np.testing.assert_array_equal(getattr(outside, name).inputs, getattr(inside, name).inputs)
         np.testing.assert_array_equal(getattr(outside, name).targets, getattr(inside, name).targets)
     assert outside.fingerprint() == inside.fingerprint()
@@ -128,7 +128,7 @@ def test_images_are_decoded_once_and_are_those_in_memory(root, sizes, request, m
     monkeypatch.setattr("tune_lb.data.image_files._decoded", None)
     again = source.load(0)
     assert again.fingerprint() == inside.fingerprint()
-    assert isinstance(again.train.inputs, MappedArray)
+    assert isinstance(again.train.all_inputs, MappedArray)
 
 
 def test_parts_of_images_are_rows_of_one_file(root, small_is_large):

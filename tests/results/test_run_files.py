@@ -158,6 +158,9 @@ def test_a_damaged_view_is_merged_anew_while_there_are_trials(store: Store) -> N
 def test_targets_and_space_come_back(store: Store) -> None:
     results.write_targets(store, {1: b"\1\2", 0: b"\0"})
     assert results.read_targets(store) == {0: b"\0", 1: b"\1\2"}
+    assert results.read_examples(store) == {}
+    results.write_targets(store, {1: b"\1\2", 0: b"\0"}, examples={1: [70_000, 3], 0: [5]})
+    assert {seed: index.tolist() for seed, index in results.read_examples(store).items()} == {0: [5], 1: [70_000, 3]}
     results.write_space(store, {"name": "x", "arms": [{"lr": 0.1}]})
     assert results.read_space(store) == {"schema_version": 1, "name": "x", "arms": [{"lr": 0.1}]}
 

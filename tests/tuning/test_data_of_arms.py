@@ -11,7 +11,7 @@ from tests.space.test_space import space
 from tune_lb.data.dataset import DataSet, DataSource, Part
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
-from tune_lb.results.run_files import read_members, read_space, read_targets
+from tune_lb.results.run_files import read_examples, read_members, read_space, read_targets
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_predictions
 from tune_lb.search.planner import Search
@@ -141,6 +141,9 @@ def test_another_test_part_is_said_in_the_plan_and_not_compared_example_by_examp
     name = source_name(Counted(num_train=24, own_test=True))
     (own,) = read_targets(found.context.store, name).values()
     assert decode_predictions(own, 3).tolist() == (np.arange(24, 84) % 3).tolist()
+    assert read_examples(found.context.store, name)[0].tolist() == list(range(60)), (
+        "a part of its own is numbered by itself"
+    )
     assert not any("test part" in line for line in prepared(tmp_path / "same", *arms[:1]).estimate.notes)
 
 

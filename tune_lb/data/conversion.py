@@ -68,20 +68,21 @@ def num_outputs(targets: Array) -> int:
     return int(np.prod(targets.shape[1:]))
 
 
-def fitted(parts: Mapping[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the parts of a DataSet with arrays that torch takes, and notes. A part that has such arrays is given back as it is.
+def fitted(parts: Mapping[str, Any], where: str) -> tuple[dict[str, tuple[Any, Array]], tuple[str, ...]]:
+    """Return inputs and targets of the parts of a DataSet as arrays that torch takes, and notes. Such arrays are given back.
+
+    Of a part with chosen rows they are all that it chooses from.
 
     Values stay: only byte order, strides and types that torch does not have change; labels become int64.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, tuple[Any, Array]] = {}
     for name, part in parts.items():
         here = f"{where}, {name} part"
-        inputs, targets = _pair(part, here)
+        inputs, targets = (part.all_inputs, part.all_targets) if hasattr(part, "all_inputs") else _pair(part, here)
         fitting = mapped(lambda leaf, here=here: _leaf(leaf, f"{here}, inputs"), _lists_as_arrays(inputs, here))
         labels = as_array(targets, f"{here}, labels")
         labels = labels.astype(np.int64, copy=False) if labels.dtype.kind in "iub" else labels
-        same = fitting is inputs and labels is targets and hasattr(part, "_fields")
-        found[name] = part if same else (fitting, labels)
+        found[name] = (fitting, labels)
     if not any(part[1].dtype.kind in "USO" for part in found.values()):
         return found, ()
     strings = numbered({name: part[1] for name, part in found.items() if len(part[1])}, (), where)
@@ -183,6 +184,8 @@ def _part(part: Any, where: str) -> tuple[Any, Array]:
 def _pair(part: Any, where: str) -> tuple[Any, Any]:
     if isinstance(part, tuple | list) and len(part) == 2:
         return part[0], part[1]
+    if hasattr(part, "all_inputs"):
+        return part.inputs, part.targets
     if isinstance(part, Mapping):
         return _columns(dict(part), where)
     tensors = getattr(part, "tensors", None)

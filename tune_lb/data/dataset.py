@@ -4,36 +4,86 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import dis
 import functools
 import hashlib
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from tune_lb.data.conversion import as_array, converted, fitted
-from tune_lb.data.targets import not_finite, target_kind, target_problems
+from tune_lb.data.mapped import Chosen, MappedArray
+from tune_lb.data.part_problems import part_problems
+from tune_lb.data.targets import target_kind
 from tune_lb.errors import RequestError, user_code
 from tune_lb.settings.setting import Settings
-from tune_lb.trees import is_tree, leaves, named_leaves, named_shapes, shapes
+from tune_lb.trees import is_tree, leaves, mapped, named_leaves, shapes
 
 Array = npt.NDArray[Any]
 
 HASHED_AT_A_TIME = 4096
 
 
-class Part(NamedTuple):
-    """Some labelled examples."""
+class Part:
+    """Some labelled examples: all rows of arrays, or chosen ones of arrays that several parts and splits share.
 
-    inputs: Any
-    """(N, ...) as stored: uint8, float32, or whole numbers (tokens); or a tuple or dict of such arrays, for networks that take
-    several, module(*inputs) or module(**inputs)."""
-    targets: Array
-    """(N,) int64 class; (N, ...) int64 a class of each token; (N, ...) float: real numbers, or several labels as 0 and 1."""
+    inputs: (N, ...) as stored: uint8, float32, or whole numbers (tokens); or a tuple or dict of such arrays, for networks that take
+    several, module(*inputs) or module(**inputs). targets: (N,) int64 class; (N, ...) int64 a class of each token; (N, ...) float:
+    real numbers, or several labels as 0 and 1. rows: (n,) the examples of this part; None: all.
+    """
+
+    __slots__ = ("all_inputs", "all_targets", "rows")
+
+    def __init__(self, inputs: Any, targets: Array, rows: Array | None = None) -> None:
+        self.all_inputs, self.all_targets, self.rows = inputs, targets, rows
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield inputs and targets."""
+        return iter((self.inputs, self.targets))
+
+    def __repr__(self) -> str:
+        return f"Part({self.number} examples)"
+
+    @property
+    def number(self) -> int:
+        """Return how many examples there are."""
+        return len(self.all_targets) if self.rows is None else len(self.rows)
+
+    @property
+    def inputs(self) -> Any:
+        """Return the part's own inputs (n, ...): a copy where rows are chosen; where they lie in a file, a view that reads them."""
+        rows = self.rows
+        if rows is None:
+            return self.all_inputs
+        return mapped(lambda leaf: Chosen(leaf, rows) if isinstance(leaf, MappedArray) else leaf[rows], self.all_inputs)
+
+    @property
+    def inputs_in_pieces(self) -> Any:
+        """Return inputs of which slices are gathered, for passes that need little memory: arrays or Chosen."""
+        rows = self.rows
+        return self.all_inputs if rows is None else mapped(lambda leaf: Chosen(leaf, rows), self.all_inputs)
+
+    @property
+    def targets(self) -> Array:
+        """Return the part's own targets (n, ...)."""
+        return self.all_targets if self.rows is None else self.all_targets[self.rows]
+
+    @property
+    def examples(self) -> Array:
+        """Return (n,) the index of each example in the arrays."""
+        return np.arange(self.number) if self.rows is None else self.rows
+
+    def first(self, number: int) -> Part:
+        """Return the first examples."""
+        if self.rows is not None:
+            return Part(self.all_inputs, self.all_targets, self.rows[:number])
+        return Part(mapped(lambda leaf: leaf[:number], self.all_inputs), self.all_targets[:number])
 
 
 @dataclass(frozen=True)
@@ -62,7 +112,7 @@ class DataSet:
     @property
     def input_shape(self) -> Any:
         """Return the shape of one example, as (3, 32, 32); a tree of shapes where an example is a tree."""
-        return shapes(self.train.inputs)
+        return shapes(self.train.all_inputs)
 
     def standardized(self, stored: Array) -> Array:
         """Return stored examples (N, ...) as network inputs: (stored - offset) / scale in float32, or whole numbers as they are."""
@@ -87,9 +137,9 @@ class DataSet:
 
         uint8 is not among them: bytes are pixels, and become float32.
         """
-        if is_tree(self.train.inputs):
+        if is_tree(self.train.all_inputs):
             return False
-        dtype = self.train.inputs.dtype
+        dtype = self.train.all_inputs.dtype
         plain = (self.offset, self.scale) == (0.0, 1.0)
         return plain and np.issubdtype(dtype, np.integer) and dtype != np.uint8
 
@@ -100,7 +150,9 @@ class DataSet:
         return [
             f"{self.name}, {name} part: {problem}"
             for name, part in parts.items()
-            for problem in part_problems(part, self.input_shape, self.num_classes, may_be_empty=name == "validation")
+            for problem in part_problems(
+                part.inputs, part.targets, self.input_shape, self.num_classes, may_be_empty=name == "validation"
+            )
         ] + self._whole_problems()
 
     def _whole_problems(self) -> list[str]:
@@ -110,7 +162,7 @@ class DataSet:
         if len({(target_kind(targets), targets.shape[1:]) for targets in kinds.values()}) > 1:
             told = ", ".join(f"{targets.dtype} {targets.shape} in the {name} part" for name, targets in kinds.items())
             return [f"{self.name}: labels are {told}: they must be of one kind and shape in all parts"]
-        if is_tree(self.train.inputs) and (self.offset, self.scale) != (0.0, 1.0):
+        if is_tree(self.train.all_inputs) and (self.offset, self.scale) != (0.0, 1.0):
             return [
                 f"{self.name}: offset and scale are given for inputs that are a tuple or dict: leave them out, and give arrays "
                 "that are standardized"
@@ -118,17 +170,29 @@ class DataSet:
         return []
 
     def fingerprint(self) -> str:
-        """Return a hash of everything that training or evaluation can see."""
+        """Return a hash of everything that training or evaluation can see: of the values, wherever they lie. Computed once."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         axis = "" if self.axis == 0 else f" axis {self.axis}"
         digest = hashlib.sha256(f"{self.name} {self.num_classes} {self.offset} {self.scale}{axis}".encode())
         for part in (self.train, self.validation, self.test):
-            if is_tree(part.inputs):
-                digest.update(repr(list(named_leaves(part.inputs))).encode())
-            for array in (*leaves(part.inputs), part.targets):
+            inputs = part.inputs_in_pieces
+            if is_tree(inputs):
+                digest.update(repr(list(named_leaves(inputs))).encode())
+            for array in (*leaves(inputs), part.targets):
                 digest.update(f"{array.shape}{array.dtype}".encode())
                 for start in range(0, len(array), HASHED_AT_A_TIME):
                     digest.update(np.ascontiguousarray(array[start : start + HASHED_AT_A_TIME]).data)
         return digest.hexdigest()[:16]
+
+
+class Whole(Protocol):
+    """Data that lie in memory once, all splits of which are indices into them."""
+
+    def split(self, split_seed: int) -> DataSet:
+        """Return the parts of one split: of the same arrays, whatever the seed."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +213,14 @@ class DataSource(Settings):
         """Say whether the test part is the publisher's: then it does not change with the split seed."""
         return True
 
+    def can_be_cut(self) -> bool:
+        """Say whether another split seed gives other parts. By default: whether `load` looks at its split seed at all."""
+        return _looks_at_its_seed(type(self).load)
+
+    def whole(self) -> Whole | None:
+        """Return the data uncut, where splits of them are indices; None where every split is loaded by itself."""
+        return None
+
     def located(self) -> Self:
         """Return the same data named so that they are found from anywhere on this machine."""
         return self
@@ -157,6 +229,17 @@ class DataSource(Settings):
         super().__init_subclass__(**given)
         if "load" in vars(cls):
             cls.load = _answering(cls.load)  # type: ignore[method-assign, assignment]
+
+
+def _looks_at_its_seed(load: Any) -> bool:
+    code = getattr(inspect.unwrap(load), "__code__", None)
+    if code is None or code.co_argcount < 2:
+        return True
+    name = code.co_varnames[1]
+    # two names are one instruction in later versions of Python
+    return any(
+        i.argval == name or (isinstance(i.argval, tuple) and name in i.argval) for i in dis.get_instructions(code)
+    )
 
 
 def _answering(load: Callable[[Any, int], Any]) -> Callable[[Any, int], DataSet]:
@@ -182,41 +265,19 @@ def as_data_set(returned: Any, name: str, where: str) -> DataSet:
         return DataSet(name, num_classes, train, validation, test, notes=notes)
     given = {part: getattr(returned, part) for part in ("train", "validation", "test")}
     arrays, notes = fitted(given, where)
-    changes: dict[str, Any] = {part: Part(*arrays[part]) for part in given if arrays[part] is not given[part]}
+    changes: dict[str, Any] = {
+        name: Part(arrays[name][0], arrays[name][1], part.rows if isinstance(part, Part) else None)
+        for name, part in given.items()
+        if not isinstance(part, Part)
+        or arrays[name][0] is not part.all_inputs
+        or arrays[name][1] is not part.all_targets
+    }
     for constant in ("offset", "scale"):
         value = getattr(returned, constant)
         if not isinstance(value, float | int | tuple):
             value = as_array(value, f"{where}, {constant}") if np.ndim(value) else float(value)
             changes[constant] = value if isinstance(value, float) else tuple(map(float, value.reshape(-1)))
     return dataclasses.replace(returned, **changes, notes=(*returned.notes, *notes)) if changes else returned
-
-
-def part_problems(part: Part, input_shape: Any, num_classes: int, *, may_be_empty: bool) -> list[str]:
-    """Say what is wrong with labelled examples: their number, shape, labels, and values that are not finite."""
-    targets = part.targets
-    found = [] if len(targets) or may_be_empty else ["empty: there is nothing to train on or to test"]
-    given, wanted = named_leaves(part.inputs), named_shapes(input_shape)
-    if given.keys() != wanted.keys():
-        return [
-            *found,
-            f"inputs are {', '.join(given) or 'one array'}, those of the train part {', '.join(wanted) or 'one array'}",
-        ]
-    for place, inputs in given.items():
-        what = f"inputs {place}: " if place else ""
-        if len(inputs) != len(targets):
-            found.append(
-                f"{what}{len(inputs)} inputs and {len(targets)} labels: there must be one label for each input"
-            )
-        if len(inputs) and tuple(inputs.shape[1:]) != wanted[place]:
-            found.append(
-                f"{what}examples of shape {tuple(inputs.shape[1:])}, those of the train part are {wanted[place]}"
-            )
-    found += target_problems(targets, num_classes)
-    for place, inputs in {**given, "targets": targets}.items():
-        found += [
-            f"{f'{place}: ' if is_tree(part.inputs) or inputs is targets else ''}{line}" for line in not_finite(inputs)
-        ]
-    return found
 
 
 def data_root() -> Path:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tune_lb.data.dataset import DataSet, DataSource, Part, stratified
+from tune_lb.data.dataset import DataSet, DataSource, Part
+from tune_lb.data.published import Published, PublishedWhole, read_once
 from tune_lb.settings.setting import setting
 
 
@@ -24,14 +25,25 @@ class Digits(DataSource):
         """No: every split seed has another test part."""
         return False
 
+    def whole(self) -> PublishedWhole:
+        """Return the images uncut: read once in this process."""
+        read = read_once((Digits,), _read, "digits")
+        rest = read.train.number - self.num_train - self.num_validation
+        return PublishedWhole(read, self.num_train, self.num_validation, max(rest, 1), "digits")
+
+    def can_be_cut(self) -> bool:
+        """Say yes: there are no parts of their own."""
+        return True
+
     def load(self, split_seed: int) -> DataSet:
         """Return the three parts of this cut."""
-        from sklearn.datasets import load_digits
+        return self.whole().split(split_seed)
 
-        bunch = load_digits()
-        images, targets = bunch.data.astype(np.uint8), bunch.target.astype(np.int64)
-        rest = len(targets) - self.num_train - self.num_validation
-        parts = stratified(targets, (self.num_train, self.num_validation, max(rest, 1)), split_seed, "digits")
-        train, validation, test = (Part(images[i], targets[i]) for i in parts)
-        # mean and deviation of all pixels of the published set, in grey levels 0 .. 16
-        return DataSet("digits", 10, train, validation, test, offset=4.884, scale=6.017)
+
+def _read() -> Published:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images, targets = bunch.data.astype(np.uint8), bunch.target.astype(np.int64)
+    # mean and deviation of all pixels of the published set, in grey levels 0 .. 16
+    return Published("digits", 10, Part(images, targets), None, offset=4.884, scale=6.017)

@@ -44,6 +44,26 @@ class MappedArray(np.memmap):
         return self.__reduce_ex__(4)
 
 
+class Chosen:
+    """Chosen rows of an array, which are gathered where an index or slice asks for them; numpy takes it as an array."""
+
+    def __init__(self, array: Array, rows: Array) -> None:
+        self.array, self.rows = array, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *array.shape[1:]), array.dtype, array.ndim
+        self.nbytes = len(rows) * (array.nbytes // max(1, len(array)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Array:
+        found: Array = self.array[self.rows[index]]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        found = np.asarray(self.array[self.rows])
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
 def opened(path: Path, start: int = 0, stop: int | None = None) -> MappedArray:
     """Return rows start .. stop of a .npy file as an array that stays in the file. Raises RequestError where it is not there."""
     try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from tune_lb.data.dataset import DataSet, DataSource, data_root
 from tune_lb.data.places import candidates, folder_of_space
-from tune_lb.data.published import Published, cut, read_once
+from tune_lb.data.published import Published, PublishedWhole, read_once
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting
 
@@ -70,10 +70,25 @@ class OwnData(DataSource):
                 "the data beside the space file"
             )
 
-    def load(self, split_seed: int) -> DataSet:
-        """Return the three parts of this cut."""
+    def own_parts(self) -> Collection[str]:
+        """Return which parts the files hold. Raises RequestError where two stand for one."""
+        raise TypeError(f"{type(self).__name__} does not say which parts there are")
+
+    def has_own_test_split(self) -> bool:
+        """Say whether there is a test part."""
+        return self.place.exists() and TEST in self.own_parts()
+
+    def can_be_cut(self) -> bool:
+        """Say whether anything is drawn from the train part: not where all parts are the user's."""
+        if self.num_train is not None or not self.place.exists():
+            return True
+        own = self.own_parts()
+        return TEST not in own or (VALIDATION not in own and self.num_validation > 0)
+
+    def whole(self) -> PublishedWhole:
+        """Return the data uncut: read once in this process."""
         self.check_place()
-        whole = read_once((self, self.place), self.read)
+        whole = read_once((self, self.place), self.read, str(self.place))
         own_test, own_validation = whole.test is not None, whole.validation is not None
         contradictions = [
             f"{name} = {value}: {self.place} has a {part} part of its own; leave {name} out"
@@ -85,8 +100,12 @@ class OwnData(DataSource):
         ]
         if contradictions:
             raise RequestError(contradictions)
-        num_test = 0 if own_test else self.num_test or len(whole.train.targets) // 4
-        return cut(whole, self.num_train, self.num_validation, num_test, split_seed, where=str(self.place))
+        num_test = 0 if own_test else self.num_test or whole.train.number // 4
+        return PublishedWhole(whole, self.num_train, self.num_validation, num_test, str(self.place))
+
+    def load(self, split_seed: int) -> DataSet:
+        """Return the three parts of this cut."""
+        return self.whole().split(split_seed)
 
 
 def parts_among(names: Iterable[str], place: Path) -> dict[str, str]:

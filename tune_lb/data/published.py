@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tune_lb.data.dataset import Array, DataSet, DataSource, Part, data_root, part_problems, stratified
-from tune_lb.data.parts_in_files import cut_into_files, in_files
+from tune_lb.data.dataset import Array, DataSet, DataSource, Part, data_root, stratified
+from tune_lb.data.large_inputs import in_files, in_one_file
+from tune_lb.data.part_problems import part_problems
 from tune_lb.data.standardization import AUTO, standardization
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting
@@ -51,79 +52,105 @@ class PublishedSource(DataSource):
         """Return the whole data set from its files under root. Raises RequestError where they are missing or damaged."""
         raise TypeError(f"{type(self).__name__} does not say how it is read")
 
+    def whole(self) -> PublishedWhole:
+        """Return the data set uncut: read once in this process."""
+        root = data_root()
+        read = read_once((type(self), *self.identity(), root), lambda: self.read(root), "")
+        return PublishedWhole(read, self.num_train, self.num_validation, 0)
+
     def load(self, split_seed: int) -> DataSet:
         """Return the three parts of this cut."""
-        root = data_root()
-        whole = read_once((type(self), *self.identity(), root), lambda: self.read(root))
-        return cut(whole, self.num_train, self.num_validation, 0, split_seed)
+        return self.whole().split(split_seed)
+
+    def can_be_cut(self) -> bool:
+        """Say whether train and validation parts are drawn: not where all examples are trained on."""
+        return self.num_validation > 0 or self.num_train is not None
 
     def identity(self) -> tuple[Hashable, ...]:
         """Return what of the fields decides which files are read."""
         return ()
 
 
-def cut(
-    whole: Published, num_train: int | None, num_validation: int, num_test: int, split_seed: int, where: str = ""
-) -> DataSet:
-    """Return train, validation and (if num_test) test part drawn from the published train part: in its class proportions,
-    or at random where targets are no classes.
+@dataclass(frozen=True, eq=False)
+class PublishedWhole:
+    """A data set in memory, and the sizes of the parts that are drawn from its train part: in its class proportions, or at
+    random where targets are no classes. No split copies anything.
 
-    num_train: None for all that the others leave. where: what messages call the data. Raises RequestError where there are too
-    few examples, or bad ones: numbered as in the files, which they no longer are once cut.
+    num_train: None for all that the others leave. where: what messages call the data.
     """
-    targets = whole.train.targets
-    shape = tuple(whole.train.inputs.shape[1:])
-    found = part_problems(whole.train, shape, whole.num_classes, may_be_empty=False)
+
+    read: Published
+    num_train: int | None
+    num_validation: int
+    num_test: int
+    where: str = ""
+
+    def split(self, split_seed: int) -> DataSet:
+        """Return the parts of one split. Raises RequestError where there are too few examples."""
+        whole, where = self.read, self.where or self.read.name
+        stored, chosen = whole.train, self._rows(split_seed)
+        train, validation, test = (
+            Part(stored.all_inputs, stored.all_targets, None if len(rows) == stored.number else rows) for rows in chosen
+        )
+        notes = whole.notes
+        if whole.offset is None or whole.scale is None:
+            done = standardization(train.inputs_in_pieces, whole.standardize, whole.kind, where)
+            offset, scale, axis, notes = done.offset, done.scale, done.axis, (*notes, done.said)
+        else:
+            offset, scale, axis = whole.offset, whole.scale, 0
+        validation, test = whole.validation or validation, whole.test or test
+        return DataSet(whole.name, whole.num_classes, train, validation, test, offset, scale, axis, notes)
+
+    def _rows(self, split_seed: int) -> list[Array]:
+        whole, targets = self.read, self.read.train.targets
+        rest = len(targets) - self.num_validation - self.num_test
+        if self.num_train is None and rest < 1:
+            raise RequestError(
+                f"{whole.name}: num_validation = {self.num_validation}"
+                + (f" and num_test = {self.num_test}" if self.num_test else "")
+                + f" leave nothing of {len(targets)} examples to train on"
+            )
+        sizes = (rest if self.num_train is None else self.num_train, self.num_validation, self.num_test)
+        classes = targets if targets.ndim == 1 and targets.dtype.kind in "iu" else np.zeros(len(targets), np.int64)
+        part = " train part" if whole.test is not None else ""
+        return stratified(classes, sizes, split_seed, f"{whole.name}{part}")
+
+
+def _sound(whole: Published, where: str) -> Published:
+    """Return data with inputs that are larger than memory in one file. Raises RequestError for bad examples: numbered as they are
+    stored, which they no longer are once cut.
+    """
+    where = where or whole.name
+    shape = tuple(whole.train.all_inputs.shape[1:])
+    found = part_problems(whole.train.inputs, whole.train.targets, shape, whole.num_classes, may_be_empty=False)
     if found:
         part = "" if whole.test is None else ", train part"
-        raise RequestError([f"{where or whole.name}{part}: {problem}" for problem in found])
-    rest = len(targets) - num_validation - num_test
-    if num_train is None and rest < 1:
-        raise RequestError(
-            f"{whole.name}: num_validation = {num_validation}"
-            + (f" and num_test = {num_test}" if num_test else "")
-            + f" leave nothing of {len(targets)} examples to train on"
-        )
-    sizes = (rest if num_train is None else num_train, num_validation, num_test)
-    classes = targets if targets.ndim == 1 and targets.dtype.kind in "iu" else np.zeros(len(targets), np.int64)
-    chosen = stratified(classes, sizes, split_seed, f"{whole.name} train part")
-    train, validation, test = _parts(whole.train, chosen, where or whole.name)
-    notes = whole.notes
-    if whole.offset is None or whole.scale is None:
-        done = standardization(train.inputs, whole.standardize, whole.kind, where or whole.name)
-        offset, scale, axis, notes = done.offset, done.scale, done.axis, (*notes, done.said)
-    else:
-        offset, scale, axis = whole.offset, whole.scale, 0
-    if whole.validation is not None:
-        validation = _whole(whole.validation, f"{where}, validation part")
-    if whole.test is not None:
-        test = _whole(whole.test, f"{where}, test part")
-    return DataSet(whole.name, whole.num_classes, train, validation, test, offset, scale, axis, notes)
+        raise RequestError([f"{where}{part}: {problem}" for problem in found])
+    train, validation, test = (
+        Part(in_one_file(part.all_inputs, f"{where}{which}"), part.targets)
+        if part is not None and in_files(part.all_inputs)
+        else part
+        for part, which in ((whole.train, ""), (whole.validation, ", validation part"), (whole.test, ", test part"))
+    )
+    return whole._replace(train=train or whole.train, validation=validation, test=test)
 
 
-def _whole(part: Part, where: str) -> Part:
-    return _parts(part, [np.arange(len(part.targets))], where)[0]
-
-
-def _parts(part: Part, chosen: Sequence[Array], where: str) -> list[Part]:
-    """Return the rows that each sorted index array chooses, in files where the whole is in one; the whole itself is no copy."""
-    if in_files(part.inputs):
-        inputs = cut_into_files(part.inputs, chosen, where)
-    else:
-        inputs = [part.inputs if len(rows) == len(part.inputs) else part.inputs[rows] for rows in chosen]
-    return [Part(array, part.targets[rows]) for array, rows in zip(inputs, chosen, strict=True)]
-
+KEPT = 4
+"""Data sets that a process keeps whole: arms may have data of their own."""
 
 _last: dict[Hashable, Published] = {}
 
 
-def read_once(key: Hashable, read: Callable[[], Published]) -> Published:
-    """Return what was read for the key before, in this process, or read it: several splits share one reading.
+def read_once(key: Hashable, read: Callable[[], Published], where: str) -> Published:
+    """Return what was read for the key before, in this process, or read and check it: all splits share one reading.
 
-    One data set is kept. Files are not expected to change while a process works with them.
+    The last KEPT data sets are kept. Files are not expected to change while a process works with them. where: what messages call
+    the data.
     """
-    if key not in _last:
-        whole = read()
-        _last.clear()
-        _last[key] = whole
-    return _last[key]
+    whole = _last.pop(key, None)
+    if whole is None:
+        whole = _sound(read(), where)
+        while len(_last) >= KEPT:
+            del _last[next(iter(_last))]
+    _last[key] = whole
+    return whole

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tune_lb.data.mapped import BLOCK_BYTES, MappedArray
+from tune_lb.data.mapped import BLOCK_BYTES, Chosen, MappedArray
 from tune_lb.errors import RequestError
 
 Array = npt.NDArray[Any]
@@ -34,7 +34,9 @@ class Standardization(NamedTuple):
     said: str
 
 
-def standardization(inputs: Array, how: str | None = AUTO, kind: str = "images", where: str = "") -> Standardization:
+def standardization(
+    inputs: Array | Chosen, how: str | None = AUTO, kind: str = "images", where: str = ""
+) -> Standardization:
     """Return mean and standard deviation of train inputs (N, ...), over all examples and all axes but the chosen one.
 
     how: `first` axis of an example (channels of (C, H, W) or (C, T)), `last` (features of (T, F)), `each` entry, `all` in one,
@@ -72,7 +74,7 @@ def standardization(inputs: Array, how: str | None = AUTO, kind: str = "images",
     return Standardization(tuple(map(float, mean)), tuple(map(float, deviation)), axis, said)
 
 
-def _moments(inputs: Array, axis: int | None, *, together: bool) -> tuple[Array, Array]:
+def _moments(inputs: Array | Chosen, axis: int | None, *, together: bool) -> tuple[Array, Array]:
     shape = inputs.shape[1:]
 
     def grouped(piece: Array) -> Array:
@@ -96,10 +98,10 @@ def _moments(inputs: Array, axis: int | None, *, together: bool) -> tuple[Array,
     return mean, deviation
 
 
-def pieces(inputs: Array) -> Iterable[Array]:
+def pieces(inputs: Array | Chosen) -> Iterable[Array]:
     """Yield the examples in pieces that need little memory."""
     step = SAMPLE
-    if isinstance(inputs, MappedArray):
+    if isinstance(inputs.array if isinstance(inputs, Chosen) else inputs, MappedArray):
         row = max(1, inputs.nbytes // max(1, len(inputs)))
         if inputs.dtype == np.uint8:
             step = max(1, BLOCK_BYTES // (8 * row))  # sums of bytes are exact in float64, whatever the pieces
@@ -109,7 +111,7 @@ def pieces(inputs: Array) -> Iterable[Array]:
         yield inputs[start : start + step]
 
 
-def _refuse_unlike(inputs: Array, axis: int, where: str) -> None:
+def _refuse_unlike(inputs: Array | Chosen, axis: int, where: str) -> None:
     """Raise RequestError where entries of another axis are of scales that one mean and deviation cannot serve."""
     sample = inputs[:: max(1, len(inputs) // SAMPLE)].astype(np.float64)
     center, deviation = _moments(sample, axis, together=False)

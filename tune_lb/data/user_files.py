@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tune_lb.data.catalogue import locate
 from tune_lb.data.conversion import num_outputs
-from tune_lb.data.dataset import Array, DataSet, Part, data_root
+from tune_lb.data.dataset import Array, Part, data_root
 from tune_lb.data.image_files import Framing, folders_in, labelled_files, read_images
 from tune_lb.data.labels import Numbered, numbered
 from tune_lb.data.mapped import rows_of
@@ -37,9 +37,9 @@ class Arrays(OwnData):
     layout: str = setting("auto", "where images have their channels", one_of=LAYOUTS)
     standardize: str | None = setting(AUTO, DESCRIPTION, one_of=STANDARDIZE, added_later=True)
 
-    def has_own_test_split(self) -> bool:
-        """Say whether there are test arrays."""
-        return self.place.exists() and TEST in (self._files() if self._has_files() else self._prefixes())
+    def own_parts(self) -> Collection[str]:
+        """Return the parts that there are arrays of."""
+        return (self._files() if self._has_files() else self._prefixes()).keys()
 
     def read(self) -> Published:
         """Return the arrays."""
@@ -123,11 +123,11 @@ class TIMIT(Arrays):
 
     path: str = setting("TIMIT", "folder: absolute, beside the space file or under TUNE_LB_DATA")
 
-    def load(self, split_seed: int) -> DataSet:
-        """Return the three parts of this cut."""
+    def check_place(self) -> None:
+        """Also say where the files of the corpus go."""
         if self.path == "TIMIT" and not self.place.exists():
             locate("TIMIT", data_root())
-        return super().load(split_seed)
+        super().check_place()
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,9 @@ class ImageFolder(OwnData):
             advice = f": write Arrays({self.path!r})" if self.place.suffix == ".npz" else ""
             raise RequestError(f"ImageFolder: {self.place} is a file, not a folder of images{advice}")
 
-    def has_own_test_split(self) -> bool:
-        """Say whether there is a folder train beside one for the test."""
-        return self.place.is_dir() and {TRAIN, TEST} <= self._folders().keys()
+    def own_parts(self) -> Collection[str]:
+        """Return the parts that there are folders of."""
+        return self._folders().keys()
 
     def read(self) -> Published:
         """Return the decoded images."""

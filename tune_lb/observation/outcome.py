@@ -110,7 +110,7 @@ def _outcome(training: Running, parts: Parts, member: TrainedMember, wall_s: flo
     weights = member.params | member.buffers
     if member.diverged_at_step is not None:
         # with an empty validation part nothing is selected: any number does
-        names = [name for name in SPLITS if len(getattr(parts, name).targets)]
+        names = [name for name in SPLITS if len(getattr(parts, name))]
         errors = {f"{name}_error": chance(parts, name, training.trial.error) for name in names}
         errors |= {"validation_error": errors.get("validation_error", errors["test_error"])}
         errors |= {"test_error_running": errors["test_error"]}
@@ -146,7 +146,7 @@ def _qualities(training: Running, parts: Parts, params: Params, buffers: Buffers
     statistics = recalibrated(module, params, buffers, parts.train)
     named = (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
     error = training.trial.error
-    return {name: quality(module, params, statistics, loss, part, error) for name, part in named if len(part.targets)}
+    return {name: quality(module, params, statistics, loss, part, error) for name, part in named if len(part)}
 
 
 def noise_scale(training: Running) -> float:

@@ -12,7 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tune_lb.data.device import Parts, on_device
+from tune_lb.data.device import OnDevice, Parts
+from tune_lb.data.splits import Splits
 from tune_lb.errors import RequestError, user_code
 from tune_lb.observation.surfaces import surfaces_over
 from tune_lb.results.storage import Store
@@ -57,7 +58,8 @@ class StoredMembers:
     def __init__(self, run: Store, space: Space, device: torch.device | str) -> None:
         self.weights, self.space, self.device = run.child("weights"), space, device
         self.designs: dict[str, ArmDesign] = {design.name: design for design in checked_designs(space)}
-        self._parts: dict[tuple[str, int], Parts] = {}
+        self._splits: dict[str, Splits] = {}
+        self._on_device = OnDevice(device)
 
     def stored(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return those rows of the members table whose weights are there."""
@@ -105,20 +107,16 @@ class StoredMembers:
         return template.resolved(values | {"split_seed": row["split_seed"]})
 
     def parts(self, trial: Trial) -> Parts:
-        """Return the data of a trial on the device; those of the last one asked for are kept."""
-        key = (source_name(trial.data), trial.split_seed)
-        if key not in self._parts:
-            with user_code(f"data {describe(trial.data)}", made_by=trial.data.load):
-                loaded = trial.data.load(trial.split_seed)
-            self._parts = {key: on_device(loaded, self.device)}
-        return self._parts[key]
+        """Return the data of a trial on the device."""
+        splits = self._splits.setdefault(source_name(trial.data), Splits(trial.data))
+        return self._on_device.parts(splits[trial.split_seed])
 
 
 def member_surfaces(members: Sequence[StoredMember], split: str) -> MemberSurfaces:
     """Return StoredMember.surface of several members of one trial, which can be measured in the same passes."""
     first = members[0]
     part = getattr(first.parts, split)
-    if not len(part.targets):
+    if not len(part):
         raise RequestError(f"the run has no {split} examples")
     pairs = [(own.params, recalibrated(first.module, own.params, own.buffers, first.parts.train)) for own in members]
     return surfaces_over(first.module, pairs, first.trial.example_loss, part, split=split)

@@ -26,7 +26,7 @@ def variance_profile(
     batch 50.
     Cost: the training, and num_pieces gradients per epoch. Raises ValueError where the train set holds too few batches.
     """
-    size, num_train = trial.batch_size, len(parts.train.targets)
+    size, num_train = trial.batch_size, len(parts.train)
     if num_train < num_pieces * size or num_pieces < 2:
         raise ValueError(
             f"num_pieces = {num_pieces} batches of {size} examples: from 2 to {num_train // size} fit into the train set"

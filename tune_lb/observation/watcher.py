@@ -56,7 +56,7 @@ class Watcher:
 
     def _found(self, member: TrainedMember, split: str, on_failure: OnFailure) -> dict[str, float]:
         part: Examples = getattr(self.training.parts, split)
-        if not len(part.targets):
+        if not len(part):
             return {}
         metrics = as_metrics(self.watch.metrics)
         module, loss = self.training.evaluation_module, self.training.trial.example_loss

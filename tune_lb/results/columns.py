@@ -192,6 +192,7 @@ PREDICTIONS: Final = (
 TARGETS: Final = (
     Column("split_seed", "int", "seed of the cut of the data", required=True),
     Column("targets", "bytes", "true class of each test example, coded as the predictions are", required=True),
+    Column("example", "bytes", "index of each test example in the whole data: int32, little endian"),
 )
 
 PROTOCOL_FIELDS: Final[dict[str, ColumnType]] = {

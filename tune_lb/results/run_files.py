@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tune_lb.errors import RequestError
@@ -52,12 +54,22 @@ def read_predictions(store: Store) -> tuple[pa.Table, list[str]]:
     return _read_view(store, "predictions")
 
 
-def write_targets(store: Store, targets: Mapping[int, bytes], data: str | None = None) -> None:
-    """Store the true classes of the test examples of each split, coded by encode_predictions.
+def write_targets(
+    store: Store,
+    targets: Mapping[int, bytes],
+    data: str | None = None,
+    *,
+    examples: Mapping[int, npt.ArrayLike] | None = None,
+) -> None:
+    """Store the true classes of the test examples of each split, coded by encode_predictions, and which examples they are.
 
-    data: the source of a data set that arms have for themselves; None: the run's own.
+    data: the source of a data set that arms have for themselves; None: the run's own. examples: (n,) by split seed the index of
+    each test example in the whole data.
     """
-    rows = [{"split_seed": seed, "targets": coded} for seed, coded in sorted(targets.items())]
+    which = {seed: np.asarray(index, "<i4").tobytes() for seed, index in (examples or {}).items()}
+    rows = [
+        {"split_seed": seed, "targets": coded, "example": which.get(seed)} for seed, coded in sorted(targets.items())
+    ]
     store.write(_targets_file(data), encode_table(to_table(TARGETS_SCHEMA, rows, "targets")))
 
 
@@ -65,6 +77,18 @@ def read_targets(store: Store, data: str | None = None) -> dict[int, bytes]:
     """Return the true classes of the test examples by split seed, for decode_predictions. data: see write_targets."""
     table = _decoded(store, _targets_file(data))
     return dict(zip(table["split_seed"].to_pylist(), table["targets"].to_pylist(), strict=True))
+
+
+def read_examples(store: Store, data: str | None = None) -> dict[int, npt.NDArray[np.int64]]:
+    """Return by split seed which of the whole data the test examples are, (n,); nothing for runs that did not store it.
+
+    Of resampled cuts, predictions can so be joined by example. data: see write_targets.
+    """
+    table = _decoded(store, _targets_file(data))
+    if "example" not in table.schema.names:
+        return {}
+    pairs = zip(table["split_seed"].to_pylist(), table["example"].to_pylist(), strict=True)
+    return {seed: np.frombuffer(coded, "<i4").astype(np.int64) for seed, coded in pairs if coded is not None}
 
 
 def _targets_file(data: str | None) -> str:

@@ -193,9 +193,12 @@ MAX_CHUNK_ELEMENTS = 2**21
 """Largest number of input elements in a chunk whose size nobody has given: 2,048 MNIST images, 682 CIFAR images."""
 
 
-def chunk_size(inputs: Any) -> int:
-    """Return the size of the fewest equal chunks of inputs (N, ...), or a tree of them, of at most MAX_CHUNK_ELEMENTS elements."""
-    number = len(first_leaf(inputs))
+def chunk_size(inputs: Any, number: int | None = None) -> int:
+    """Return the size of the fewest equal chunks of inputs (N, ...), or a tree of them, of at most MAX_CHUNK_ELEMENTS elements.
+
+    number: how many such inputs there are; None: N.
+    """
+    number = len(first_leaf(inputs)) if number is None else number
     largest = max(1, MAX_CHUNK_ELEMENTS // max(1, sum(int(leaf[0].numel()) for leaf in leaves(inputs))))
     num_chunks = -(-number // largest)
     return -(-number // num_chunks)

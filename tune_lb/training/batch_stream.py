@@ -46,20 +46,20 @@ class BatchStream:
     def batch(self, seed: int, step: int) -> Batch:
         """Return the batch of a member's step."""
         index = self._order(seed, step)
-        inputs = cast(self.train.standardized(index), self.dtype)
+        inputs = cast(self.train.standardized_rows(index), self.dtype)
         return self._batch(inputs, self._targets(index), step, *self._drawn(seed, step, inputs))
 
     def of_members(self, seeds: Sequence[int], step: int) -> Batch:
         """Return the batches of a step of several members as one, with a leading member dimension; read in one go."""
         index = torch.stack([self._order(seed, step) for seed in seeds])
-        flat = cast(self.train.standardized(index.flatten()), self.dtype)
+        flat = cast(self.train.standardized_rows(index.flatten()), self.dtype)
         inputs = mapped(lambda leaf: leaf.view(*index.shape, *leaf.shape[1:]), flat)
         drawn = [self._drawn(seed, step, mapped(operator.itemgetter(i), inputs)) for i, seed in enumerate(seeds)]
         draws, examples = (stack(list(trees)) for trees in zip(*drawn, strict=True))
         return self._batch(inputs, self._targets(index), step, draws, examples)
 
     def _targets(self, index: Tensor) -> Tensor:
-        targets = self.train.targets[index]
+        targets = self.train.all_targets[index]
         return targets.to(self.dtype) if targets.is_floating_point() else targets
 
     def _batch(self, inputs: Any, targets: Tensor, step: int, draws: Tensors, examples: Tensors) -> Batch:
@@ -84,7 +84,7 @@ class BatchStream:
         return draws, {DROPOUT_KEY: torch.randint(1 << 62, (len(leaf),), generator=stream, device=leaf.device)}
 
     def _order(self, seed: int, step: int) -> Tensor:
-        """Return the examples of a step: a section of the stream of concatenated permutations of the train set."""
+        """Return the rows of a step: a section of the stream of concatenated permutations of the train set."""
         start, stop = self.plan.boundaries[step : step + 2]
         n = self.plan.num_train
         epochs = range(start // n, (stop - 1) // n + 1)
@@ -98,4 +98,5 @@ class BatchStream:
 
     def _permutation(self, seed: int, epoch: int) -> Tensor:
         stream = generator(self.trial.draws, seed, "order", epoch)
-        return torch.randperm(self.plan.num_train, generator=stream).to(first_leaf(self.train.inputs).device)
+        order = torch.randperm(self.plan.num_train, generator=stream).to(self.train.inputs_device)
+        return self.train.rows_at(order)

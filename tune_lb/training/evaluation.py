@@ -32,8 +32,8 @@ def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Exa
     times. See `recalibrated` in tune_lb/surface/evaluation_mode.py; the chunks are equal.
     """
     dtype = next(iter(params.values())).dtype
-    chunks = _chunks(len(train.targets), chunk_size(train.inputs))
-    inputs = (apart(cast(train.standardized(slice(*chunk)), dtype), train.inputs) for chunk in chunks)
+    chunks = _chunks(len(train), chunk_size(train.all_inputs, len(train)))
+    inputs = (apart(cast(train.standardized(slice(*chunk)), dtype), train.all_inputs) for chunk in chunks)
     return recalibrated_over(module, params, buffers, inputs)
 
 
@@ -49,23 +49,24 @@ def quality(
 
     error: what is counted; None: what is usual for the kind of targets.
     """
-    error = error_for(error, part.targets)
-    classes = part.targets.ndim == 1 and not part.targets.is_floating_point()
+    all_targets = part.targets
+    error = error_for(error, all_targets)
+    classes = all_targets.ndim == 1 and not all_targets.is_floating_point()
     # one tensor for all: small ones that stay between the large ones of the chunks keep the allocator from using theirs again
-    total, predicted = 0.0, torch.empty(len(part.targets), dtype=torch.int64, device=part.device)
+    total, predicted = 0.0, torch.empty(len(part), dtype=torch.int64, device=part.device)
     counts: Tensor | None = None
     with torch.no_grad(), measuring(module, part.device, batch_statistics=False):
-        for start, stop in _chunks(len(part.targets), chunk_size(part.inputs)):
+        for start, stop in _chunks(len(part), chunk_size(part.all_inputs, len(part))):
             dtype = next(iter(params.values())).dtype
-            inputs, targets = cast((part.standardized(slice(start, stop)), part.targets[start:stop]), dtype)
-            outputs = torch.func.functional_call(module, (params, buffers), (apart(inputs, part.inputs),))
+            inputs, targets = cast((part.standardized(slice(start, stop)), all_targets[start:stop]), dtype)
+            outputs = torch.func.functional_call(module, (params, buffers), (apart(inputs, part.all_inputs),))
             total += float(loss(outputs, targets).sum())
             own = error.counts(outputs, targets)
             counts = own if counts is None else counts.add_(own)
             if classes:
                 predicted[start:stop] = outputs.argmax(-1)
     value = float("nan") if counts is None else error.value(counts)
-    return Quality(total / len(part.targets), value, predicted if classes else None)
+    return Quality(total / len(part), value, predicted if classes else None)
 
 
 def chance(parts: Parts, name: str, error: PredictionError | None) -> float:

@@ -33,7 +33,7 @@ def chosen_size(
     on a CPU; on a GPU as many as fit, found by making an update of so many before training starts, once in a process for
     the trials that could share a compiled step. Raises torch.OutOfMemoryError where nothing fits.
     """
-    num_train, device, shape = len(parts.train.targets), parts.train.device, parts.input_shape
+    num_train, device, shape = len(parts.train), parts.train.device, parts.input_shape
     if asked is None or (asked == AUTO and not is_limited(device)):
         return None
     with torch.random.fork_rng(devices=[]):

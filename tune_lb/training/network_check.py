@@ -215,7 +215,7 @@ def _traced(
 
 def _section(networks: Networks, update: int) -> slice:
     """Return which train examples an update sees: the first ones again where there are no more."""
-    num_train = len(networks.parts.train.targets)
+    num_train = len(networks.parts.train)
     size = min(MOST_EXAMPLES, num_train)
     start = size * update if size * (update + 1) <= num_train else 0
     return slice(start, start + size)

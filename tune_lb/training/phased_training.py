@@ -38,7 +38,7 @@ class PhasedTraining:
         self.asked_microbatch = microbatch
         self.trial, self.seeds, self.execution, self.dtype = trial, tuple(seeds), execution, dtype
         self.phases = trial.in_phases()
-        num_train = len(parts.train.targets)
+        num_train = len(parts.train)
         self.plan = trial.plan(num_train)
         lengths = [phase.plan(num_train).num_updates for phase in self.phases]
         self.first_steps = [sum(lengths[:i]) for i in range(len(lengths))]

@@ -51,7 +51,7 @@ class Training:
         starts: Mapping[int, tuple[Params, Buffers]] | None = None,
     ) -> None:
         self.trial, self.parts, self.execution, self.dtype = trial, parts, execution, dtype
-        self.plan = trial.plan(len(parts.train.targets))
+        self.plan = trial.plan(len(parts.train))
         self.remedies = trial.active
         self.device = parts.train.device
         self.values = {
@@ -151,7 +151,7 @@ class Training:
                 buffers = recalibrated(module, params, member.buffers, self.parts.train)
                 for name in ("train", "validation"):
                     part: Examples = getattr(self.parts, name)
-                    if len(part.targets):
+                    if len(part):
                         found = quality(module, params, buffers, loss, part, self.trial.error)
                         rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_loss{mark}", found.loss))
                         rows.append(HistoryRow(member.seed, self.step, self.epoch, f"{name}_error{mark}", found.error))

@@ -97,14 +97,14 @@ def estimate(
     splits = len(space.split_seeds)
     for design in designs:
         own_parts, looking = parts[design.name], timed[id(parts[design.name])]
-        plan = trials[design.name].plan(len(own_parts.train.targets))
+        plan = trials[design.name].plan(len(own_parts.train))
         members = num_members(space, design)
         measured = members if space.metrics_on == "all" else splits * space.confirm_seeds
         watched = splits * min(space.confirm_seeds, members_per_job())
         per_update = seconds[design.name]
         looking_s = measured * looking.metrics_s + watched * looking.while_training_s(space, plan)
         core_s = members * (plan.num_updates * per_update + looking.evaluation_s) + looking_s
-        sizes = (len(own_parts.train.targets), len(own_parts.validation.targets), len(own_parts.test.targets))
+        sizes = (len(own_parts.train), len(own_parts.validation), len(own_parts.test))
         rows.append(
             ArmEstimate(
                 design.name, members, plan.num_updates, per_update, core_s, looking.evaluation_s, looking_s, sizes

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tune_lb.data.dataset import DataSet, DataSource
-from tune_lb.errors import RequestError, user_code
+from tune_lb.data.splits import Splits
+from tune_lb.data.standardization import pieces
+from tune_lb.errors import RequestError
 from tune_lb.prediction_errors import PredictionError, ZeroOne, error_for
 from tune_lb.search.arm_in_split import Split
-from tune_lb.settings.identity import describe
 from tune_lb.space.data_sets import all_sources, of_source, source_name, sources_of
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -38,27 +39,24 @@ class LoadedData:
         return [self.main, *self.others.values()]
 
     def splits(self) -> dict[int, Split]:
-        """Return what the search must know of every cut."""
-        return {
-            seed: dataclasses.replace(
-                _split(loaded),
-                others={name: _split(own[seed]) for name, own in self.others.items()},
-            )
-            for seed, loaded in self.main.items()
-        }
+        """Return what the search must know of every split that was asked for."""
+        return {split_seed: self.split(split_seed) for split_seed in self.main}
+
+    def split(self, split_seed: int) -> Split:
+        """Return what the search must know of a split, which is made where it is not there yet."""
+        others = {name: _split(own[split_seed]) for name, own in self.others.items()}
+        return dataclasses.replace(_split(self.main[split_seed]), others=others)
 
 
 def load(space: Space, designs: Sequence[ArmDesign]) -> tuple[LoadedData | None, list[str]]:
     """Return the data of every arm, or None and the problems of those that cannot be loaded."""
     sources = all_sources(space, designs)
-    found: dict[str, dict[int, DataSet]] = {}
+    found = {name: Splits(source) for name, source in sources.items()}
     problems: list[str] = []
-    for name, source in sources.items():
-        found[name] = {}
+    for splits in found.values():
         try:
             for split_seed in space.split_seeds:
-                with user_code(f"data {describe(source)}", made_by=source.load):
-                    found[name][split_seed] = source.load(split_seed)
+                splits[split_seed]
         except RequestError as error:
             problems += error.problems
     if problems:
@@ -71,8 +69,9 @@ def with_other_test_part(data: LoadedData, designs: Iterable[ArmDesign]) -> list
     """Return the arms, some data of which have other test examples than the run's own."""
     if not data.others:
         return []
-    own = [_test_part(loaded) for loaded in data.main.values()]
-    different = {name for name, sets in data.others.items() if [_test_part(loaded) for loaded in sets.values()] != own}
+    split_seed = next(iter(data.main))
+    own = _test_part(data.main[split_seed])
+    different = {name for name, sets in data.others.items() if _test_part(sets[split_seed]) != own}
     return [d.name for d in designs if different & {source_name(source) for source in sources_of(d)}]
 
 
@@ -119,7 +118,8 @@ def _split(loaded: DataSet) -> Split:
 def _test_part(loaded: DataSet) -> str:
     """Return a hash of the test examples as a network sees them, up to their standardisation, and of their targets."""
     digest = hashlib.sha256()
-    for name, array in {**named_leaves(loaded.test.inputs), "targets": loaded.test.targets}.items():
+    for name, array in {**named_leaves(loaded.test.inputs_in_pieces), "targets": loaded.test.targets}.items():
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        for piece in pieces(array):
+            digest.update(np.ascontiguousarray(piece).data)
     return digest.hexdigest()

@@ -14,7 +14,6 @@ from tune_lb.observation.outcome import outcomes
 from tune_lb.space.space import Space
 from tune_lb.training.plan import Plan
 from tune_lb.training.running import Running
-from tune_lb.trees import mapped
 
 FIRST = 32
 """Examples of each part that evaluation is timed on at first."""
@@ -67,7 +66,7 @@ def looking_costs(space: Space, training: Running) -> LookingCosts:
     else:
         more = _first(parts, max(FIRST, int(ENOUGH_S / each_s / 3)))
         evaluation_s = _duration_s(training, (), more) * number / _number(more)
-    seen = len(parts.train.targets) + len(parts.validation.targets)
+    seen = len(parts.train) + len(parts.validation)
     watched = as_metrics(space.watch.metrics) if space.watch else ()
     each = _metric_costs(
         training, [*space.metrics, *watched, *([LambdaMax(tolerance=1e-2)] if space.crossings else [])], each_s
@@ -86,7 +85,7 @@ def _metric_costs(training: Running, metrics: Sequence[Metric], each_s: float) -
     """Return what each metric takes on one member: timed on few examples, as the whole train set may take minutes."""
     if not metrics:
         return []
-    num_train = len(training.parts.train.targets)
+    num_train = len(training.parts.train)
     timed = min(num_train, METRICS_TIMED_ON, max(4, int(ENOUGH_S / (EVALUATIONS * each_s))))
     few = _first(training.parts, timed)
     without_s = _duration_s(training, (), few)
@@ -103,12 +102,10 @@ def _duration_s(training: Running, metrics: Sequence[Metric], parts: Parts) -> f
 
 def _first(parts: Parts, number: int) -> Parts:
     """Return the first examples of each part, so many of each."""
-    few = [
-        part._replace(inputs=mapped(lambda leaf: leaf[:number], part.inputs), targets=part.targets[:number])
-        for part in parts[:3]
-    ]
-    return parts._replace(train=few[0], validation=few[1], test=few[2])
+    return parts._replace(
+        train=parts.train.first(number), validation=parts.validation.first(number), test=parts.test.first(number)
+    )
 
 
 def _number(parts: Parts) -> int:
-    return sum(len(part.targets) for part in parts[:3])
+    return sum(len(part) for part in parts[:3])

@@ -142,7 +142,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         for name, sets in [(None, data.main), *data.others.items()]:
             if all(target_kind(d.test.targets) == "classes" for d in sets.values()):
                 coded = {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in sets.items()}
-                write_targets(request.run, coded, name)
+                write_targets(request.run, coded, name, examples={seed: d.test.examples for seed, d in sets.items()})
     return prepared
 
 

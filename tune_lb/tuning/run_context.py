@@ -39,6 +39,7 @@ class RunContext:
     store: Store
     space_hash: str
     data: Mapping[int, DataSet]
+    """By split seed; see data/splits.py."""
     metrics: tuple[Metric, ...]
     metrics_on: str
     execution: Mapping[str, str]
@@ -152,7 +153,7 @@ def make_context(
         run=name,
         store=store,
         space_hash=space_hash(space),
-        data=dict(data),
+        data=data,
         metrics=tuple(space.metrics),
         metrics_on=space.metrics_on,
         execution=dict(execution),

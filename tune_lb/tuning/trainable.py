@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from tune_lb.data.dataset import DataSet
-from tune_lb.data.device import Parts, on_device
+from tune_lb.data.device import OnDevice
 from tune_lb.space.sources import Source, install
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.running_job import RunningJob, store_failure
@@ -33,7 +32,7 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
         torch.set_num_threads(threads)
         self.context = context
         self.device = torch.device(device)
-        self.parts: dict[int, tuple[DataSet, Parts]] = {}
+        self.on_device = OnDevice(self.device)
         self.begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -46,19 +45,13 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
         self.job = config["job"]
         self.work: RunningJob | None = None
 
-    def _parts(self) -> Parts:
-        """Return the data of the job on the device; a set that was there before is not put there again."""
-        data = self.context.data_of(self.job.trial)
-        # known by the object, which is kept with its parts so that the number stays its own
-        if id(data) not in self.parts:
-            self.parts[id(data)] = (data, on_device(data, self.device))
-        return self.parts[id(data)][1]
-
     def step(self) -> dict[str, Any]:
         """Train on; the last result holds the members' scores (as JSON: Tune flattens what is nested), or why not."""
         try:
             if self.work is None:
-                self.work = RunningJob(self.job, self._parts(), self.context)
+                # data that were there before are not put there again
+                parts = self.on_device.parts(self.context.data_of(self.job.trial))
+                self.work = RunningJob(self.job, parts, self.context)
             if not self.work.advance(REPORT_EVERY_S):
                 return {"done": False, "epoch": self.work.training.epoch}
             errors = self.work.finish()
