@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.report import report_text
+from analysis.old_design.results import OldResults
+from analysis.old_design.table_columns import OLD_ARMS
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
-from analysis.table_columns import described
+from analysis.table_columns import ARMS, described
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import StorageError, Store
 
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def write_report(results: Results, store: Store, *, figures: bool = True) -> dict[str, Any]:
+def write_report(results: Results | OldResults, store: Store, *, figures: bool = True) -> dict[str, Any]:
     """Write report/ in the run's folder; return the summary with the paths of what was written."""
     shown = summary(results)
     files: dict[str, bytes] = {
@@ -61,8 +63,9 @@ def write_report(results: Results, store: Store, *, figures: bool = True) -> dic
     return {**shown, "paths": paths}
 
 
-def _parquet(results: Results, name: str) -> bytes:
-    table = described(getattr(results, name), results.frames.descriptions, name)
+def _parquet(results: Results | OldResults, name: str) -> bytes:
+    own = OLD_ARMS if isinstance(results, OldResults) else ARMS
+    table = described(getattr(results, name), results.frames.descriptions, name, own)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())

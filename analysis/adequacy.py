@@ -1,110 +1,109 @@
-"""Was the search large enough: best-of-k curves, whether the last doubling still gained, ease of tuning."""
+"""Was the search large enough: curves of the best of k points, whether the last doubling still gained, edges of ranges."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln
 
-from analysis.asked import Asked
-from analysis.intervals import FloatArray
-from analysis.ties import SEARCH_STAGES, trial_scores
+from analysis.asked import Asked, AskedArm
+from analysis.best_of_k import best_of_k
+from analysis.decisions import Decision, search_scores, unit_coordinate
 
 
 class Adequacy(NamedTuple):
-    """How one arm's search went, means over splits; errors are fractions, nan where unknown."""
+    """How one arm's search went; nan or None where unknown.
 
-    num_trials: int
-    search_gain: float
-    search_gain_se: float
-    search_converged: bool | None
-    median_trial_test_error: float
-    share_beating_reference: float
-
-
-UNSEARCHED = Adequacy(0, float("nan"), float("nan"), None, float("nan"), float("nan"))
-
-
-def trial_errors(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    """One row per trial: arm, split_seed, trial_id, mean test_error over search and rescreen seeds, value and tie (see ties)."""
-    rows = members.loc[members["stage"].isin(SEARCH_STAGES), ["arm", "split_seed", "trial_id", "test_error"]]
-    means = rows.groupby(["arm", "split_seed", "trial_id"], as_index=False)[["test_error"]].mean()
-    found = trial_scores(members, asked)
-    ranked = means.assign(value=means["trial_id"].map(found["value"]), tie=means["trial_id"].map(found["tie"]))
-    return ranked.dropna(subset=["test_error", "value"])
-
-
-def best_of_k(validation: FloatArray, test: FloatArray) -> FloatArray:
-    """Expected test error of the trial with the lowest validation error among k of T, for k = 1 .. T.
-
-    With trials sorted by validation error, trial r (from 1) is the best of a random k-subset with probability
-    C(T - r, k - 1) / C(T, k): exact, no draws. Right for trials that are exchangeable.
+    num_points: configurations tried. search_gain: by how much the last doubling of points lowers the expected validation loss of the
+    best one, a share of it. search_noise: standard deviation of one member's log validation loss between blocks that all
+    candidates share. search_converged: the gain is at most the noise. median_test_error, share_beating_reference: of the search's
+    members. edges: dimensions in which the selected value is the lowest or the highest that was tried.
     """
-    test = test[np.argsort(validation, kind="stable")]
-    total = test.size
-    rank, k = np.arange(1, total + 1)[None], np.arange(1, total + 1)[:, None]
-    possible = total - rank >= k - 1
-    left = np.where(possible, total - rank, k - 1)
-    log_share = _log_choose(left, k - 1) - _log_choose(np.full_like(k, total), k)
-    return np.asarray(np.where(possible, np.exp(log_share), 0.0) @ test, dtype=np.float64)
 
+    num_points: int
+    search_gain: float
+    search_noise: float
+    search_converged: bool | None
+    median_test_error: float
+    share_beating_reference: float
+    edges: str
 
-def _log_choose(n: np.ndarray, k: np.ndarray) -> FloatArray:
-    return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0), dtype=np.float64)
+    @classmethod
+    def unsearched(cls) -> Adequacy:
+        """Of an arm that searches nothing, or has not begun."""
+        return cls(0, math.nan, math.nan, None, math.nan, math.nan, "")
 
 
 def curves(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    """Best-of-k curves: arm, split_seed, k, test_error; empty where trials are not exchangeable (tpe, schedulers)."""
-    columns = ["arm", "split_seed", "k", "test_error"]
-    if not asked.searches_resampled:
+    """Expected validation loss (or error) of the best of k points: arm, k, value.
+
+    Points are exchangeable but for those of a sampler that learns, which has no curve.
+    """
+    columns = ["arm", "k", "value"]
+    if not asked.exchangeable:
         return pd.DataFrame(columns=columns)
     parts = [
-        pd.DataFrame({"arm": arm, "split_seed": split, "k": range(1, len(rows) + 1), "test_error": _curve(rows)})
-        for (arm, split), rows in trial_errors(members, asked).groupby(["arm", "split_seed"], sort=False)
+        pd.DataFrame({"arm": str(arm), "k": range(1, len(rows) + 1), "value": best_of_k(values, values)})
+        for arm, rows in search_scores(members, asked).groupby("arm", sort=False)
+        if np.isfinite(values := _finite(rows["value"])).all()
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _curve(rows: pd.DataFrame) -> FloatArray:
-    ordered = rows.sort_values("tie", kind="stable")
-    return best_of_k(ordered["value"].to_numpy(np.float64), ordered["test_error"].to_numpy(np.float64))
+def searches(
+    members: pd.DataFrame,
+    asked: Asked,
+    decided: Mapping[str, Decision],
+    selected: Mapping[str, str],
+    reference_error: float,
+) -> dict[str, Adequacy]:
+    """Arm -> how its search went, of the arms that searched. reference_error: test error of the confirmed reference."""
+    scores, of_arms = search_scores(members, asked), curves(members, asked)
+    found = {}
+    for name, decision in decided.items():
+        own = scores[scores["arm"] == name]
+        curve = of_arms.loc[of_arms["arm"] == name, "value"].to_numpy(np.float64)
+        gain = float(1 - curve[-1] / curve[len(curve) // 2 - 1]) if len(curve) > 1 and curve[-1] > 0 else math.nan
+        noise = decision.standing.loss_spread if decision.standing else math.nan
+        known = math.isfinite(gain) and math.isfinite(noise)
+        errors = own["test_error"].dropna()
+        beats = errors < reference_error
+        found[name] = Adequacy(
+            num_points=int(own["configuration_id"].nunique()),
+            search_gain=gain,
+            search_noise=noise,
+            search_converged=bool(gain <= noise) if known else None,
+            median_test_error=float(errors.median()),
+            share_beating_reference=float(beats.mean()) if len(beats) and math.isfinite(reference_error) else math.nan,
+            edges=", ".join(edges(own, asked.arm(name), selected.get(name))),
+        )
+    return found
 
 
-def adequacy(members: pd.DataFrame, asked: Asked, arm: str, reference_errors: dict[int, float]) -> Adequacy:
-    """Of one arm: the gain of the last doubling of trials beside its standard error, median trial, share that beats.
+def edges(searched: pd.DataFrame, arm: AskedArm, configuration_id: str | None) -> list[str]:
+    """Dimensions of numbers, three or more of them tried, in which the selected value is the lowest or the highest tried.
 
-    Gain: best_of_k at T // 2 minus at T. Its standard error: the pooled standard deviation over the search seeds of a
-    trial, over sqrt(seeds). Not converged where the gain is more than one. reference_errors: split_seed -> confirmed
-    test error of the tuned reference, which a trial beats if its own mean test error is lower.
+    Each as "name = value, the lowest tried". searched: the search members of the arm.
     """
-    trials = trial_errors(members[members["arm"] == arm], asked)
-    by_split = [rows for _, rows in trials.groupby("split_seed")]
-    if not by_split:
-        return UNSEARCHED
-    gains = [_last_doubling(rows) for rows in by_split] if asked.searches_resampled else [float("nan")]
-    gain, error = float(np.mean(gains)), _trial_standard_error(members[members["arm"] == arm])
-    known = trials[trials["split_seed"].isin(list(reference_errors))]
-    beats = known["test_error"] < known["split_seed"].map(reference_errors)
-    return Adequacy(
-        num_trials=len(trials),
-        search_gain=gain,
-        search_gain_se=error,
-        search_converged=bool(gain <= error) if np.isfinite(gain) and np.isfinite(error) else None,
-        median_trial_test_error=float(np.mean([rows["test_error"].median() for rows in by_split])),
-        share_beating_reference=float(beats.mean()) if len(beats) else float("nan"),
-    )
+    chosen = searched[searched["configuration_id"] == configuration_id]
+    found = []
+    for name, domain in (arm.dimensions or {}).items():
+        if name not in searched or chosen.empty or not pd.api.types.is_numeric_dtype(searched[name]):
+            continue
+        tried = {unit_coordinate(value, domain) for value in searched[name].dropna()}
+        own = unit_coordinate(chosen[name].iloc[0], domain)
+        if len(tried) > 2 and own in (min(tried), max(tried)):
+            values = searched[name].dropna()
+            value = float(chosen[name].iloc[0])
+            found.append(f"{name} = {value:.3g}, the {'lowest' if value == values.min() else 'highest'} tried")
+    return found
 
 
-def _last_doubling(rows: pd.DataFrame) -> float:
-    if len(rows) < 2:
-        return float("nan")
-    curve = _curve(rows)
-    return float(curve[len(rows) // 2 - 1] - curve[-1])
-
-
-def _trial_standard_error(members: pd.DataFrame) -> float:
-    search = members[members["stage"] == "search"].groupby("trial_id")["test_error"]
-    counts, variances = search.count(), search.var(ddof=1)
-    return float(np.sqrt(variances.mean() / counts.mean())) if len(counts) else float("nan")
+def _finite(values: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Values with infinite ones (diverged, the chance of the loss not known) as the worst that is finite."""
+    array = values.to_numpy(np.float64)
+    there = np.isfinite(array)
+    return np.where(there, array, array[there].max()) if there.any() else array

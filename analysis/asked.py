@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 DERIVED_ROLES = ("copied", "scaled")
 UNTESTED_ROLES = ("baseline", "reference", "placebo", *DERIVED_ROLES)
-"""Arms that are there to compare with: nothing is claimed of them."""
+"""Arms that are there to compare with: nothing is claimed of them. Under the old design the compute-matched ones were tested."""
+OUTSIDE_ROLES = (*UNTESTED_ROLES, "compute_matched")
+"""The same in a run of blocks: the family of what is tested are the other arms."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,24 @@ class AskedArm:
 
 
 @dataclass(frozen=True)
+class Design:
+    """The numbers of a run of blocks: n points, q candidates, r blocks to decide, S blocks of m seeds to confirm."""
+
+    num_samples: int
+    candidates: int
+    decide_blocks: int
+    confirm_blocks: int
+    """Or at most so many, with `half_width`."""
+    block_seeds: int
+    measured_blocks: int
+    fresh_splits: bool
+    half_width: float | None = None
+    """Points of test error: blocks are added until no interval is wider on either side."""
+    extended_from: tuple[int, ...] = ()
+    """The confirm_blocks with which the run had been finished before it was extended."""
+
+
+@dataclass(frozen=True)
 class Asked:
     """The protocol of a run, as far as the tables need it; None where space.json does not say."""
 
@@ -63,14 +83,18 @@ class Asked:
     num_classes: int | None
     own_test_split: bool
     selected_trials: frozenset[str]
+    """Of a run of the old design."""
     data: str
     select_by: str = "error"
-    """What a trial is selected by, over its validation examples: error or loss."""
+    """What a trial is selected by, over its validation examples: error, loss, or auto (loss, then loss and soft error)."""
     error: str | None = None
     """What errors are, where they are no shares of misclassified examples."""
     is_share: bool = True
     ties_decided: bool = False
     """Whether the other of the two decided between equal trials; in runs of before the first one was taken."""
+    design: Design | None = None
+    """None for a run of the old design."""
+    selected_configurations: Mapping[str, str] = field(default_factory=dict)
 
     def arm(self, name: str) -> AskedArm:
         """The arm of that name; one that only the result files know has the defaults."""
@@ -96,9 +120,15 @@ class Asked:
         return tuple((arm.name, arm.matched_by) for arm in self.arms if arm.matched_by is not None)
 
 
+def is_of_blocks(space: Mapping[str, Any]) -> bool:
+    """Whether a run is of the new design; else it is reported by the old rules (analysis/old_design)."""
+    return space.get("procedure") == "blocks"
+
+
 def read_asked(space: Mapping[str, Any]) -> Asked:
     """Read the protocol from the contents of space.json."""
     data, sampler = space.get("data") or {}, space.get("sampler")
+    blocks, selected = is_of_blocks(space), space.get("selected") or {}
     arms = tuple(_arm(entry) for entry in space.get("arms") or ())
     by_role = {arm.role: arm.name for arm in reversed(arms)}
     return Asked(
@@ -121,12 +151,30 @@ def read_asked(space: Mapping[str, Any]) -> Asked:
         num_test=data.get("num_test"),
         num_classes=data.get("num_classes"),
         own_test_split=bool(data.get("own_test_split", True)),
-        selected_trials=frozenset(id for splits in (space.get("selected") or {}).values() for id in splits.values()),
+        selected_trials=frozenset(id for splits in selected.values() if not blocks for id in splits.values()),
         data=str(data.get("name", "")),
-        select_by=str(space.get("select_by", "error")),
+        select_by=str(space.get("select_by", "auto" if blocks else "error")),
         error=(space.get("error") or {}).get("title"),
         is_share=bool((space.get("error") or {}).get("is_share", True)),
         ties_decided=bool(space.get("ties_decided", False)),
+        design=_design(space) if blocks else None,
+        selected_configurations={str(arm): str(id) for arm, id in selected.items()} if blocks else {},
+    )
+
+
+def _design(space: Mapping[str, Any]) -> Design:
+    until = space.get("confirm_blocks", 0)
+    number = int(until.get("max_blocks", 0) if isinstance(until, Mapping) else until or 0)
+    return Design(
+        num_samples=int(space.get("num_samples") or 1),
+        candidates=int(space.get("candidates") or 1),
+        decide_blocks=int(space.get("decide_blocks") or 0),
+        confirm_blocks=number,
+        block_seeds=int(space.get("block_seeds") or 1),
+        measured_blocks=int(space.get("measured_blocks") or 0),
+        fresh_splits=bool(space.get("fresh_splits", True)),
+        half_width=float(until["half_width"]) if isinstance(until, Mapping) else None,
+        extended_from=tuple(map(int, space.get("extended_from") or ())),
     )
 
 

@@ -2,143 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from analysis.asked import Asked
-from analysis.intervals import LEVEL
-from analysis.selection import confirmed_trials
-from analysis.ties import SEARCH_STAGES, trial_scores
-from tune_lb.results import columns
-
-STAGES = (*SEARCH_STAGES, "confirm")
-IDENTITY = ("arm", "split_seed", "trial_id")
-CONFIGURATION = tuple(column.name for column in columns.CONFIGURATION)
-ERRORS = ("validation_error", "test_error", "train_error")
-QUALITY = (
-    *ERRORS,
-    *("test_error_running", "generalization_gap", "generalization_gap_loss"),
-    *("train_loss", "validation_loss", "test_loss", "running_train_loss"),
+from analysis.decisions import Decision, search_scores
+from analysis.member_columns import (
+    COST,
+    Roles,
+    agreed,
+    metric_columns,
+    metric_values,
+    quality_columns,
+    setting_columns,
+    usable,
 )
-COST = ("wall_s", "examples", "updates", "gradient_evaluations")
-Roles = Mapping[str, str]
-"""Role of each column of the members table, as its file states it (tune_lb.results.columns.Role)."""
+
+STAGES = ("search", "decide", "confirm")
+IDENTITY = ("arm", "configuration_id")
 
 
-def usable(members: pd.DataFrame) -> pd.DataFrame:
-    """Members with a result: those that completed, and those that diverged (at chance)."""
-    return members[members["status"].isin(("completed", "diverged"))]
+def configurations(
+    members: pd.DataFrame,
+    asked: Asked,
+    decided: Mapping[str, Decision],
+    selected: Mapping[str, str],
+    roles: Roles,
+) -> pd.DataFrame:
+    """One row per (arm, configuration_id): candidates first as they stood, then the others as the search ranks them.
 
-
-def remedy_columns(members: pd.DataFrame, roles: Roles, remedies: Collection[str]) -> list[str]:
-    """Columns that hold a field of one of the remedies, such as sam.rho."""
-    return [name for name in setting_columns(members, roles) if "." in name and name.partition(".")[0] in remedies]
-
-
-def setting_columns(members: pd.DataFrame, roles: Roles) -> list[str]:
-    """Columns with what was chosen, those that every run has first."""
-    found = [name for name in members.columns if roles.get(name) == "setting"]
-    return sorted(found, key=lambda name: CONFIGURATION.index(name) if name in CONFIGURATION else len(CONFIGURATION))
-
-
-def quality_columns(members: pd.DataFrame, roles: Roles) -> list[str]:
-    """Columns with losses and errors: those of every run, and those of other weights, such as test_error@last."""
-    others = [name for name in members.columns if "@" in name and roles.get(name) == "outcome"]
-    return [*(name for name in QUALITY if name in members), *others]
-
-
-def metric_columns(members: pd.DataFrame, roles: Roles) -> list[str]:
-    """Columns that a metric wrote, values and protocol."""
-    return [name for name in members.columns if roles.get(name) in ("metric", "protocol")]
-
-
-def metric_values(members: pd.DataFrame, roles: Roles) -> list[str]:
-    """Columns with a metric's values: numbers that are no part of the protocol."""
-    return [
-        name
-        for name in members.columns
-        if roles.get(name) == "metric"
-        and pd.api.types.is_numeric_dtype(members[name])
-        and not pd.api.types.is_bool_dtype(members[name])
-    ]
-
-
-def configurations(members: pd.DataFrame, asked: Asked, roles: Roles) -> pd.DataFrame:
-    """One row per (arm, split_seed, trial_id), best by validation first within an arm and split.
-
-    Quality and metrics are over the confirm members of a confirmed trial (n of them), else over those of search and
-    rescreen: mean under the column's own name, standard deviation (n - 1) with _std, Student t interval of the errors
-    with _low and _high. selection_validation_error is over search and rescreen in any case. Costs are means per member,
-    and total_ sums over all stages.
+    Quality and metrics are over the confirm members of a confirmed configuration, else over those of search and decide: mean over
+    members under the column's own name, standard deviation with _std; they are of different blocks, so configurations that came
+    to different stages are not to be compared by them. Costs are means per member, and total_ sums over all stages.
     """
+    if members.empty:
+        return pd.DataFrame(columns=[*IDENTITY, "stage", "is_selected"])
     results = usable(members)
+    keys = list(IDENTITY)
     values = [*quality_columns(members, roles), *metric_values(members, roles)]
-    fields = setting_columns(members, roles)
+    fields = [name for name in setting_columns(members, roles)]
     protocol = [name for name in metric_columns(members, roles) if name not in values]
     costs = [name for name in COST if name in members]
-    selected = confirmed_trials(results, asked)["trial_id"]
 
-    trials = members.groupby("trial_id")
-    table = trials[["arm", "split_seed", *fields]].first()
-    table["stage"] = members["stage"].map(STAGES.index).groupby(members["trial_id"]).max().map(dict(enumerate(STAGES)))
-    table["is_selected"] = table.index.isin(selected)
-
-    confirmed = results["trial_id"].isin(results.loc[results["stage"] == "confirm", "trial_id"])
-    shown = results[(results["stage"] == "confirm") | ~confirmed]
-    by_trial = shown.groupby("trial_id")
-    table["n"] = by_trial.size().reindex(table.index, fill_value=0)
+    of_all = members.groupby(keys)
+    table = of_all[fields].first() if fields else of_all[["stage"]].first().drop(columns="stage")
+    table["trial_id"] = of_all["trial_id"].first()
+    table["stage"] = of_all["stage"].agg(lambda stages: max(stages, key=STAGES.index))
+    table["is_selected"] = [selected.get(arm) == configuration for arm, configuration in table.index]
     for stage in STAGES:
-        table[f"n_{stage}"] = _count(results, results["stage"] == stage, table)
-    table["n_diverged"] = _count(shown, shown["status"] == "diverged", table)
-    table["n_failed"] = trials.size() - _count(results, results["status"].notna(), table)
-    before = results[results["stage"].isin(SEARCH_STAGES)]
-    table["selection_validation_error"] = before.groupby("trial_id")["validation_error"].mean()
-    statistics = pd.concat([by_trial[values].mean(), by_trial[values].std(ddof=1).add_suffix("_std")], axis=1)
-    table = table.join(statistics).join(_error_intervals(shown))
+        counts = results[results["stage"] == stage].groupby(keys).size()
+        table[f"n_{stage}"] = counts.reindex(table.index, fill_value=0).astype("int64")
+
+    confirmed = results.set_index(keys).index.isin(results[results["stage"] == "confirm"].set_index(keys).index)
+    shown = results[(results["stage"] == "confirm") | ~confirmed]
+    of_shown = shown.groupby(keys)
+    table["n"] = of_shown.size().reindex(table.index, fill_value=0)
+    diverged = shown[shown["status"] == "diverged"].groupby(keys).size()
+    table["n_diverged"] = diverged.reindex(table.index, fill_value=0).astype("int64")
+    table["n_failed"] = of_all.size() - results.groupby(keys).size().reindex(table.index, fill_value=0)
+    table = table.join(_standings(members, asked, decided).reindex(table.index))
+    table = table.join(of_shown[values].mean()).join(of_shown[values].std(ddof=1).add_suffix("_std"))
     if protocol:
-        table = table.join(pd.DataFrame({name: _agreed_by_trial(shown, name) for name in protocol}))
-    table = table.join(trials[costs].mean()).join(trials[costs].sum().add_prefix("total_"))
+        table = table.join(pd.DataFrame({name: _agreed(shown, name, keys) for name in protocol}))
+    table = table.join(of_all[costs].mean()).join(of_all[costs].sum().add_prefix("total_"))
 
-    order = {name: position for position, name in enumerate(asked.order(list(table["arm"].unique())))}
-    ranks = trial_scores(results, asked).reindex(table.index)
-    table = table.assign(order=table["arm"].map(order), **ranks).reset_index()
-    table = table.sort_values(["order", "split_seed", "value", "tie", "trial_id"]).drop(
-        columns=["order", "value", "tie"]
+    order = {name: position for position, name in enumerate(asked.order(list(members["arm"].unique())))}
+    table = table.reset_index()
+    table = table.assign(order=table["arm"].map(order)).sort_values(
+        ["order", "candidate", "search_rank", "configuration_id"], na_position="last"
     )
-    return table[[*IDENTITY, *[name for name in table.columns if name not in IDENTITY]]].reset_index(drop=True)
+    return table.drop(columns="order").reset_index(drop=True)
 
 
-def _count(rows: pd.DataFrame, condition: pd.Series, table: pd.DataFrame) -> pd.Series:
-    counts: pd.Series = rows.loc[condition, "trial_id"].value_counts()
-    return counts.reindex(table.index, fill_value=0).astype("int64")
+def _standings(members: pd.DataFrame, asked: Asked, decided: Mapping[str, Decision]) -> pd.DataFrame:
+    """What selects: search_rank and search_validation_loss; candidate, decide_validation_loss and decide_soft_error."""
+    scores = search_scores(members, asked).sort_values(["arm", "value", "tie"], kind="stable")
+    scores = scores.drop_duplicates(["arm", "configuration_id"])
+    ranks = scores.groupby("arm").cumcount() + 1
+    table = scores.assign(search_rank=ranks).set_index(list(IDENTITY))[["search_rank", "validation_loss"]]
+    table = table.rename(columns={"validation_loss": "search_validation_loss"})
+    rows = [
+        {
+            "arm": arm,
+            "configuration_id": configuration,
+            "candidate": k + 1,
+            "decide_validation_loss": decision.losses[k] if decision.standing else np.nan,
+            "decide_soft_error": decision.soft_errors[k] if decision.standing else np.nan,
+        }
+        for arm, decision in decided.items()
+        for k, configuration in enumerate(decision.candidates)
+    ]
+    columns = [*IDENTITY, "candidate", "decide_validation_loss", "decide_soft_error"]
+    return table.join(pd.DataFrame(rows, columns=columns).set_index(list(IDENTITY)), how="outer")
 
 
-def _agreed_by_trial(shown: pd.DataFrame, name: str) -> pd.Series:
-    """What `agreed` says for every trial; it is called only for trials whose members differ, which are few."""
-    measured = shown.loc[shown[name].notna(), ["trial_id", name]].groupby("trial_id")[name]
+def _agreed(shown: pd.DataFrame, name: str, keys: list[str]) -> pd.Series:
+    """What `agreed` says for every configuration; it is called only for those whose members differ, which are few."""
+    measured = shown.loc[shown[name].notna(), [*keys, name]].groupby(keys)[name]
     values: pd.Series = measured.first().astype(object)
     differ = measured.nunique() > 1
-    for trial_id in values.index[differ]:
-        values[trial_id] = agreed(measured.get_group(trial_id))
+    for key in values.index[differ]:
+        values[key] = agreed(measured.get_group(key))
     return values.infer_objects()
-
-
-def _error_intervals(shown: pd.DataFrame) -> pd.DataFrame:
-    """Student t interval of each error's mean over members: m +- t(0.975, n - 1) s / sqrt(n)."""
-    grouped = shown.groupby("trial_id")[list(ERRORS)]
-    counts = grouped.count()
-    half = stdtrit(np.maximum(counts - 1, 1), (1 + LEVEL) / 2) * grouped.std(ddof=1) / np.sqrt(counts)
-    return (grouped.mean() - half).add_suffix("_low").join((grouped.mean() + half).add_suffix("_high"))
-
-
-def agreed(column: pd.Series) -> object:
-    """What members agree on; of numbers that differ the mean, of flags whether all are true, of texts "mixed"."""
-    known = column.dropna()
-    if known.nunique() <= 1:
-        return known.iloc[0] if len(known) else None
-    if all(isinstance(value, bool | np.bool_) for value in known):
-        return bool(known.all())
-    return float(known.mean()) if pd.api.types.is_numeric_dtype(known) else "mixed"

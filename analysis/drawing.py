@@ -1,8 +1,7 @@
-"""Drawing of the figures: each function draws what the one of its name in analysis.figures says."""
+"""Drawing of the figures: a function for each kind of analysis.figure_kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -12,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis import figures
-from analysis.asked import UNTESTED_ROLES
 from analysis.canvas import (
     DASHES,
     FADED,
@@ -27,34 +25,40 @@ from analysis.canvas import (
     new_figure,
     png,
 )
+from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves
 from analysis.notation import points
+from analysis.old_design import figures as old_figures
+from analysis.old_design.results import OldResults
 from analysis.results import Results
 
 PLATE: dict[str, Any] = {"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.75}
 BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
 
-def draw_all(results: Results) -> dict[str, bytes]:
+def draw_all(results: Results | OldResults) -> dict[str, bytes]:
     """Every figure that the results allow: file name without suffix -> PNG. Cost: about half a second each."""
     inks = Inks(results.arms)
-    found: dict[str, bytes] = {}
+    if isinstance(results, OldResults):
+        shown = {name: show(results) for name, show in old_figures.FIGURES.items()}
+    else:
+        shown = {name: show(results) for name, show in figures.FIGURES.items()}
     with mpl.rc_context(STYLE):
-        for name, draw in DRAWINGS.items():
-            figure = draw(results, inks)
-            if figure is not None:
-                found[name] = png(figure)
-    return found
+        return {name: png(draw(info, inks)) for name, info in shown.items() if info is not None}
 
 
-def arm_errors(results: Results, inks: Inks) -> Figure | None:
+def draw(info: figures.Shown, inks: Inks) -> Figure:
+    """The figure of what is shown, of whatever kind it is."""
+    if isinstance(info, ArmErrors):
+        return arm_errors(info, inks)
+    if isinstance(info, Scatter):
+        return scatter(info, inks)
+    return history_curves(info, inks) if isinstance(info, Curves) else search_curves(info, inks)
+
+
+def arm_errors(info: ArmErrors, inks: Inks) -> Figure:
     """Left: test error of members and arms. Right: difference from the reference, with the placebo's band."""
-    info = figures.arm_errors(results)
-    if info is None:
-        return None
     compared = bool(np.isfinite(info.arms["difference"]).any())
-    splits = info.members["split_seed"].nunique()
-    dots = "Dots: confirm seeds" + (f", one marker for each of {splits} splits" if splits > 1 else "")
-    note = f"{dots}. Diamonds and bars: mean and 95 % interval over {info.covers}."
+    note = info.note
     if info.cut:
         note += " Bars that reach an edge go on."
     if (info.arms["mean"] > info.error_span[1]).any():
@@ -69,7 +73,7 @@ def arm_errors(results: Results, inks: Inks) -> Figure | None:
     return figure
 
 
-def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
+def _errors(axes: Axes, info: ArmErrors, inks: Inks) -> None:
     rows = info.rows
     if np.isfinite(info.floor) and np.isfinite(info.reference):
         axes.axvspan(info.reference - info.floor, info.reference + info.floor, color=PALE, zorder=0, lw=0)
@@ -78,10 +82,10 @@ def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
             axes.axvline(value, color=ROLES[role], lw=1, ls=DASHES, zorder=1)
     low, high = info.error_span
     edge = high - 0.015 * (high - low)
-    splits = sorted(info.members["split_seed"].unique())
-    for (name, split), members in info.members.groupby(["arm", "split_seed"]):
-        place = splits.index(split)
-        lane = 0.13 + (0.2 * place / (len(splits) - 1) - 0.1 if len(splits) > 1 else 0.0)
+    groups = sorted(info.members["group"].unique())
+    for (name, group), members in info.members.groupby(["arm", "group"]):
+        place = groups.index(group)
+        lane = 0.13 + (0.2 * place / (len(groups) - 1) - 0.1 if len(groups) > 1 else 0.0)
         y = rows[str(name)] + lane + np.linspace(-0.05, 0.05, len(members))
         lost = members["diverged"].to_numpy(bool)
         x = np.where(lost, edge, members["test_error"].to_numpy(np.float64))
@@ -113,7 +117,7 @@ def _errors(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
+def _differences(axes: Axes, info: ArmErrors, inks: Inks) -> None:
     rows = info.rows
     low, high = info.difference_span
     small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
@@ -127,7 +131,7 @@ def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
         if not np.isfinite(difference):
             axes.annotate("the reference", (0, y), xytext=(6, 0), va="center", color=ROLES["reference"], **small)
             continue
-        claimed = arm["role"] in UNTESTED_ROLES or arm["claim"] is True
+        claimed = not arm["is_tested"] or arm["claim"] is True
         colour, ink = (inks.colour[name], INK) if claimed else (FADED, GREY)
         text, beyond = points(difference / 100), not low <= difference <= high
         if beyond:
@@ -137,7 +141,11 @@ def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
             side = "left" if way > 0 else "right"
             axes.annotate(text, (edge, y), xytext=(8 * way, 0), ha=side, va="center", color=ink, bbox=PLATE, **small)
             continue
-        axes.plot([arm["difference_low"], arm["difference_high"]], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
+        inner = bool(np.isfinite(arm["inner_low"]))
+        outer: dict[str, Any] = {"color": colour, "lw": 1.5 if inner else 2.4, "solid_capstyle": "butt"}
+        axes.plot([arm["difference_low"], arm["difference_high"]], [y, y], **outer)
+        if inner:
+            axes.plot([arm["inner_low"], arm["inner_high"]], [y, y], color=colour, lw=4.5, solid_capstyle="butt")
         axes.plot([difference], [y], "D", color=colour, ms=6.5, mec="white", mew=0.8, zorder=5)
         axes.annotate(text, (difference, y), xytext=(0, 6), ha="center", color=ink, bbox=PLATE, **small)
     axes.set_xlim(low, high)
@@ -145,19 +153,8 @@ def _differences(axes: Axes, info: figures.ArmErrors, inks: Inks) -> None:
     axes.tick_params(axis="y", labelleft=False, length=0)
 
 
-def sharpness_and_gap(results: Results, inks: Inks) -> Figure | None:
-    """Sharpness against the generalization gap."""
-    return _scatter(figures.sharpness_and_gap(results), inks)
-
-
-def sharpness_and_loss(results: Results, inks: Inks) -> Figure | None:
-    """Sharpness against train loss."""
-    return _scatter(figures.sharpness_and_loss(results), inks)
-
-
-def _scatter(info: figures.Scatter | None, inks: Inks) -> Figure | None:
-    if info is None:
-        return None
+def scatter(info: Scatter, inks: Inks) -> Figure:
+    """Sharpness against the generalization gap, or against train loss."""
     figure = new_figure(8.4, 5.2, info.title, "Small: confirm members. Large: means of arms.")
     axes = figure.add_subplot()
     for arm in inks.ordered(info.means["arm"]):
@@ -175,11 +172,8 @@ def _scatter(info: figures.Scatter | None, inks: Inks) -> Figure | None:
     return figure
 
 
-def history_curves(results: Results, inks: Inks) -> Figure | None:
+def history_curves(info: Curves, inks: Inks) -> Figure:
     """One panel for each thing recorded, one line per arm."""
-    info = figures.history_curves(results)
-    if info is None:
-        return None
     note = "Lines: means. Bands: smallest to largest over members."
     figure = new_figure(4.2 * len(info.panels) + 2.4, 4.6, info.title, note)
     arms = inks.ordered(info.lines["arm"])
@@ -201,14 +195,9 @@ def history_curves(results: Results, inks: Inks) -> Figure | None:
     return figure
 
 
-def search_curves(results: Results, inks: Inks) -> Figure | None:
-    """Test error of the best of k trials."""
-    info = figures.search_curves(results)
-    if info is None:
-        return None
-    splits = f", mean of {info.num_splits} splits" if info.num_splits > 1 else ""
-    note = f"Expectation over random k of an arm's trials, search and rescreen seeds{splits}."
-    figure = new_figure(8.4, 4.8, info.title, note)
+def search_curves(info: SearchCurves, inks: Inks) -> Figure:
+    """What the best of k configurations reaches."""
+    figure = new_figure(8.4, 4.8, info.title, info.note)
     axes = figure.add_subplot()
     for arm in inks.ordered(info.lines["arm"]):
         rows = info.lines[info.lines["arm"] == arm]
@@ -220,20 +209,13 @@ def search_curves(results: Results, inks: Inks) -> Figure | None:
             "ms": 4.5,
             "ls": "-" if done else (0, (3, 2)),
         }
-        label = f"{arm} ({rows['k'].max()} trials{'' if done else ', still gaining'})"
-        axes.plot(rows["k"], rows["test_error"], label=label, **look)
+        label = f"{arm} ({rows['k'].max()} points{'' if done else ', still gaining'})"
+        axes.plot(rows["k"], rows["value"], label=label, **look)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("trials searched, k (log scale)")
-    axes.set_ylabel("test error of the best by validation, %")
+    if info.log:
+        log_scale(axes, "y")
+    axes.set_xlabel("points searched, k (log scale)")
+    axes.set_ylabel(info.label + (" (log scale)" if info.log else ""))
     axes.legend(**BESIDE)
     return figure
-
-
-DRAWINGS: dict[str, Callable[[Results, Inks], Figure | None]] = {
-    "test_error": arm_errors,
-    "sharpness_and_gap": sharpness_and_gap,
-    "sharpness_and_loss": sharpness_and_loss,
-    "history": history_curves,
-    "search": search_curves,
-}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import FloatArray
+from analysis.arrays import FloatArray
 
 MIN_BATCH_SIZES = 3
 MIN_TRIALS_PER_TERM = 2

@@ -1,140 +1,62 @@
-"""What the figures show, as frames: each function here is drawn by the one of the same name in analysis.drawing."""
+"""What the figures of a run of blocks show."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import FloatArray
-from analysis.notation import known, listed, points
+from analysis.asked import OUTSIDE_ROLES
+from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves, history_curves, scatter
+from analysis.notation import known, listed, percent
 from analysis.results import Results
+from analysis.sentences import correlation
 
-HISTORY_NAMES = {
-    "train_loss": "train loss",
-    "running_train_loss": "train loss (running)",
-    "validation_error": "validation error, %",
-    "test_error": "test error, %",
-    "lambda_max": "lambda_max",
-}
-IN_PERCENT = ("validation_error", "test_error")
-MAX_PANELS = 3
-MIN_SHOWN = 3
-"""Arms that are always on the axes of errors."""
-LEAST_SPAN = 0.5
-"""Points: arms that lie closer together are one place."""
-
-
-class ArmErrors(NamedTuple):
-    """Errors in percent, differences in points.
-
-    arms: arm, role, mean, low, high, difference, difference_low, difference_high, n, n_diverged, claim; in order.
-    members: arm, split_seed, test_error, diverged. floor: |placebo's difference|, nan where unknown. covers: what the
-    intervals are over.
-    """
-
-    title: str
-    arms: pd.DataFrame
-    members: pd.DataFrame
-    baseline: float
-    reference: float
-    floor: float
-    covers: str
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Height of each arm, the first on top."""
-        return {str(arm): len(self.arms) - 1 - position for position, arm in enumerate(self.arms["arm"])}
-
-    @property
-    def beyond(self) -> list[str]:
-        """Arms too bad for the axes: further above the others than these, baseline and reference among them, are apart."""
-        steady = self.arms[self.arms["n_diverged"] == 0].sort_values("mean")
-        means, names = steady["mean"].to_numpy(np.float64), [str(arm) for arm in steady["arm"]]
-        told_apart = np.isin(steady["role"], ("baseline", "reference"))
-        for first in range(MIN_SHOWN, len(means)):
-            width = max(means[first - 1] - means[0], LEAST_SPAN)
-            if means[first] - means[first - 1] > width and not told_apart[first:].any():
-                return names[first:]
-        return []
-
-    @property
-    def error_span(self) -> tuple[float, float]:
-        """Ends of the error axis: around all that did not diverge and is not far beyond, which would hide the rest."""
-        points = np.concatenate([self._fine(), *self._steady("mean"), [self.baseline, self.reference]])
-        low, high = _span(points, np.concatenate(self._steady("low", "high")))
-        return max(0.0, low), high
-
-    @property
-    def difference_span(self) -> tuple[float, float]:
-        """Ends of the axis of differences, in the same way; members that scatter more than their means set the scale."""
-        points = np.concatenate([*self._steady("difference"), [0.0, self.floor, -self.floor]])
-        fine = self._fine()
-        scatter = float(np.ptp(fine)) if fine.size else 0.0
-        return _span(points, np.concatenate(self._steady("difference_low", "difference_high")), max(scatter, 1e-3))
-
-    @property
-    def cut(self) -> bool:
-        """Whether an interval reaches beyond its axis, of an arm that does not."""
-        shown = self.arms[~self.arms["arm"].isin(self.beyond)]
-        pairs = ((self.error_span, ("low", "high")), (self.difference_span, ("difference_low", "difference_high")))
-        return any(bool((shown[low] < span[0]).any() or (shown[high] > span[1]).any()) for span, (low, high) in pairs)
-
-    def _fine(self) -> FloatArray:
-        left_out = self.members["diverged"] | self.members["arm"].isin(self.beyond)
-        return self.members.loc[~left_out, "test_error"].to_numpy(np.float64)
-
-    def _steady(self, *columns: str) -> list[FloatArray]:
-        steady = self.arms[(self.arms["n_diverged"] == 0) & ~self.arms["arm"].isin(self.beyond)]
-        return [steady[column].to_numpy(np.float64) for column in columns]
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """The arms one by one."""
-        return [{str(name): value for name, value in row.items()} for row in self.arms.to_dict("records")]
-
-
-def _span(points: FloatArray, ends: FloatArray, least: float = 1e-3) -> tuple[float, float]:
-    """Axis limits that hold all points, and the ends of intervals as far as they lie within the points' range of them.
-
-    least: a range that the points are taken to have where they lie closer.
-    """
-    points, ends = points[np.isfinite(points)], ends[np.isfinite(ends)]
-    if not points.size:
-        return 0.0, 1.0
-    width = max(float(np.ptp(points)), least)
-    shown = np.concatenate([points, np.clip(ends, points.min() - width, points.max() + width)])
-    return float(shown.min()) - 0.05 * width, float(shown.max()) + 0.05 * width
+Shown = ArmErrors | Scatter | Curves | SearchCurves
+MOST_NAMED = 4
 
 
 def arm_errors(results: Results) -> ArmErrors | None:
-    """Test error of every confirmed member, and of every arm with its headline interval; None before the first one."""
+    """Test error of every confirm member and arm, and both intervals of the differences; None before the first one."""
     table = results.arms[results.arms["n"] > 0]
     if table.empty:
         return None
-    headline = table["test_error_low"].notna().any()
-    low, high = ("test_error_low", "test_error_high") if headline else ("test_error_seed_low", "test_error_seed_high")
-    edges = ("difference_low", "difference_high") if headline else ("difference_seed_low", "difference_seed_high")
-    columns = {"mean": "test_error", "low": low, "high": high, "difference": "difference"}
-    columns |= dict(zip(("difference_low", "difference_high"), edges, strict=True))
+    columns = {
+        "mean": "test_error",
+        "low": "test_error_low",
+        "high": "test_error_high",
+        "difference": "difference",
+        "difference_low": "difference_low",
+        "difference_high": "difference_high",
+        "inner_low": "difference_recipe_low",
+        "inner_high": "difference_recipe_high",
+    }
     arms = table[["arm", "role", "n", "n_diverged", "claim"]].reset_index(drop=True)
+    arms = arms.assign(is_tested=~arms["role"].isin(OUTSIDE_ROLES))
     arms = arms.assign(**{name: 100 * table[column].to_numpy(np.float64) for name, column in columns.items()})
-    confirmed = results.confirmed
-    members = confirmed[["arm", "split_seed"]].assign(
-        test_error=100 * confirmed["test_error"], diverged=confirmed["status"] == "diverged"
+    # without the variance of the selection the recipes' interval is all there is
+    outer = arms["difference_low"].isna()
+    arms = arms.assign(
+        difference_low=arms["difference_low"].mask(outer, arms["inner_low"]),
+        difference_high=arms["difference_high"].mask(outer, arms["inner_high"]),
     )
-    floor = float(table["noise_floor"].iloc[0])
-    covers = next((text for text in table["difference_covers"] if text), "") if headline else "seeds only"
-    asked = results.asked
+    confirmed = results.confirmed
+    members = confirmed[["arm"]].assign(
+        group=0, test_error=100 * confirmed["test_error"], diverged=confirmed["status"] == "diverged"
+    )
+    blocks = confirmed["block"].nunique()
+    note = f"Dots: confirm members, of {blocks} blocks. Left, diamonds and bars: mean and 95 % interval over blocks. "
+    note += "Right: differences within blocks; thick: with the values that the search found; thin: of the whole procedure, simultaneous "
+    note += "over the arms that are tested."
     return ArmErrors(
         _finding(results),
         arms,
         members.reset_index(drop=True),
-        _mean(arms, asked.baseline),
-        _mean(arms, asked.reference),
-        100 * floor,
-        covers or "search, seeds",
+        _mean(arms, results.asked.baseline),
+        _mean(arms, results.asked.reference),
+        100 * float(table["noise_floor"].iloc[0]),
+        note,
     )
 
 
@@ -145,7 +67,7 @@ def _mean(arms: pd.DataFrame, name: str | None) -> float:
 
 def _finding(results: Results) -> str:
     """What the comparison shows, as a title."""
-    table, reference = results.arms, results.asked.reference
+    table, reference, asked = results.arms, results.asked.reference, results.asked
     if reference is None or not (table.loc[table["arm"] == reference, "n"] > 0).any():
         return "Test error after the search"
     claimed = table[table["claim"].fillna(False).astype(bool)]
@@ -153,110 +75,79 @@ def _finding(results: Results) -> str:
     worse = claimed.loc[claimed["difference"] > 0, "arm"].tolist()
     parts = []
     if better:
-        parts.append(f"{listed(better)} {'improve' if len(better) > 1 else 'improves'} on {reference}")
+        parts.append(f"{_listed(better)} {'improve' if len(better) > 1 else 'improves'} on {reference}")
     if worse:
-        parts.append(f"{listed(worse)} {'are' if len(worse) > 1 else 'is'} worse than {reference}")
-    if not parts and not (table["role"] == "arm").any() and results.asked.baseline is not None:
-        row = table.loc[table["arm"] == results.asked.baseline].iloc[0]
+        parts.append(f"{_listed(worse)} {'are' if len(worse) > 1 else 'is'} worse than {reference}")
+    if parts:
+        return "; ".join(parts)
+    compared = table[table["role"].eq("arm") & table["difference"].notna()]
+    if compared.empty:
+        rows = table.loc[(table["arm"] == asked.baseline) & table["difference"].notna()]
+        if rows.empty:
+            return "Test error after the search"
+        row = rows.iloc[0]
         apart = row["difference_low"] * row["difference_high"] > 0
-        return f"{reference} {'differs' if apart else 'cannot be told'} from {results.asked.baseline}"
-    return "; ".join(parts) or f"No remedy can be told from {reference}"
+        return f"{reference} {'differs' if apart else 'cannot be told'} from {asked.baseline}"
+    return f"No remedy can be told from {reference}"
 
 
-class Scatter(NamedTuple):
-    """Two quantities of confirmed members. members, means (of arms, over members): arm, x, y; labels of the axes."""
-
-    title: str
-    members: pd.DataFrame
-    means: pd.DataFrame
-    x_label: str
-    y_label: str
-    log_y: bool
+def _listed(names: list[str]) -> str:
+    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms"
 
 
 def sharpness_and_gap(results: Results, value: str = "lambda_max") -> Scatter | None:
-    """Sharpness against the generalization gap (points); None where no confirmed member has both."""
-    label = "generalization gap, points (test - train error)"
-    return _scatter(results, value, "generalization_gap", 100.0, label, "with_gap")
+    """Sharpness against the generalization gap (points); None where no confirm member has both."""
+    return _scatter(results, value, "generalization_gap")
 
 
 def sharpness_and_loss(results: Results, value: str = "lambda_max") -> Scatter | None:
-    """Sharpness against train loss, both on logarithmic axes; None where no confirmed member has both."""
-    return _scatter(results, value, "train_loss", 1.0, "train loss, nats per example", "with_train_loss")
+    """Sharpness against train loss, both on logarithmic axes; None where no confirm member has both."""
+    return _scatter(results, value, "train_loss")
 
 
-def _scatter(results: Results, value: str, other: str, scale: float, label: str, correlation: str) -> Scatter | None:
-    confirmed = results.confirmed
-    if value not in confirmed or other not in confirmed:
-        return None
-    loss = other == "train_loss"
-    table = pd.DataFrame({"arm": confirmed["arm"], "x": confirmed[value], "y": scale * confirmed[other]}).dropna()
-    table = table[(table["x"] > 0) & ((table["y"] > 0) if loss else True)]
-    if table.empty:
-        return None
-    means = table.assign(x=np.log(table["x"]), y=np.log(table["y"]) if loss else table["y"])
-    means = means.groupby("arm", as_index=False)[["x", "y"]].mean()
-    means = means.assign(x=np.exp(means["x"]), y=np.exp(means["y"]) if loss else means["y"])
+def _scatter(results: Results, value: str, other: str) -> Scatter | None:
+    info = scatter(results.confirmed, value, other)
     found = results.correlations
-    row = found[(found["value"] == value) & (found["level"] == "arms")].iloc[0]
-    what = "train loss" if loss else "the generalization gap"
-    title = f"{value} and {what}"
-    if known(float(row[correlation])):
-        title += f": rank correlation {row[correlation]:+.2f} over {row['n']} arm means"
-        if not loss and known(float(row["partial"])):
-            title += f", {row['partial']:+.2f} at equal train loss"
-    return Scatter(title, table.reset_index(drop=True), means, value, label, loss)
-
-
-class Curves(NamedTuple):
-    """panels: name -> label. lines: arm, name, epoch, mean, low, high (range over members), n. log: on a log axis."""
-
-    title: str
-    panels: dict[str, str]
-    lines: pd.DataFrame
-    log: tuple[str, ...]
-
-
-def history_curves(results: Results) -> Curves | None:
-    """What was recorded over training, mean and range over each arm's confirmed members; None without history."""
-    history = results.history
-    names = [name for name in HISTORY_NAMES if (history["name"] == name).any()]
-    # The loss on the clean train set, where it was looked at, says all that the running one does.
-    names = [name for name in names if name != "running_train_loss" or "train_loss" not in names][:MAX_PANELS]
-    arms = results.confirmed.drop_duplicates("trial_id").set_index("trial_id")["arm"]
-    keys = pd.MultiIndex.from_frame(results.confirmed[["trial_id", "seed"]])
-    mine = pd.MultiIndex.from_frame(history[["trial_id", "seed"]]).isin(keys) & history["name"].isin(names).to_numpy()
-    rows = history[mine]
-    rows = rows.assign(arm=rows["trial_id"].map(arms), value=rows["value"].where(np.isfinite(rows["value"])))
-    if rows.empty:
-        return None
-    grouped = rows.groupby(["arm", "name", "epoch"], as_index=False)["value"]
-    lines = pd.DataFrame(grouped.agg(mean="mean", low="min", high="max", n="count"))
-    percent = lines["name"].isin(IN_PERCENT)
-    for column in ("mean", "low", "high"):
-        lines[column] = lines[column].where(~percent, 100 * lines[column])
-    positive = lines.groupby("name")["mean"].min() > 0
-    log = tuple(name for name in names if positive[name])
-    return Curves("Training of the confirmed members", {name: HISTORY_NAMES[name] for name in names}, lines, log)
-
-
-class SearchCurves(NamedTuple):
-    """lines: arm, k, test_error (percent, mean over splits), converged."""
-
-    title: str
-    lines: pd.DataFrame
-    num_splits: int
+    found = found[found["value"] == value]
+    if info is None or found.empty:
+        return info
+    row = found.iloc[0]
+    which = "with_train_loss" if info.log_y else "with_gap"
+    if not known(float(row[which])):
+        return info
+    title = f"{info.title}: rank correlation {correlation(row, which)} over {row['n']} arms"
+    if not info.log_y and known(float(row["partial"])):
+        title += f", {correlation(row, 'partial')} at equal train loss"
+    return info._replace(title=title)
 
 
 def search_curves(results: Results) -> SearchCurves | None:
-    """Expected test error of the best of k trials by validation, per arm; None where trials are not exchangeable."""
+    """Expected validation loss of the best of k points, per arm; None where points are not exchangeable."""
     curves = results.curves
     if curves.empty or curves["k"].max() < 2:
         return None
-    lines = curves.groupby(["arm", "k"], as_index=False)["test_error"].mean()
-    unfinished = results.arms.loc[results.arms["search_converged"].eq(False), ["arm", "search_gain"]]
-    gains = [f"{arm} ({points(-gain)})" for arm, gain in unfinished.itertuples(index=False)]
-    quiet = "No arm gains more than a standard error from its last doubling of trials"
-    title = f"Still gaining with more trials: {listed(gains)} points" if gains else quiet
-    lines = lines.assign(test_error=100 * lines["test_error"], converged=~lines["arm"].isin(unfinished["arm"]))
-    return SearchCurves(title, lines, curves["split_seed"].nunique())
+    table = results.arms
+    unfinished = table.loc[table["search_converged"].eq(False).fillna(False), ["arm", "search_gain"]]
+    gains = [f"{arm} ({percent(gain, 0)} %)" for arm, gain in unfinished.itertuples(index=False)]
+    quiet = "No arm gains more than the noise of a member from its last doubling of points"
+    named = listed(gains) if len(gains) <= MOST_NAMED else f"{len(gains)} arms"
+    title = f"Still gaining with more points: {named}" if gains else quiet
+    if not table["search_converged"].notna().any():
+        title = "What the best of k points reaches"
+    by_error = results.asked.select_by == "error"
+    label = "validation error of the best, %" if by_error else "validation loss of the best, nats"
+    lines = curves.assign(
+        value=(100 if by_error else 1) * curves["value"], converged=~curves["arm"].isin(unfinished["arm"])
+    )
+    log = not by_error and bool((lines["value"] > 0).all())
+    return SearchCurves(title, lines, label, "Expectation over random k of an arm's points, one member each.", log)
+
+
+FIGURES: dict[str, Callable[[Results], Shown | None]] = {
+    "test_error": arm_errors,
+    "sharpness_and_gap": sharpness_and_gap,
+    "sharpness_and_loss": sharpness_and_loss,
+    "history": history_curves,
+    "search": search_curves,
+}
+"""File name without suffix -> what the figure shows; None where the results do not allow it."""

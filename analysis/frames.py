@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.asked import Asked
-from analysis.configurations import ERRORS, Roles
+from analysis.member_columns import ERRORS, Roles
 from tune_lb.errors import RequestError
+from tune_lb.results import run_files
 from tune_lb.results.code_versions import counts, old_members
 from tune_lb.results.columns import roles_of
 from tune_lb.results.merger import HISTORY_SCHEMA
@@ -27,11 +28,15 @@ UNKNOWN_IF_DIVERGED = ("generalization_gap", "generalization_gap_loss", "train_l
 
 @dataclass(frozen=True)
 class Predictions:
-    """Classes of the test examples: predicted, by (trial_id, seed), and true, by split_seed."""
+    """Classes of the test examples: predicted, by (trial_id, seed), and true, by split_seed.
+
+    examples: by split_seed, which of the whole data the test examples are; nothing in runs that did not store it.
+    """
 
     classes: Mapping[tuple[str, int], NDArray[np.int64]] = field(default_factory=dict)
     targets: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    examples: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Frames:
             return Predictions()
         try:
             table, problems = read_predictions(self.store)
-            true = read_targets(self.store)
+            true, examples = read_targets(self.store), _examples(self.store)
         except RequestError as error:
             return Predictions(problems=tuple(error.problems))
         table = table.filter(pc.is_in(table["trial_id"], pa.array(sorted(trial_ids), pa.string())))
@@ -66,7 +71,7 @@ class Frames:
         coded = dict(zip(keys, table["predictions"].to_pylist(), strict=True))
         targets = {split: decode_predictions(data, num_classes) for split, data in true.items()}
         classes = {key: decode_predictions(data, num_classes) for key, data in coded.items()}
-        return Predictions(classes, targets, tuple(problems))
+        return Predictions(classes, targets, tuple(problems), examples)
 
 
 def read_frames(store: Store) -> Frames:
@@ -98,3 +103,8 @@ def at_chance(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     chance = 1 - 1 / asked.num_classes
     replaced = {name: members[name].mask(diverged, chance) for name in errors}
     return members.assign(**replaced, **{name: members[name].mask(diverged) for name in unknown})
+
+
+def _examples(store: Store) -> Mapping[int, NDArray[np.int64]]:
+    read: Callable[[Store], Mapping[int, NDArray[np.int64]]] | None = getattr(run_files, "read_examples", None)
+    return {} if read is None else read(store)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 MISSING = "-"
 
@@ -50,3 +53,12 @@ def listed(names: list[str]) -> str:
 def _rounded(value: float, digits: int) -> float:
     """Rounded, and never minus zero."""
     return round(value, digits) + 0.0
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it; None for nan and missing values."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else None

@@ -5,39 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.eta_over_b_fit import scaling_fit
-from analysis.notation import MISSING, count, known, listed, percent, points, significant, with_interval
+from analysis.asked import OUTSIDE_ROLES
+from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
+from analysis.old_design.report import old_report
+from analysis.old_design.results import OldResults
+from analysis.report_tables import adequacy_table, decided_table, measured_tables
 from analysis.results import Results
-from analysis.sharpness import at_common_loss
+from analysis.sections import CAPTIONS, at_equal_loss, bullets, problems, scaling, table, values_of
 
-CAPTIONS = {
-    "test_error": "Test error of every confirmed member and of every arm, and the difference from the reference",
-    "sharpness_and_gap": "Sharpness against the generalization gap",
-    "sharpness_and_loss": "Sharpness against train loss: no sharpness is to be compared without it",
-    "history": "Training of the confirmed members",
-    "search": "Test error of the best of k trials",
-}
 METHODS = """
-* Errors are in percent, differences in points; a negative difference is better. `n` counts confirmed members, whose
-  seeds no selection has seen. A diverged member counts at chance error.
-* *difference*: test error minus that of the reference. Its interval (95 %) is a two-level bootstrap: the points of the
-  search are drawn with replacement, the configuration is selected again on validation, and seeds are redrawn with
-  multipliers scaled so that without a search the interval is Student's t. What arms share (points, seeds) is drawn once
-  for all of them. Over several splits the spread between them is added (DerSimonian and Laird).
-* *over seeds only*: Student's t over confirm seeds, paired where arms share them, Welch's against the placebo: given
-  these configurations and these splits. It leaves out the search, and is too short for a claim about a remedy.
-* A remedy is claimed where Holm's adjusted p is below 0.05 and the difference is above the placebo's. That is the only
-  test; all else is exploratory.
-* *large-batch drop*: test error minus that of the baseline. *gap closed*: 1 - drop / drop of the reference, with
-  Fieller's interval; it is given only where the drop's interval lies above zero and the drop is at least two standard
-  errors of the test set. *gap*: test error minus train error of a member, another thing than the drop.
+* Errors are in percent, differences in points; a negative difference is better. `n` counts confirm members, whose blocks no
+  selection has seen. A diverged member counts at chance error. A block is a cut of the data (or, where nothing can be cut, none)
+  and its seeds, the same for all arms; differences are taken within blocks, and intervals (95 %) are Student's t over them.
+* *difference*: test error minus that of the reference, with the interval of the whole procedure: to the spread over blocks is added
+  how much the error of what is selected moves when the decision is repeated with noise, of the arm and of the reference. The
+  intervals of the arms that are tested hold all at once (Bonferroni); those of references hold one by one.
+* *these recipes*: the same difference with the values that the search found, and no others. It is no claim about a remedy.
+* A remedy is claimed where Holm's adjusted p of the procedure is below 0.05 and its difference is above the placebo's. That is the
+  only test; all else is exploratory. References (baseline, copied, scaled, trained longer) and the placebo are not tested.
+* *large-batch drop*: test error minus that of the baseline, interval of the whole procedure. *gap closed*: 1 - drop / drop of the
+  reference, with Fieller's interval on paired blocks; it is given only where the drop's interval lies above zero and the drop is at
+  least two standard errors of the test set. *gap*: test error minus train error of a member, another thing than the drop.
+* The procedure, its formulae and how well its intervals cover: docs/inference.md.
 """.strip()
 
 
-def report_text(results: Results, shown: Mapping[str, Any], figures: Iterable[str]) -> str:
+def report_text(results: Results | OldResults, shown: Mapping[str, Any], figures: Iterable[str]) -> str:
     """The whole report. shown: what `summary` gave; figures: names of the PNG files beside it, without suffix."""
-    drawn = list(figures)
-    pictures = {name: f"![{CAPTIONS[name]}]({name}.png)" for name in drawn}
+    if isinstance(results, OldResults):
+        return old_report(results, shown, figures)
+    pictures = {name: f"![{CAPTIONS[name]}]({name}.png)" for name in figures}
     sharp = [pictures[name] for name in ("sharpness_and_gap", "sharpness_and_loss") if name in pictures]
     parts = [
         f"# {results.asked.name}",
@@ -47,46 +44,71 @@ def report_text(results: Results, shown: Mapping[str, Any], figures: Iterable[st
         pictures.get("test_error", ""),
         "## Arms",
         table([row["cells"] for row in shown["rows"]]),
-        "## Where the drop comes from",
-        _decomposition(results),
-        pictures.get("history", ""),
-        "## Was the search large enough?",
-        _adequacy(results),
-        pictures.get("search", ""),
+        *_section("## The differences, and what may be claimed", table(_differences(results))),
+        *_section("## Where the drop comes from", table(_decomposition(results)), pictures.get("history", "")),
+        *_section("## Was the search large enough?", table(adequacy_table(results)), pictures.get("search", "")),
         *_sharpness(results, sharp),
-        *_scaling(results),
-        *_examples(results),
-        "## Selected configurations",
-        _selected(shown["best"]),
+        *scaling(results.configurations),
+        *_section("## Decided configurations", decided_table(results)),
         "## How to read this",
         METHODS,
-        _protocol(results),
-        *_problems(shown["problems"]),
+        table(_protocol(results)),
+        *problems(shown["problems"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(rows: list[dict[str, str]]) -> str:
-    """A Markdown table of rows with equal keys."""
-    if not rows:
+def _section(title: str, *parts: str) -> list[str]:
+    """Title and parts; nothing where all parts are empty."""
+    return [title, *parts] if any(parts) else []
+
+
+def _differences(results: Results) -> list[dict[str, str]]:
+    return [
+        {
+            "arm": str(row["arm"]),
+            "difference, points": points(row["difference"]),
+            "these recipes": _interval(row, "difference_recipe"),
+            "whole procedure": _interval(row, "difference"),
+            "on other test examples": _interval(row, "difference_new"),
+            "Holm p": significant(row["p_holm"]) if row["role"] not in OUTSIDE_ROLES else "not tested",
+            "claimed": "yes" if row["claim"] is True else "" if row["role"] in OUTSIDE_ROLES else str(row["claim_reason"]),
+            "blocks for 0.5 points": _blocks(row["blocks_for_half_a_point"]),
+            "classed differently %": percent(row["disagreement"]),
+            "trained longer": _matched(row),
+        }
+        for row in results.arms.to_dict("records")
+        if known(row["difference"])
+    ]
+
+
+def _interval(row: Mapping[Any, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"[{percent(low)}, {percent(high)}]" if known(low) and known(high) else MISSING
+
+
+def _blocks(value: float) -> str:
+    return "no number" if value == float("inf") else count(value)
+
+
+def _matched(row: Mapping[Any, Any]) -> str:
+    if not row["matched_by"]:
         return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *[list(row.values()) for row in rows]]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+    ends = (row["matched_difference_low"], row["matched_difference_high"])
+    return f"{with_interval(points(row['matched_difference']), *ends)} against {row['matched_by']}"
 
 
-def bullets(lines: Iterable[str]) -> str:
-    """A Markdown list."""
-    return "\n".join(f"* {line}" for line in lines)
+def _decomposition(results: Results) -> list[dict[str, str]]:
+    def part(row: Mapping[Any, Any], name: str) -> str:
+        return with_interval(points(row[name]), row[f"{name}_low"], row[f"{name}_high"])
 
-
-def _decomposition(results: Results) -> str:
-    rows = [
+    return [
         {
             "arm": str(row["arm"]),
             "test error %": percent(row["test_error"]),
             "large-batch drop": points(row["large_batch_drop"]),
-            "= on the train set": points(row["drop_train_error"]),
-            "+ in generalization": points(row["drop_generalization_gap"]),
+            "= on the train set": part(row, "drop_train_error"),
+            "+ in generalization": part(row, "drop_generalization_gap"),
             "train error %": percent(row["train_error"]),
             "train loss": significant(row["train_loss"]),
             "updates": count(row["updates"]),
@@ -96,152 +118,38 @@ def _decomposition(results: Results) -> str:
         for row in results.arms.to_dict("records")
         if row["n"]
     ]
-    return table(rows)
-
-
-def _adequacy(results: Results) -> str:
-    verdicts = {True: "converged", False: "not converged"}
-    rows = [
-        {
-            "arm": str(row["arm"]),
-            "trials": count(row["num_trials"]),
-            "gain of the last doubling": points(row["search_gain"]),
-            "standard error": percent(row["search_gain_se"]),
-            "search": verdicts.get(row["search_converged"], MISSING),
-            "median trial %": percent(row["median_trial_test_error"]),
-            "trials that beat the tuned reference %": percent(row["share_beating_reference"], 0),
-            "gradient evaluations in all": count(row["total_gradient_evaluations"]),
-            "seconds in all": significant(row["total_wall_s"]),
-        }
-        for row in results.arms.to_dict("records")
-        if row["num_trials"]
-    ]
-    return table(rows)
 
 
 def _sharpness(results: Results, pictures: list[str]) -> list[str]:
-    values = results.sharpness_values
-    if not values:
+    if not results.sharpness_values:
         return []
-    arms = [row for row in results.arms.to_dict("records") if row["n"]]
-    rows = [
-        {
-            "arm": str(row["arm"]),
-            "train loss": significant(row["train_loss"]),
-            "gap, points": percent(row["generalization_gap"]),
-        }
-        | {name: f"{significant(row[name])} +- {significant(row[f'{name}_std'])}" for name in values}
-        for row in arms
-    ]
-    correlations = [
-        {
-            "value": str(row["value"]),
-            "over": f"{row['n']} {'arm means' if row['level'] == 'arms' else 'members'}",
-            "with the gap": _correlation(row["with_gap"]),
-            "with the train loss": _correlation(row["with_train_loss"]),
-            "with the gap at equal train loss": _correlation(row["partial"]),
-        }
-        for row in results.correlations.to_dict("records")
-    ]
-    parts = ["## Sharpness", table(rows), "Rank correlations (exploratory):", table(correlations), *pictures]
-    # an arm at the baseline's own rate is hardly trained: it would leave no common level
-    copied = [arm.name for arm in results.asked.arms if arm.role == "copied"]
-    common = at_common_loss(results.history, results.confirmed[~results.confirmed["arm"].isin(copied)])
-    if len(common):
-        level = significant(common["threshold"].iloc[0], 1)
-        parts.append(
-            f"lambda_max when the train loss first fell below {level}, the smallest level that every arm reached"
-            f"{f' ({listed(copied)} aside)' if copied else ''}:"
-        )
-        cells = (
-            common.set_index("arm").loc[results.asked.order(common["arm"].tolist())].reset_index().to_dict("records")
-        )
-        parts.append(
-            table(
-                [
-                    {
-                        "arm": c["arm"],
-                        "lambda_max": significant(c["value"]),
-                        "members": f"{c['n']} of {c['num_members']}",
-                    }
-                    for c in cells
-                ]
-            )
-        )
-    return parts
+    return ["## Sharpness", *measured_tables(results), *pictures, *at_equal_loss(results)]
 
 
-def _correlation(value: float) -> str:
-    return f"{value:+.2f}" if known(value) else MISSING
-
-
-def _scaling(results: Results) -> list[str]:
-    fit = scaling_fit(results.configurations)
-    if fit is None:
-        return []
-    return [
-        "## Does the error follow eta/B alone?",
-        f"Leave-one-out R2 of log test error over {fit.num_trials} trials without a remedy at {fit.num_batch_sizes} "
-        f"batch sizes: {fit.r2_eta_over_b:.2f} from eta/B alone, {fit.r2_with_batch_size:.2f} with B added, "
-        f"{fit.r2_with_updates:.2f} with the number of updates added (exploratory).",
-    ]
-
-
-def _examples(results: Results) -> list[str]:
-    rows = [
-        {
-            "arm": str(row["arm"]),
-            "difference over seeds and test examples": with_interval(
-                points(row["difference"]), row["two_way_low"], row["two_way_high"]
-            ),
-            "McNemar p": significant(row["mcnemar_p"]),
-            "classed differently %": percent(row["disagreement"]),
-        }
-        for row in results.arms.to_dict("records")
-        if known(row["disagreement"])
-    ]
-    note = "Against the reference, on the same examples (exploratory; the search is not in these intervals)."
-    return ["## Noise of the test examples", note, table(rows)] if rows else []
-
-
-def _selected(best: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = []
-    for arm, chosen in best.items():
-        for split, searched in sorted(chosen["by_split"].items(), key=lambda item: int(item[0])):
-            texts = [f"{name} {_value(value)}" for name, value in searched.items() if value is not None]
-            rows.append({"arm": arm, "split": split, "configuration": ", ".join(texts)})
-    return table(rows) or "No configuration is confirmed yet."
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _protocol(results: Results) -> str:
-    space, asked = results.space, results.asked
+def _protocol(results: Results) -> list[dict[str, str]]:
+    space, asked, design = results.space, results.asked, results.asked.design
     sizes = f"{asked.num_train} training, {asked.num_validation} validation, {asked.num_test} test examples"
     cut = "a test part of its own" if asked.own_test_split else "cut by split_seed"
-    seeds = (
-        f"{space.get('seeds')} to search, {space.get('rescreen_seeds')} to rescreen, {asked.confirm_seeds} to confirm"
-    )
-    rows = {
-        "data": f"{asked.data}: {sizes} ({cut})",
-        "splits": ", ".join(map(str, asked.split_seeds)),
-        "seeds": seeds,
-        "sampler": f"{asked.sampler}{f', stopped by {asked.scheduler}' if asked.scheduler else ''}",
+    rows = {"data": f"{asked.data}: {sizes} ({cut})"}
+    if design is not None:
+        known_when = f", until no interval reaches further than {design.half_width:g} points" if design.half_width else ""
+        rows |= {
+            "search": f"{design.num_samples} points ({asked.sampler}), one member each, in one block",
+            "decide": f"{design.candidates} candidates in {design.decide_blocks} blocks"
+            if design.candidates > 1
+            else "no decide stage",
+            "confirm": f"{'at most ' if design.half_width else ''}{design.confirm_blocks} blocks of {design.block_seeds} seeds"
+            + known_when,
+            "blocks": "cuts of the data and seeds" if design.fresh_splits else "seeds",
+            "selected by": {
+                "loss": "validation loss",
+                "error": "validation error",
+            }.get(asked.select_by, "validation loss; between candidates by loss and soft error"),
+            "metrics": f"on the first {design.measured_blocks} confirm blocks",
+        }
+    rows |= {
         "members": count(len(results.members)),
-        "execution": "; ".join(f"{name} {_all(results, name)}" for name in ("device", "execution", "threads")),
+        "execution": "; ".join(f"{name} {values_of(results, name)}" for name in ("device", "execution", "threads")),
         "space": str(space.get("hash")),
     }
-    return table([{"protocol": name, "": text} for name, text in rows.items()])
-
-
-def _all(results: Results, column: str) -> str:
-    """The values that members have in a column."""
-    return ", ".join(sorted(map(str, results.members[column].dropna().unique()))) or MISSING
-
-
-def _problems(problems: list[str]) -> list[str]:
-    if not problems:
-        return []
-    return ["## Files left out", f"{len(problems)} could not be used and count nowhere:", bullets(problems)]
+    return [{"protocol": name, "": text} for name, text in rows.items()]

@@ -2,143 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pandas as pd
-
-from analysis.asked import UNTESTED_ROLES
-from analysis.comparisons import NO_DROP
-from analysis.configurations import usable
-from analysis.decomposition import UNDER_TRAINED_ERROR
+from analysis.asked import DERIVED_ROLES, OUTSIDE_ROLES
+from analysis.drops import NO_DROP
+from analysis.limits import kind_of_error, of_old_code, under_trained_text
 from analysis.notation import known, listed, percent, points, significant, with_interval
 from analysis.results import Results
-from analysis.selection import confirmed_trials
-from analysis.ties import tied_selections
+from analysis.what_is_unknown import limits
 
-MIN_CONFIRM_SEEDS = 8
-MIN_SPLITS = 3
 MOST_NAMED = 8
 """Arms of which each is said why it is not claimed."""
-PROVENANCE = ("git_commit", "tune_lb_version", "torch_version", "device", "execution", "threads")
+Rows = Mapping[str, Mapping[str, Any]]
 
 
 def sentences(results: Results) -> list[str]:
     """Findings first, then limits; each a sentence or two that stands on its own."""
     arms = {str(row["arm"]): row for row in results.arms.to_dict("records")}
     return [
-        *_error(results),
+        *kind_of_error(results),
         *_missing(results, arms),
         *_drop(results, arms),
-        *_remedies(results, arms),
+        *_placebo(results, arms),
+        *_claims(results, arms),
+        *_references(results, arms),
         *_sharpness(results, arms),
-        *_limits(results),
+        *limits(results, arms),
     ]
 
 
-def _error(results: Results) -> Iterator[str]:
+def _missing(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
-    if asked.error is not None:
-        hundredths = "" if asked.is_share else "; % and points are hundredths of it"
-        yield f"Errors (test error, validation error, train error) are each the {asked.error}{hundredths}."
-
-
-def _missing(results: Results, arms: dict[str, Any]) -> Iterator[str]:
-    asked = results.asked
-    old = results.frames.of_old_code
-    if old:
-        named = listed([f"{number} of {arm}" for arm, number in old.items()])
-        yield f"Left out are members trained with code that has changed since (column code): {named}."
+    yield from of_old_code(results)
     waiting = [name for name, row in arms.items() if row["n"] == 0]
     if len(waiting) == len(arms):
-        yield f"No arm is confirmed yet: {len(results.members)} members are there, and nothing can be compared."
+        counts = results.members["stage"].value_counts()
+        stages = [f"{counts[stage]} of {stage}" for stage in ("search", "decide", "confirm") if stage in counts]
+        there = f"{len(results.members)} members are there{f' ({listed(stages)})' if stages else ''}"
+        yield f"No arm is confirmed yet: {there}, and nothing can be compared."
         return
     if waiting:
         yield f"Not confirmed yet, so not compared: {listed(waiting)}."
     for role in ("baseline", "reference"):
         if getattr(asked, role) is None:
             yield f"The space has no {role} arm, so what depends on it is not given."
-    if asked.placebo is None:
-        yield "The space has no placebo arm: the noise floor of the comparison is not known."
 
 
-def _drop(results: Results, arms: dict[str, Any]) -> Iterator[str]:
+def _drop(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
     baseline, reference = arms.get(str(asked.baseline)), arms.get(str(asked.reference))
     if baseline is None or reference is None or not known(reference["large_batch_drop"]):
         return
-    drop = points(reference["large_batch_drop"])
-    interval = with_interval(drop, reference["large_batch_drop_low"], reference["large_batch_drop_high"])
+    low, high = reference["large_batch_drop_low"], reference["large_batch_drop_high"]
+    drop = with_interval(points(reference["large_batch_drop"]), low, high)
     errors = " against ".join(f"{row['arm']} {percent(row['test_error'])} %" for row in (reference, baseline))
     reason = results.no_gap_reason
     if not reason:
-        yield f"The large batch costs {interval} points of test error: {errors}, both tuned with the same budget."
-    elif reference["large_batch_drop_high"] < 0:
-        yield f"The large batch is better, so there is no drop to close: {interval} points of test error, {errors}."
-    elif reason.startswith(NO_DROP) and reference["large_batch_drop_low"] > 0:
-        yield f"The drop is {interval} points ({errors}), too small beside the test set's size to give shares of it: {reason}."
+        yield f"The large batch costs {drop} points of test error: {errors}, both tuned by the same procedure."
+    elif high < 0:
+        yield f"The large batch is better, so there is no drop to close: {drop} points of test error, {errors}."
+    elif reason.startswith(NO_DROP) and low > 0:
+        yield f"The drop is {drop} points ({errors}); no share of it is given: {reason.removeprefix(NO_DROP + ': ')}."
     elif reason.startswith(NO_DROP):
-        yield f"There is no drop to close that can be told from zero: {interval} points ({errors})."
+        yield f"There is no drop to close that can be told from zero: {drop} points ({errors})."
     else:
         yield f"The drop is {drop} points ({errors}); no share of it is given: {reason}."
-    train, gap = points(reference["drop_train_error"]), points(reference["drop_generalization_gap"])
-    yield f"Of it, {train} points are lost on the train set itself and {gap} points in generalization."
+    train, gap = (
+        with_interval(points(reference[name]), reference[f"{name}_low"], reference[f"{name}_high"])
+        for name in ("drop_train_error", "drop_generalization_gap")
+    )
+    yield (
+        f"With the values that the search found, {train} points of it are lost on the train set itself and {gap} points in "
+        "generalization."
+    )
     if reference["under_trained"] is True:
-        yield _under_trained(asked.reference, reference, asked.baseline, baseline)
+        yield under_trained_text(asked.reference, dict(reference), asked.baseline, dict(baseline))
     closed = results.tuning_closed
-    if closed.value is not None:
-        share = with_interval(f"{percent(closed.value, 0)} %", *closed.interval, digits=0)
+    if closed.is_known:
+        share = _share(closed.effect.estimate, closed.effect.low, closed.effect.high)
         yield f"Tuning alone closes {share} of what the large batch loses at the baseline's own learning rate."
 
 
-def _under_trained(reference: str | None, row: dict[str, Any], baseline: str | None, other: dict[str, Any]) -> str:
-    ratio = (
-        f"{significant(row['train_loss'] / other['train_loss'])} times that of {baseline}"
-        if other["train_loss"]
-        else "higher"
-    )
-    error = f"{percent(row['train_error'])} % (limit {percent(UNDER_TRAINED_ERROR, 1)} %)"
-    return (
-        f"{reference} is under-trained: its train error is {error} and its train loss is {ratio}. "
-        "Part of the drop may be training that has not ended rather than the minimum it ends in."
-    )
-
-
-def _remedies(results: Results, arms: dict[str, Any]) -> Iterator[str]:
+def _placebo(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
-    placebo = arms.get(str(asked.placebo))
-    if placebo is not None and known(placebo["difference"]):
+    row = arms.get(str(asked.placebo))
+    if asked.placebo is None:
+        yield "The space has no placebo arm: nothing says what a difference of nothing from nothing looks like in this run."
+        return
+    if row is None or not known(row["difference"]):
+        return
+    what = f"{asked.placebo}, which is {asked.reference} with a search of its own,"
+    low, high = row["difference_low"], row["difference_high"]
+    if row["difference"] == 0 and row["difference_recipe_low"] == 0:
+        yield f"The check: {what} chose the same values, so it differs by exactly 0 and is no floor for claims."
+    elif not known(low):
+        yield f"The check: {what} differs from it by {points(row['difference'])} points. No smaller difference is claimed."
+    elif low <= 0 <= high:
         yield (
-            f"Noise floor: {asked.placebo}, which is {asked.reference} with other random draws, "
-            f"differs from it by {_effect(placebo)}. No smaller difference is claimed."
+            f"The check: {what} differs from it by {_procedure(row)}: the interval holds 0, as it should. "
+            "No smaller difference is claimed."
         )
-    tested = {name: row for name, row in arms.items() if row["role"] not in UNTESTED_ROLES and known(row["difference"])}
+    else:
+        yield (
+            f"The check FAILS: {what} differs from it by {_procedure(row)}, and the interval does not hold 0. In 1 run of 20 that "
+            "is chance; read the claims as if they were not made."
+        )
+
+
+def _claims(results: Results, arms: Rows) -> Iterator[str]:
+    asked = results.asked
+    tested = {name: row for name, row in arms.items() if row["role"] not in OUTSIDE_ROLES and known(row["difference"])}
     claimed = {name: row for name, row in tested.items() if row["claim"] is True}
     for name, row in sorted(claimed.items(), key=lambda item: item[1]["difference"]):
         yield _claim(results, name, row)
     if tested and not claimed:
-        yield f"No remedy can be told from {asked.reference} in this search."
+        many = len(tested) > 1
+        yield f"No remedy can be told from {asked.reference} in this run." if many else _only(next(iter(tested)), asked.reference)
     rest = {name: row for name, row in tested.items() if name not in claimed}
     if rest:
         yield f"Not claimed: {'; '.join(_unclaimed(rest))}."
-    unfinished = [name for name, row in arms.items() if row["search_converged"] is False]
-    if unfinished:
+    apart = [name for name, row in rest.items() if row["difference_recipe_low"] * row["difference_recipe_high"] > 0]
+    if apart:
         yield (
-            f"Search not converged for {listed(unfinished)}: the last doubling of trials still gained more than one "
-            "standard error, so more trials may change their places."
+            f"With the values that the search found, {_listed(apart)} {'differ' if len(apart) > 1 else 'differs'} from "
+            f"{asked.reference} (the interval of these recipes leaves 0 out); another search may find other values, so this is no "
+            f"claim about {'the remedies' if len(apart) > 1 else 'the remedy'}."
         )
 
 
-def _claim(results: Results, name: str, row: dict[str, Any]) -> str:
+def _only(name: str, reference: str | None) -> str:
+    return f"{name} cannot be told from {reference} in this run."
+
+
+def _claim(results: Results, name: str, row: Mapping[str, Any]) -> str:
     better = row["difference"] < 0
-    text = f"{name} {'lowers' if better else 'RAISES'} the test error: {_effect(row)} (Holm p = {row['p_holm']:.2g})"
+    text = f"{name} {'lowers' if better else 'RAISES'} the test error, its search included: {_procedure(row)} "
+    text += f"(Holm p = {row['p_holm']:.2g}); with the values that the search found the interval is {_recipe(row)}"
     if better and known(row["gap_closed"]):
-        share = with_interval(
-            f"{percent(row['gap_closed'], 0)} %", row["gap_closed_low"], row["gap_closed_high"], digits=0
-        )
-        text += f"; it closes {share} of the drop"
+        text += f". It closes {_share(row['gap_closed'], row['gap_closed_low'], row['gap_closed_high'])} of the drop"
     cost = results.asked.arm(name).cost
-    text += f", at {significant(cost)} gradient evaluations an update." if cost > 1 else "."
+    text += f". It costs {significant(cost)} gradient evaluations an update." if cost > 1 else "."
+    text += _new_examples(row)
     if row["matched_by"] and known(row["matched_difference"]):
         matched = with_interval(
             points(row["matched_difference"]), row["matched_difference_low"], row["matched_difference_high"]
@@ -147,31 +153,45 @@ def _claim(results: Results, name: str, row: dict[str, Any]) -> str:
     return text
 
 
-def _effect(row: dict[str, Any]) -> str:
-    """Return the difference from the reference with its interval."""
-    return f"{with_interval(points(row['difference']), row['difference_low'], row['difference_high'])} points"
+def _new_examples(row: Mapping[str, Any]) -> str:
+    """What the claim is for other test examples than those of the run."""
+    if not known(row["difference_new_low"]):
+        return ""
+    interval = f"[{percent(row['difference_new_low'])}, {percent(row['difference_new_high'])}]"
+    if row["claim_new_data"] is True:
+        return f" For other test examples of the same kind the interval is {interval}."
+    return f" It is claimed for these test examples: for others of the same kind the interval is {interval}."
 
 
-def _unclaimed(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _unclaimed(rows: Rows) -> Iterator[str]:
     """Arm by arm why nothing is claimed; of many arms with the same reason the first and the last, the table has them all."""
-
-    def effect(name: str) -> str:
-        return f"{name} {_effect(rows[name])}"
-
     if len(rows) <= MOST_NAMED:
-        yield from (f"{effect(name)}, {row['claim_reason']}" for name, row in rows.items())
+        yield from (f"{name} {_procedure(row)}, {row['claim_reason']}" for name, row in rows.items())
         return
     of_reason: dict[str, list[str]] = {}
     for name in sorted(rows, key=lambda name: float(rows[name]["difference"])):
         of_reason.setdefault(str(rows[name]["claim_reason"]).partition(" (")[0], []).append(name)
     for reason, names in of_reason.items():
-        many = f"{len(names)} arms, from {effect(names[0])} to {effect(names[-1])}"
-        yield f"{many if len(names) > 1 else effect(names[0])}, {reason}"
+        first, last = (f"{name} {_procedure(rows[name])}" for name in (names[0], names[-1]))
+        yield f"{len(names)} arms, from {first} to {last}, {reason}" if len(names) > 1 else f"{first}, {reason}"
 
 
-def _sharpness(results: Results, arms: dict[str, Any]) -> Iterator[str]:
+def _references(results: Results, arms: Rows) -> Iterator[str]:
+    """Copied, scaled and compute-matched arms: named as what they are, outside of the family."""
+    roles = {role: "at the baseline's rate" if role == "copied" else "at its rate per example" for role in DERIVED_ROLES}
+    roles["compute_matched"] = "trained longer"
+    found = [
+        f"{name} ({roles[str(row['role'])]}) {_procedure(row)}"
+        for name, row in arms.items()
+        if row["role"] in roles and known(row["difference"])
+    ]
+    if found:
+        yield f"References, outside of the family that is tested, against {results.asked.reference}: {'; '.join(found)}."
+
+
+def _sharpness(results: Results, arms: Rows) -> Iterator[str]:
     found = results.correlations
-    found = found[(found["value"] == "lambda_max") & (found["level"] == "arms")]
+    found = found[found["value"] == "lambda_max"]
     if found.empty or not known(float(found["with_gap"].iloc[0])):
         return
     row = found.iloc[0]
@@ -179,67 +199,33 @@ def _sharpness(results: Results, arms: dict[str, Any]) -> Iterator[str]:
     flat, sharp = (pick(measured, key=lambda name: measured[name]["lambda_max"]) for pick in (min, max))
     text = (
         f"Flattest by lambda_max is {flat} ({significant(measured[flat]['lambda_max'])}), sharpest {sharp} "
-        f"({significant(measured[sharp]['lambda_max'])}). Over {row['n']} arm means lambda_max has rank correlation "
-        f"{row['with_gap']:+.2f} with the generalization gap and {row['with_train_loss']:+.2f} with the train loss"
+        f"({significant(measured[sharp]['lambda_max'])}), on {row['num_blocks']} blocks. Over the means of {row['n']} arms "
+        f"lambda_max has rank correlation {correlation(row, 'with_gap')} with the generalization gap and "
+        f"{correlation(row, 'with_train_loss')} with the train loss"
     )
-    partial = f"; at equal train loss it has {row['partial']:+.2f} with the gap" if known(float(row["partial"])) else ""
+    partial = f"; at equal train loss it has {correlation(row, 'partial')} with the gap" if known(float(row["partial"])) else ""
     yield f"{text}{partial} (exploratory)."
 
 
-def _limits(results: Results) -> Iterator[str]:
-    asked, confirmed = results.asked, results.confirmed
-    if results.problems:
-        yield f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them."
-    if not asked.searches_resampled:
-        why = (
-            f"trials were stopped by {asked.scheduler}"
-            if asked.scheduler
-            else f"{asked.sampler} trials depend on each other"
-        )
-        yield f"The noise of the search is not known ({why}): intervals are over seeds only, and nothing is claimed."
-    if len(confirmed) == 0:
-        return
-    splits = confirmed["split_seed"].nunique()
-    if splits == 1 or (splits < MIN_SPLITS and not asked.own_test_split):
-        yield (
-            f"{splits} split{'s' * (splits > 1)} of the data: how much the answer depends on the cut is not known"
-            f"{'' if splits == 1 else ' well'}; use at least {MIN_SPLITS} split_seeds."
-        )
-    seeds = confirmed.groupby(["arm", "split_seed"])["seed"].nunique()
-    few = seeds[seeds < MIN_CONFIRM_SEEDS].reset_index()["arm"].unique().tolist() if len(seeds) else []
-    if few:
-        whose = "every arm" if set(few) == set(confirmed["arm"]) else listed(few)
-        yield f"Fewer than {MIN_CONFIRM_SEEDS} confirm seeds: {whose}."
-    yield from _ties(results)
-    yield from _mixtures(confirmed)
-    failed = {
-        str(k): int(v) for k, v in results.members["status"].value_counts().items() if k in ("failed", "out_of_memory")
-    }
-    if failed:
-        yield f"Members without a result: {listed([f'{v} {k}' for k, v in failed.items()])}; they count nowhere."
-    diverged = confirmed.loc[confirmed["status"] == "diverged", "arm"].value_counts()
-    if len(diverged):
-        texts = [f"{number} of {arm}" for arm, number in diverged.items()]
-        yield f"Diverged confirm members count at chance error: {listed(texts)}."
+def correlation(row: Any, name: str) -> str:
+    """A rank correlation with its interval over blocks: "+0.40 [0.10, 0.60]"."""
+    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value:+.2f} [{low:.2f}, {high:.2f}]" if math.isfinite(low) else f"{value:+.2f}"
 
 
-def _ties(results: Results) -> Iterator[str]:
-    asked = results.asked
-    found = tied_selections(usable(results.members), asked, confirmed_trials(usable(results.members), asked))
-    if found.empty:
-        return
-    by, other = ("loss", "error") if asked.select_by == "loss" else ("error", "loss")
-    texts = [f"{row['arm']} ({row['number']} in split {row['split_seed']})" for row in found.to_dict("records")]
-    how = f"the lower validation {other} decided" if asked.ties_decided else "the first of them was taken"
-    yield f"Selected among trials of equal validation {by}: {listed(texts)}; {how}."
+def _procedure(row: Mapping[str, Any]) -> str:
+    """The difference from the reference with the procedure's interval."""
+    return f"{with_interval(points(row['difference']), row['difference_low'], row['difference_high'])} points"
 
 
-def _mixtures(confirmed: pd.DataFrame) -> Iterator[str]:
-    for name in PROVENANCE:
-        if name not in confirmed:
-            continue
-        values = sorted(map(str, confirmed[name].dropna().unique()))
-        # members of one batch size are trained one way; the ways of two sizes differ by design
-        within = confirmed.groupby("batch_size")[name].nunique().max() if name == "execution" else len(values)
-        if within > 1:
-            yield f"The results mix {name}: {listed(values)}."
+def _recipe(row: Mapping[str, Any]) -> str:
+    low, high = row["difference_recipe_low"], row["difference_recipe_high"]
+    return f"[{percent(low)}, {percent(high)}]" if known(low) else "not known"
+
+
+def _share(value: float, low: float, high: float) -> str:
+    return with_interval(f"{percent(value, 0)} %", low, high, digits=0)
+
+
+def _listed(names: list[str]) -> str:
+    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms (see the table)"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import FloatArray
+from analysis.arrays import FloatArray
 
 MIN_POINTS = 4
 
@@ -38,21 +38,6 @@ def rank_correlation(sharpness: FloatArray, gap: FloatArray, train_loss: FloatAr
     left = (1 - with_loss**2) * (1 - gap_loss**2)
     partial = (with_gap - with_loss * gap_loss) / left**0.5 if left > 1e-12 else float("nan")
     return RankCorrelation(with_gap, with_loss, partial, n)
-
-
-def correlations(confirmed: pd.DataFrame, values: list[str]) -> pd.DataFrame:
-    """One row per sharpness value and level: over members, and over means of arms within splits.
-
-    Members of an arm resemble each other, so those of level "arms" are the points that count; no p-value is given.
-    """
-    columns = ["generalization_gap", "train_loss"]
-    rows = []
-    for name in values:
-        means = confirmed.groupby(["arm", "split_seed"])[[name, *columns]].mean()
-        for level, table in (("arms", means), ("members", confirmed)):
-            found = rank_correlation(*(table[c].to_numpy(np.float64) for c in (name, *columns)))
-            rows.append({"value": name, "level": level, **found._asdict()})
-    return pd.DataFrame(rows, columns=["value", "level", *RankCorrelation._fields])
 
 
 def at_common_loss(history: pd.DataFrame, confirmed: pd.DataFrame, value: str = "lambda_max") -> pd.DataFrame:

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from analysis.asked import DERIVED_ROLES
-from analysis.comparisons import NO_DROP
-from analysis.configurations import CONFIGURATION, remedy_columns
-from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
+from analysis.drops import NO_DROP
+from analysis.member_columns import CONFIGURATION, remedy_columns
+from analysis.notation import MISSING, count, known, percent, plain, points, significant, with_interval
+from analysis.old_design.results import OldResults
+from analysis.old_design.summary import old_summary
 from analysis.results import Results
 from analysis.sentences import sentences
 
 Row = Mapping[str, Any]
 VALUES = (
-    *(
-        "arm",
-        "role",
-        "n",
-        "n_diverged",
-        "num_splits",
-        "test_error",
-        "test_error_std",
-        "test_error_low",
-        "test_error_high",
-    ),
-    *(
-        "difference",
-        "difference_low",
-        "difference_high",
-        "difference_seed_low",
-        "difference_seed_high",
-        "p_holm",
-        "claim",
-    ),
-    *("claim_reason", "generalization_gap", "train_error", "train_loss", "large_batch_drop", "large_batch_drop_low"),
+    *("arm", "role", "n", "n_diverged", "num_blocks", "test_error", "test_error_std", "test_error_low", "test_error_high"),
+    *("difference", "difference_low", "difference_high", "difference_recipe_low", "difference_recipe_high"),
+    *("difference_new_low", "difference_new_high", "p_holm", "claim", "claim_reason", "claim_new_data"),
+    *("generalization_gap", "train_error", "train_loss", "large_batch_drop", "large_batch_drop_low"),
     *("large_batch_drop_high", "gap_closed", "gap_closed_low", "gap_closed_high", "gap_closed_reason", "lambda_max"),
     *("keskar.full_1e-3", "updates", "gradient_evaluations", "wall_s", "under_trained", "search_converged"),
+    *("blocks_for_half_a_point", "noise_floor"),
 )
 
 
@@ -52,10 +35,10 @@ def _difference(row: Row) -> str:
     return with_interval(points(row["difference"]), row["difference_low"], row["difference_high"])
 
 
-def _seed_difference(row: Row) -> str:
-    if not known(row["difference_seed_low"]):
+def _recipe(row: Row) -> str:
+    if not known(row["difference_recipe_low"]):
         return MISSING
-    return f"[{percent(row['difference_seed_low'])}, {percent(row['difference_seed_high'])}]"
+    return f"[{percent(row['difference_recipe_low'])}, {percent(row['difference_recipe_high'])}]"
 
 
 def _drop(row: Row) -> str:
@@ -75,7 +58,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "n": lambda row: str(row["n"]) + (f" ({row['n_diverged']} diverged)" if row["n_diverged"] else ""),
     "test error %": _error,
     "difference, points": _difference,
-    "over seeds only": _seed_difference,
+    "these recipes": _recipe,
     "gap, points": lambda row: percent(row["generalization_gap"]),
     "train loss": lambda row: significant(row["train_loss"]),
     "large-batch drop, points": _drop,
@@ -90,18 +73,20 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
 
 
 def mark(row: Row) -> str:
-    """What sets a row apart: baseline, reference, noise floor, derived, claim, or "": to be printed grey."""
-    names = {"baseline": "baseline", "reference": "reference", "placebo": "noise floor"}
+    """What sets a row apart: baseline, reference, placebo, derived, trained longer, claim, or "": to be printed grey."""
+    names = {"baseline": "baseline", "reference": "reference", "placebo": "placebo", "compute_matched": "trained longer"}
     names |= dict.fromkeys(DERIVED_ROLES, "derived")
     return names.get(str(row["role"]), "claim" if row["claim"] is True else "")
 
 
-def summary(results: Results) -> dict[str, Any]:
+def summary(results: Results | OldResults) -> dict[str, Any]:
     """Rows, sentences and best configurations as plain values (None for what is not known), fit for JSON.
 
     rows: one per arm: values as in the arms table (fractions), mark (see `mark`), and cells: title -> text in percent
     or points, in the order to print. best: arm -> selected configuration. problems: files left out.
     """
+    if isinstance(results, OldResults):
+        return old_summary(results)
     rows = []
     for record in results.arms.to_dict("records"):
         row = {name: plain(record.get(name)) for name in VALUES}
@@ -111,32 +96,21 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def best(results: Results) -> dict[str, dict[str, Any]]:
-    """The selected configuration of each arm; of several splits, the one with the lowest validation error.
+    """The confirmed configuration of each arm.
 
-    Fields of the configuration, trial_id, split_seed, and by_split: split_seed -> the searched dimensions selected
-    there.
+    Fields of the configuration, configuration_id; trial_id and split_seed of its first confirm block; and searched: what was
+    selected in the searched dimensions.
     """
-    table = results.configurations
-    selected = table[table["is_selected"].astype(bool)].sort_values("selection_validation_error", kind="stable")
     remedies = remedy_columns(results.members, results.frames.roles, _remedies(results))
     found: dict[str, dict[str, Any]] = {}
-    for row in selected.to_dict("records"):
-        arm = results.asked.arm(str(row["arm"]))
-        values = {name: plain(row.get(name)) for name in ("trial_id", "split_seed", *CONFIGURATION, *remedies)}
-        chosen = found.setdefault(arm.name, {k: v for k, v in values.items() if v is not None} | {"by_split": {}})
-        searched = {name: plain(row.get(name)) for name in arm.dimensions or ("lr", "eta_over_b")}
-        chosen["by_split"][str(row["split_seed"])] = searched
+    for name, rows in results.confirmed.groupby("arm", sort=False):
+        arm, row = results.asked.arm(str(name)), rows.iloc[0]
+        identity = ("configuration_id", "trial_id", "split_seed")
+        values = {column: plain(row.get(column)) for column in (*identity, *CONFIGURATION, *remedies)}
+        searched = {column: plain(row.get(column)) for column in arm.dimensions or ("lr", "eta_over_b")}
+        found[arm.name] = {k: v for k, v in values.items() if v is not None} | {"searched": searched}
     return {name: found[name] for name in results.asked.order(list(found))}
 
 
 def _remedies(results: Results) -> set[str]:
     return {name for text in results.members["remedies"].dropna().unique() for name in str(text).split(",") if name}
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON has it; None for nan and missing values."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    return value if isinstance(value, float) and math.isfinite(value) else None

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import analysis
+from analysis.frames import Frames
 from analysis.table_columns import ARMS, SUFFIXES, describe
 from making.cards import ROOT, column_table
 from making.markdown import code, escaped, page, table
@@ -17,14 +18,20 @@ from tune_lb.metrics.metric import SHARED_COLUMNS
 from tune_lb.observation.landscape import LANDSCAPE
 from tune_lb.observation.walker import WALK_COLUMNS
 from tune_lb.optimizers import Group
-from tune_lb.results.columns import HISTORY, MEMBERS, PREDICTIONS, TARGETS, Column
+from tune_lb.results.columns import HISTORY, MEMBERS, PREDICTIONS, TARGETS, Column, members_schema, roles_of
+from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.settings.setting import HOLDS_PARTS, Settings, column_type
 from tune_lb.settings.setting import described as fields_of
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import column_name
 
-RUN = ROOT / "docs" / "results" / "quickstart_mnist"
-"""A run with every kind of arm: its frames say which columns the analysis makes."""
+BEGUN: Any = {
+    "procedure": "blocks",
+    "baseline": "small_batch",
+    "reference": "large_batch",
+    "arms": [{"name": "small_batch", "role": "baseline"}, {"name": "large_batch", "role": "reference"}],
+}
+"""A run that has just begun: its frames say which columns the analysis makes."""
 
 PARTS = {
     "optimizers": "optimizer",
@@ -185,8 +192,11 @@ def _walk() -> list[str]:
 
 
 def _frames() -> list[str]:
-    results = analysis.load(RUN)
-    known = {column.name: column.description for column in MEMBERS} | dict(results.frames.descriptions)
+    schema = members_schema()
+    known = {column.name: column.description for column in MEMBERS}
+    history = HISTORY_SCHEMA.empty_table().to_pandas()
+    frames = Frames(BEGUN, schema.empty_table().to_pandas(), history, known, roles_of(schema))
+    results = analysis.Results(frames)
     arms = [
         column
         for column in map(str, results.arms.columns)
@@ -199,12 +209,11 @@ def _frames() -> list[str]:
     return [
         "## The frame of arms: `analysis.load(RUN).arms`",
         "One row per arm. Beside these columns it has the losses, errors, metrics and costs of the members by their names: means "
-        f"over splits of means over confirm seeds. `total_<cost>` is the sum over all stages. Endings: {endings}.",
+        f"over confirm blocks of means over their seeds. `total_<cost>` is the sum over all stages. Endings: {endings}.",
         _frame(results.arms, arms, known),
         "## The frame of configurations: `analysis.load(RUN).configurations`",
-        "One row per configuration that was tried in a split. Beside these columns it has the settings, losses, errors, metrics "
-        "and costs of its members under their names, likewise; `_low` and `_high` of errors are the ends of "
-        "Student's 95 % interval over seeds.",
+        "One row per configuration that was tried. Beside these columns it has the settings, losses, errors, metrics and costs of "
+        "its members under their names, likewise.",
         _frame(results.configurations, configurations, known),
     ]
 

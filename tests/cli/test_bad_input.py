@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
+from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate, store_run
 from tests.cli.conftest import Called
 from tune_lb.results.run_files import write_space
 from tune_lb.results.storage import Store

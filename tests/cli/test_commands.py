@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
+from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate, store_run
 from tests.cli.conftest import ROOT, Called
 
 SPACE = """

@@ -26,6 +26,7 @@ EFFECTS = {
 
 MEASURED = {
     "over seeds only": "over seeds only",
+    "these recipes": "these recipes",
     "gap, points": "gap",
     "train loss": "train loss",
     "lambda_max": "lambda_max",
@@ -36,22 +37,29 @@ MEASURED = {
 }
 """The same for what was measured besides."""
 
-SHORT = {"over seeds only": "seeds\nonly", "lambda_max": "lambda\nmax", "gradients": "grads", "seconds": "s"}
+SHORT = {"over seeds only": "seeds\nonly", "these recipes": "these\nrecipes", "lambda_max": "lambda\nmax", "gradients": "grads", "seconds": "s"}
 SHORT |= {"test error %": "test\nerror %", "train loss": "train\nloss"}
 
-LEGEND = """\
+OLD_LEGEND = """\
 difference  test error minus the reference's, points [95 % over configurations, seeds and splits]
 seeds only  the same interval for these configurations alone: smaller than what a new search would show
+"""
+"""Of runs of the old design."""
+LEGEND = """\
+difference  test error minus the reference's, points [95 %, the whole procedure with its search; all tested arms at once]
+recipes     the same interval for these values of the search alone: no claim about a remedy
+"""
+SHARED_LEGEND = """\
 drop        test error minus the baseline's, points; gap closed: share of the reference's drop that is gone
 gap         test error minus train error, points
 Keskar      Metric 2.1 of Keskar et al., 2017, eps 1e-3, %
 gradients   gradient evaluations of one training; n, updates, seconds: of confirmed members
-grey        not told from the noise floor"""
+grey        nothing is claimed of it"""
 SHARPNESS = ("lambda_max", "Keskar 1e-3")
 """Columns that are there where something was measured."""
 
-STYLES = {"noise floor": "yellow", "claim": "bold green", "": "dim"}
-LABELLED = ("baseline", "reference", "noise floor")
+STYLES = {"noise floor": "yellow", "placebo": "yellow", "claim": "bold green", "": "dim"}
+LABELLED = ("baseline", "reference", "noise floor", "trained longer")
 LONGEST_REASON = 16
 
 
@@ -82,30 +90,39 @@ def show_arms(out: Output, rows: Sequence[Row]) -> None:
         out.line()
     for index, note in enumerate(notes, 1):
         out.paragraph(f"({index}) {note}")
-    lines = LEGEND.splitlines()
+    old = "over seeds only" in rows[0]["cells"]
+    lines = ((OLD_LEGEND if old else LEGEND) + SHARED_LEGEND).splitlines()
     shown = lines if _is_known(rows, "Keskar 1e-3") else [line for line in lines if not line.startswith("Keskar")]
     out.show(Text("\n".join(shown), style="dim"))
     out.line()
 
 
 def show_best(out: Output, best: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the searched values that each arm's search selected; splits that selected the same share a line."""
+    """Print the searched values that each arm's search selected; in runs of the old design by split."""
     if not best:
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    old = any("by_split" in found for found in best.values())
     table.add_column("arm", no_wrap=True)
-    table.add_column("split")
+    if old:
+        table.add_column("split")
     table.add_column("best configuration")
     for arm, found in best.items():
+        if not old:
+            table.add_row(arm, _searched(found["searched"]))
+            continue
         splits: dict[str, list[str]] = {}
         for split in sorted(found["by_split"], key=int):
-            values = {name: value for name, value in found["by_split"][split].items() if value is not None}
-            text = ", ".join(f"{name} = {number(value)}" for name, value in values.items())
-            splits.setdefault(text or "nothing was searched", []).append(split)
+            splits.setdefault(_searched(found["by_split"][split]), []).append(split)
         for index, (text, names) in enumerate(splits.items()):
             table.add_row("" if index else arm, ", ".join(names), text)
     out.show(table)
     out.line()
+
+
+def _searched(values: Mapping[str, Any]) -> str:
+    texts = [f"{name} = {number(value)}" for name, value in values.items() if value is not None]
+    return ", ".join(texts) or "nothing was searched"
 
 
 def _tables(rows: Sequence[Row], layout: Layout, notes: list[str]) -> list[Table]:
@@ -146,5 +163,5 @@ def _cell(row: Row, title: str, layout: Layout, notes: list[str]) -> str:
     if layout.stacked:
         for mark in (" [", " +- ", " (", " by "):
             text = text.replace(mark, f"\n{mark[1:]}")
-        text = text.replace(", ", ",\n") if title == "over seeds only" else text
+        text = text.replace(", ", ",\n") if title in ("over seeds only", "these recipes") else text
     return text

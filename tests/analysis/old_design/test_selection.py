@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis.asked import read_asked
-from analysis.points import point_numbers, unit_coordinate
-from analysis.selection import confirmed_trials, searched_arms
-from tests.analysis.fabrication import Arm, Procedure, fabricate
+from analysis.old_design.points import point_numbers, unit_coordinate
+from analysis.old_design.selection import confirmed_trials, searched_arms
+from tests.analysis.old_design.fabrication import Arm, Procedure, fabricate
 
 TWO = {"reference": Arm(0.05, "reference"), "other": Arm(0.045, best=0.4)}
 

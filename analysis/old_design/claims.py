@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.asked import UNTESTED_ROLES, Asked
-from analysis.comparisons import ALPHA
-from analysis.intervals import holm
+from analysis.old_design.comparisons import ALPHA
+from analysis.old_design.intervals import holm
 
 NAN = float("nan")
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
+from analysis.arrays import FloatArray
 from analysis.asked import Asked
-from analysis.intervals import UNKNOWN, FloatArray, Interval, percentile_effect, t_scale
+from analysis.old_design.intervals import UNKNOWN, Interval, percentile_effect, t_scale
 
 NUM_DRAWS = 1000
 

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from analysis import Results, load
-from tests.analysis.fabrication import ARMS, Procedure, fabricate, store_run
+from analysis import load
+from analysis.old_design.results import OldResults
+from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate, store_run
 
 PROCEDURE = Procedure(num_trials=6, split_seeds=(0, 1, 2), split_std=0.001)
 
 
 @pytest.fixture(scope="session")
-def results() -> Results:
+def results() -> OldResults:
     """In memory: no history, no predictions."""
-    return Results(fabricate(ARMS, PROCEDURE))
+    return OldResults(fabricate(ARMS, PROCEDURE))
 
 
 @pytest.fixture(scope="session")
@@ -27,5 +28,5 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stored(run_folder: Path) -> Results:
+def stored(run_folder: Path) -> OldResults:
     return load(run_folder)

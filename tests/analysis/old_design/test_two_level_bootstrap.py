@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from analysis.asked import read_asked
-from analysis.comparisons import Contrast, compare_seeds, contrast
-from analysis.two_level_bootstrap import Resamples, resample
-from tests.analysis.fabrication import Arm, Procedure, fabricate
+from analysis.old_design.comparisons import Contrast, compare_seeds, contrast
+from analysis.old_design.two_level_bootstrap import Resamples, resample
+from tests.analysis.old_design.fabrication import Arm, Procedure, fabricate
 
 TWO = {"reference": Arm(0.05, "reference"), "other": Arm(0.045, best=0.4)}
 

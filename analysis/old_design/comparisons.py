@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.arrays import FloatArray
 from analysis.asked import Asked
-from analysis.intervals import (
+from analysis.old_design.intervals import (
     UNKNOWN,
     Effect,
-    FloatArray,
     Interval,
     between_split_variance,
     fieller,
@@ -21,7 +21,7 @@ from analysis.intervals import (
     sign_flip,
     welch_effect,
 )
-from analysis.two_level_bootstrap import Resamples
+from analysis.old_design.two_level_bootstrap import Resamples
 
 ALPHA = 0.05
 MIN_SAMPLING_ERRORS = 2.0

@@ -9,11 +9,11 @@ import pytest
 
 from analysis.asked import Asked, read_asked
 from analysis.frames import Frames
-from analysis.results import Results
-from analysis.selection import confirmed_trials, searched_arms
-from analysis.sentences import sentences
-from analysis.ties import tied_selections, trial_scores
-from tests.analysis.fabrication import Arm, Procedure, fabricate
+from analysis.old_design.results import OldResults
+from analysis.old_design.selection import confirmed_trials, searched_arms
+from analysis.old_design.sentences import sentences
+from analysis.old_design.ties import tied_selections, trial_scores
+from tests.analysis.old_design.fabrication import Arm, Procedure, fabricate
 
 
 def easy(**space: object) -> tuple[Frames, Asked]:
@@ -33,20 +33,20 @@ def test_ties_are_counted_and_said():
     assert (found["number"] > 1).all()
     said = [
         line
-        for line in sentences(Results(frames))
+        for line in sentences(OldResults(frames))
         if line.startswith("Selected among trials of equal validation error")
     ]
     assert len(said) == 1
     assert said[0].endswith("; the lower validation loss decided.")
     before, _ = easy()
-    assert any(line.endswith("; the first of them was taken.") for line in sentences(Results(before)))
+    assert any(line.endswith("; the first of them was taken.") for line in sentences(OldResults(before)))
 
 
 def test_no_tie_is_not_said():
     frames = fabricate({"reference": Arm(0.05, "reference"), "other": Arm(0.045)}, Procedure())
     members = frames.members.assign(validation_error=np.random.default_rng(0).random(len(frames.members)))
     assert not any(
-        "equal validation" in line for line in sentences(Results(dataclasses.replace(frames, members=members)))
+        "equal validation" in line for line in sentences(OldResults(dataclasses.replace(frames, members=members)))
     )
 
 

@@ -6,10 +6,10 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri, stdtr, stdtrit
 
-FloatArray = NDArray[np.float64]
+from analysis.arrays import FloatArray
+
 LEVEL = 0.95
 NORMAL_QUANTILE = 1.959963984540054
 MAX_EXACT_FLIPS = 16

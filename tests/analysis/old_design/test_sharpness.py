@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import Results
+from analysis.old_design.results import OldResults
 from analysis.sharpness import at_common_loss, rank_correlation
 
 
@@ -33,7 +33,7 @@ def test_correlations_need_points() -> None:
     assert np.isnan(rank_correlation(np.ones(9), np.arange(9.0), np.arange(9.0)).with_gap)
 
 
-def test_correlations_are_over_arm_means_and_over_members(results: Results) -> None:
+def test_correlations_are_over_arm_means_and_over_members(results: OldResults) -> None:
     table = results.correlations.set_index(["value", "level"])
     assert table.loc[("lambda_max", "arms"), "n"] == 18
     assert table.loc[("lambda_max", "members"), "n"] == 144
@@ -58,5 +58,5 @@ def test_arms_at_the_smallest_loss_that_all_reached() -> None:
     assert found["num_members"].to_dict() == {"one": 1, "two": 3}
 
 
-def test_no_history_no_common_loss(results: Results) -> None:
+def test_no_history_no_common_loss(results: OldResults) -> None:
     assert at_common_loss(results.history, results.confirmed).empty

@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import Results, load
+from analysis import load
+from analysis.old_design.results import OldResults
 from analysis.__main__ import main, write_report
-from analysis.drawing import DRAWINGS
+from analysis.old_design.figures import FIGURES
 from analysis.notation import listed, percent, points, significant, with_interval
-from analysis.sentences import sentences
+from analysis.old_design.sentences import sentences
 from analysis.summary import summary
-from tests.analysis.fabrication import ARMS, Arm, Procedure, fabricate, space, store_run
+from tests.analysis.old_design.fabrication import ARMS, Arm, Procedure, fabricate, space, store_run
 from tune_lb.results.storage import Store
 
 
-def text(results: Results) -> str:
+def text(results: OldResults) -> str:
     return "\n".join(sentences(results))
 
 
@@ -30,8 +31,8 @@ def test_json_is_one_object_and_the_files_are_there(run_folder: Path, capsys: py
     assert {"rows", "sentences", "best", "paths", "problems"} <= set(shown)
     assert all(Path(path).stat().st_size > 0 for path in shown["paths"].values())
     tables = {"arms.parquet", "configurations.parquet", "report.md"}
-    assert set(shown["paths"]) == tables | {f"{name}.png" for name in DRAWINGS}
-    assert all(Path(shown["paths"][f"{name}.png"]).read_bytes().startswith(b"\x89PNG") for name in DRAWINGS)
+    assert set(shown["paths"]) == tables | {f"{name}.png" for name in FIGURES}
+    assert all(Path(shown["paths"][f"{name}.png"]).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
     marks = {row["arm"]: row["mark"] for row in shown["rows"]}
     assert (marks["placebo"], marks["sam"], marks["null"]) == ("noise floor", "claim", "")
     assert set(shown["best"]["sam"]["by_split"]) == {"0", "1", "2"}
@@ -73,7 +74,7 @@ def test_no_such_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "space.json" in capsys.readouterr().err
 
 
-def test_sentences_say_the_drop_the_floor_and_the_claim(results: Results) -> None:
+def test_sentences_say_the_drop_the_floor_and_the_claim(results: OldResults) -> None:
     said = text(results)
     assert "The large batch costs" in said
     assert "Noise floor: placebo" in said
@@ -94,12 +95,12 @@ def test_sentences_say_the_drop_the_floor_and_the_claim(results: Results) -> Non
 def test_sentences_of_other_findings(changes: dict[str, float], words: str) -> None:
     arms = {name: replace(ARMS[name], **changes) for name in ("large_batch", "placebo")}
     arms["small_batch"] = replace(ARMS["small_batch"], train_loss=1e-3)
-    assert words in text(Results(fabricate({**ARMS, **arms}, Procedure(curvature=0.02))))
+    assert words in text(OldResults(fabricate({**ARMS, **arms}, Procedure(curvature=0.02))))
 
 
 def test_many_arms_without_a_claim_are_one_sentence_with_the_first_and_the_last() -> None:
     arms = {f"arm_{k}": replace(ARMS["null"], error=0.05 + 2e-4 * k, like=None) for k in range(12)}
-    results = Results(fabricate({**ARMS, **arms}, Procedure(num_trials=4)))
+    results = OldResults(fabricate({**ARMS, **arms}, Procedure(num_trials=4)))
     (line,) = (line for line in sentences(results) if line.startswith("Not claimed"))
     unclaimed = results.arms[(results.arms["role"] == "arm") & ~results.arms["claim"].fillna(True).astype(bool)]
     assert f"{len(unclaimed)} arms, from " in line
@@ -110,7 +111,7 @@ def test_many_arms_without_a_claim_are_one_sentence_with_the_first_and_the_last(
 
 
 def test_limits_are_said() -> None:
-    said = text(Results(fabricate(ARMS, Procedure(sampler="tpe", confirm_seeds=5))))
+    said = text(OldResults(fabricate(ARMS, Procedure(sampler="tpe", confirm_seeds=5))))
     assert "noise of the search is not known" in said
     assert "1 split of the data" in said
     assert "Fewer than 8 confirm seeds" in said
@@ -119,7 +120,7 @@ def test_limits_are_said() -> None:
 def test_mixed_versions_are_named() -> None:
     frames = fabricate(ARMS, Procedure())
     frames.members.loc[frames.members["seed"] == 2003, "git_commit"] = "def"
-    assert "The results mix git_commit: abc and def." in text(Results(frames))
+    assert "The results mix git_commit: abc and def." in text(OldResults(frames))
 
 
 def without(*names: str) -> dict[str, Arm]:
@@ -136,7 +137,7 @@ def without(*names: str) -> dict[str, Arm]:
     ],
 )
 def test_spaces_without_some_roles_are_reported(arms: dict[str, Arm]) -> None:
-    results = Results(fabricate(arms, Procedure(num_trials=4)))
+    results = OldResults(fabricate(arms, Procedure(num_trials=4)))
     assert len(summary(results)["rows"]) == len(arms)
     assert text(results)
 
@@ -146,7 +147,7 @@ def test_partial_results_are_reported(kept: float) -> None:
     """Whatever members are there when somebody looks: from none to all but some of the last arm's."""
     frames = fabricate(ARMS, Procedure())
     members = frames.members.iloc[: int(kept * len(frames.members))]
-    shown = summary(Results(replace(frames, members=members)))
+    shown = summary(OldResults(replace(frames, members=members)))
     assert json.dumps(shown, allow_nan=False)
     assert [row["arm"] for row in shown["rows"]] == list(ARMS)
     assert any("Not confirmed yet" in line or "No arm is confirmed yet" in line for line in shown["sentences"])
@@ -163,7 +164,7 @@ def test_a_search_that_has_just_begun_has_a_report(kept: int, tmp_path: Path) ->
 def test_a_missing_split_of_one_arm_is_left_out_of_its_difference() -> None:
     frames = fabricate(ARMS, Procedure(split_seeds=(0, 1)))
     gone = (frames.members["arm"] == "sam") & (frames.members["split_seed"] == 1)
-    results = Results(replace(frames, members=frames.members[~gone]))
+    results = OldResults(replace(frames, members=frames.members[~gone]))
     means = results.confirmed[results.confirmed["split_seed"] == 0].groupby("arm")["test_error"].mean()
     row = results.arms.set_index("arm").loc["sam"]
     assert row["difference"] == pytest.approx(means["sam"] - means["large_batch"])

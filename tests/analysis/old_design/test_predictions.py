@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import Results
+from analysis.old_design.results import OldResults
 from analysis.asked import Asked, read_asked
-from analysis.predictions import (
+from analysis.old_design.predictions import (
     SplitPredictions,
     compare_predictions,
     majority,
@@ -17,7 +17,7 @@ from analysis.predictions import (
     split_factor,
     two_way_draws,
 )
-from tests.analysis.fabrication import Arm, Procedure, space
+from tests.analysis.old_design.fabrication import Arm, Procedure, space
 
 
 def asked(splits: tuple[int, ...] = (0,), own_test_split: bool = False) -> Asked:
@@ -73,7 +73,7 @@ def test_test_sets_that_overlap_count_less_than_new_ones() -> None:
     assert split_factor(asked(), 3) == pytest.approx(1 / 3 + 2 / 3 * 997 / 1797)
 
 
-def test_predictions_of_confirmed_members_are_read(stored: Results) -> None:
+def test_predictions_of_confirmed_members_are_read(stored: OldResults) -> None:
     found = stored.predictions["sam"][1]
     assert found.classes.shape == (8, 997)
     row = stored.arms.set_index("arm").loc["sam"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.intervals import (
+from analysis.old_design.intervals import (
     between_split_variance,
     fieller,
     holm,

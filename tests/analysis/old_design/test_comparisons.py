@@ -6,19 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import Results
-from analysis.comparisons import binomial_sampling_error, contrast, seed_std
+from analysis.old_design.results import OldResults
+from analysis.old_design.comparisons import binomial_sampling_error, contrast, seed_std
 from analysis.decomposition import decompose, under_trained
-from analysis.intervals import fieller
+from analysis.old_design.intervals import fieller
 from analysis.summary import summary
-from tests.analysis.fabrication import ARMS, Arm, Procedure, fabricate
+from tests.analysis.old_design.fabrication import ARMS, Arm, Procedure, fabricate
 
 
-def arms(results: Results) -> pd.DataFrame:
+def arms(results: OldResults) -> pd.DataFrame:
     return results.arms.set_index("arm")
 
 
-def test_means_are_over_splits_of_means_over_seeds(results: Results) -> None:
+def test_means_are_over_splits_of_means_over_seeds(results: OldResults) -> None:
     confirm = results.members.query("stage == 'confirm' and arm == 'sam'")
     expected = confirm.groupby("split_seed")["test_error"].mean().mean()
     row = arms(results).loc["sam"]
@@ -31,7 +31,7 @@ def test_std_is_pooled_within_splits() -> None:
     assert seed_std(values) == pytest.approx(np.sqrt((2 * 0.01**2 + 2 * 0.02**2) / 3))
 
 
-def test_difference_is_to_the_reference_and_drop_to_the_baseline(results: Results) -> None:
+def test_difference_is_to_the_reference_and_drop_to_the_baseline(results: OldResults) -> None:
     table = arms(results)
     sam, reference, baseline = (table.loc[name] for name in ("sam", "large_batch", "small_batch"))
     assert sam["difference"] == pytest.approx(sam["test_error"] - reference["test_error"])
@@ -40,7 +40,7 @@ def test_difference_is_to_the_reference_and_drop_to_the_baseline(results: Result
     assert np.isnan(baseline["large_batch_drop"])
 
 
-def test_gap_closed_is_the_share_of_the_drop_with_fiellers_interval(results: Results) -> None:
+def test_gap_closed_is_the_share_of_the_drop_with_fiellers_interval(results: OldResults) -> None:
     table = arms(results)
     row = table.loc["sam"]
     share = 1 - row["large_batch_drop"] / table.loc["large_batch", "large_batch_drop"]
@@ -61,7 +61,7 @@ def test_gap_closed_is_the_share_of_the_drop_with_fiellers_interval(results: Res
     assert (row["gap_closed_low"], row["gap_closed_high"]) == pytest.approx(tuple(expected))
 
 
-def test_the_baseline_closes_all_of_the_drop_and_the_reference_nothing(results: Results) -> None:
+def test_the_baseline_closes_all_of_the_drop_and_the_reference_nothing(results: OldResults) -> None:
     rows = {row["arm"]: row for row in summary(results)["rows"]}
     shown = {arm: (rows[arm]["gap_closed"], rows[arm]["cells"]["gap closed"]) for arm in ("small_batch", "large_batch")}
     assert shown == {"small_batch": (1.0, "100 %"), "large_batch": (0.0, "0 %")}
@@ -76,7 +76,7 @@ def test_the_baseline_closes_all_of_the_drop_and_the_reference_nothing(results: 
 )
 def test_without_a_drop_gap_closed_is_null_with_the_reason(changed: dict[str, Arm], words: str) -> None:
     procedure = Procedure(num_test=200, seed_std=0.001, trial_std=0.0, curvature=0.01)
-    table = arms(Results(fabricate({**ARMS, **changed}, procedure)))
+    table = arms(OldResults(fabricate({**ARMS, **changed}, procedure)))
     assert np.isnan(table.loc["sam", "gap_closed"])
     assert words in table.loc["sam", "gap_closed_reason"]
 
@@ -85,14 +85,14 @@ def test_without_a_drop_gap_closed_is_null_with_the_reason(changed: dict[str, Ar
     ("procedure", "word"), [(Procedure(scheduler="asha"), "asha"), (Procedure(sampler="tpe"), "tpe")]
 )
 def test_schedulers_and_tpe_end_claims_and_shares(procedure: Procedure, word: str) -> None:
-    row = arms(Results(fabricate(ARMS, procedure))).loc["sam"]
+    row = arms(OldResults(fabricate(ARMS, procedure))).loc["sam"]
     assert np.isnan([row["gap_closed"], row["difference_low"], row["p"]]).all()
     assert word in row["gap_closed_reason"]
     assert not row["claim"]
     assert row["difference_seed_low"] < row["difference"] < row["difference_seed_high"]
 
 
-def test_claims_need_holm_and_the_noise_floor(results: Results) -> None:
+def test_claims_need_holm_and_the_noise_floor(results: OldResults) -> None:
     table = arms(results)
     assert table.loc["sam", "claim"]
     assert not table.loc["null", "claim"]
@@ -103,7 +103,7 @@ def test_claims_need_holm_and_the_noise_floor(results: Results) -> None:
 
 def test_a_difference_below_the_placebos_is_not_claimed() -> None:
     changed = {"placebo": Arm(0.01, "placebo"), "sam": replace(ARMS["sam"], error=0.035)}
-    row = arms(Results(fabricate({**ARMS, **changed}, Procedure(seed_std=0.001)))).loc["sam"]
+    row = arms(OldResults(fabricate({**ARMS, **changed}, Procedure(seed_std=0.001)))).loc["sam"]
     assert row["p_holm"] < 0.05
     assert not row["claim"]
     assert "noise floor" in row["claim_reason"]
@@ -111,7 +111,7 @@ def test_a_difference_below_the_placebos_is_not_claimed() -> None:
 
 def test_drop_is_train_part_plus_gap_part() -> None:
     changed = {"large_batch": replace(ARMS["large_batch"], train_error=0.02)}
-    table = arms(Results(fabricate({**ARMS, **changed}, Procedure())))
+    table = arms(OldResults(fabricate({**ARMS, **changed}, Procedure())))
     row = table.loc["large_batch"]
     assert row["drop_train_error"] == pytest.approx(0.019)
     assert row["drop_train_error"] + row["drop_generalization_gap"] == pytest.approx(row["large_batch_drop"])
@@ -134,7 +134,7 @@ def test_diverged_members_count_at_chance() -> None:
     others = members.loc[(members["arm"] == "sam") & (members["stage"] == "confirm"), "test_error"].drop(lost)
     members.loc[lost, "status"] = "diverged"
     members.loc[lost, ["test_error", "train_error", "generalization_gap"]] = np.nan
-    row = arms(Results(replace(frames, members=members))).loc["sam"]
+    row = arms(OldResults(replace(frames, members=members))).loc["sam"]
     assert (row["n"], row["n_diverged"]) == (8, 2)
     assert row["test_error"] == pytest.approx((others.sum() + 2 * 0.9) / 8)
     assert row["drop_train_error"] + row["drop_generalization_gap"] == pytest.approx(row["large_batch_drop"])
@@ -145,12 +145,12 @@ def test_failed_members_count_nowhere() -> None:
     members = frames.members.copy()
     lost = members.index[(members["arm"] == "sam") & (members["stage"] == "confirm")][:3]
     members.loc[lost, "status"] = "out_of_memory"
-    row = arms(Results(replace(frames, members=members))).loc["sam"]
+    row = arms(OldResults(replace(frames, members=members))).loc["sam"]
     assert (row["n"], row["n_failed"]) == (5, 3)
 
 
 def test_one_confirm_seed_has_a_difference_and_no_interval() -> None:
-    table = arms(Results(fabricate(ARMS, Procedure(confirm_seeds=1))))
+    table = arms(OldResults(fabricate(ARMS, Procedure(confirm_seeds=1))))
     row = table.loc["sam"]
     assert row["difference"] == pytest.approx(row["test_error"] - table.loc["large_batch", "test_error"])
     assert np.isnan(row[["difference_low", "p", "gap_closed"]].astype(float)).all()
@@ -161,13 +161,13 @@ def test_one_confirm_seed_has_a_difference_and_no_interval() -> None:
 def test_compute_matched_reference_is_compared() -> None:
     longer = Arm(0.045, "compute_matched")
     changed = {"sam": replace(ARMS["sam"], matched_by="longer"), "longer": longer}
-    table = arms(Results(fabricate({**ARMS, **changed}, Procedure())))
+    table = arms(OldResults(fabricate({**ARMS, **changed}, Procedure())))
     expected = table.loc["sam", "test_error"] - table.loc["longer", "test_error"]
     assert table.loc["sam", "matched_difference"] == pytest.approx(expected)
     assert table.loc["sam", "matched_difference_low"] < expected < table.loc["sam", "matched_difference_high"]
 
 
-def test_what_tuning_alone_closes(results: Results) -> None:
+def test_what_tuning_alone_closes(results: OldResults) -> None:
     table = arms(results)["test_error"]
     expected = (table["large_batch_copied"] - table["large_batch"]) / (
         table["large_batch_copied"] - table["small_batch"]

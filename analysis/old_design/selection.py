@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.asked import Asked
-from analysis.intervals import FloatArray
-from analysis.points import point_numbers
-from analysis.ties import SEARCH_STAGES, scores, trial_scores
+from analysis.arrays import FloatArray
+from analysis.old_design.points import point_numbers
+from analysis.old_design.ties import SEARCH_STAGES, scores, trial_scores
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from analysis import Results
-from analysis.adequacy import best_of_k
+from analysis.old_design.results import OldResults
+from analysis.best_of_k import best_of_k
 from analysis.eta_over_b_fit import leave_one_out_r2, scaling_fit
-from tests.analysis.fabrication import ARMS, Procedure, fabricate
+from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate
 
 
 def test_best_of_k_is_the_mean_over_all_subsets() -> None:
@@ -21,14 +21,14 @@ def test_best_of_k_is_the_mean_over_all_subsets() -> None:
 
 def test_a_search_that_still_gains_has_not_converged() -> None:
     def converged(procedure: Procedure) -> bool:
-        table = Results(fabricate(ARMS, procedure)).arms.set_index("arm")
+        table = OldResults(fabricate(ARMS, procedure)).arms.set_index("arm")
         return bool(table.loc["large_batch", "search_converged"])
 
     assert not converged(Procedure(num_trials=4, curvature=2.0, seed_std=0.001))
     assert converged(Procedure(num_trials=16, curvature=0.0, trial_std=0.0))
 
 
-def test_trials_are_compared_with_the_tuned_reference(results: Results) -> None:
+def test_trials_are_compared_with_the_tuned_reference(results: OldResults) -> None:
     rows = (
         results.members.query("arm == 'sam' and stage != 'confirm'")
         .groupby(["split_seed", "trial_id"])["test_error"]
@@ -44,8 +44,8 @@ def test_trials_are_compared_with_the_tuned_reference(results: Results) -> None:
 
 
 def test_derived_arms_and_tpe_have_no_curve() -> None:
-    assert "large_batch_copied" not in set(Results(fabricate(ARMS, Procedure())).curves["arm"])
-    assert Results(fabricate(ARMS, Procedure(sampler="tpe"))).curves.empty
+    assert "large_batch_copied" not in set(OldResults(fabricate(ARMS, Procedure())).curves["arm"])
+    assert OldResults(fabricate(ARMS, Procedure(sampler="tpe"))).curves.empty
 
 
 def test_scaling_fit_finds_the_axis_that_matters() -> None:
@@ -56,7 +56,7 @@ def test_scaling_fit_finds_the_axis_that_matters() -> None:
     assert leave_one_out_r2(axes, axes[:, 0] * axes[:, 1] + axes[:, 1]) == pytest.approx(1.0)
 
 
-def test_scaling_fit_needs_three_batch_sizes(results: Results) -> None:
+def test_scaling_fit_needs_three_batch_sizes(results: OldResults) -> None:
     assert scaling_fit(results.configurations) is None
     table = results.configurations.query("remedies == ''").copy()
     table["batch_size"] = np.resize([20, 100, 400], len(table))

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.asked import Asked
-from analysis.intervals import FloatArray, t_scale
-from analysis.selection import SearchedArm, searched_arms
+from analysis.old_design.intervals import t_scale
+from analysis.old_design.selection import SearchedArm, searched_arms
 
 NUM_DRAWS = 4000
 

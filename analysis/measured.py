@@ -1,0 +1,90 @@
+"""Sharpness, gap and train loss of the arms against the reference, paired by block; rank correlations over the arms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import FloatArray
+from analysis.asked import Asked
+from analysis.blocks import arrays
+from analysis.sharpness import RankCorrelation, rank_correlation
+from tune_lb.inference.effects import differences, paired_t
+
+NUM_DRAWS = 1000
+LEAST_KNOWN = 0.9
+"""Share of the draws in which a correlation must be defined for an interval."""
+GAPS = ("generalization_gap", "generalization_gap_loss")
+COLUMNS = ["value", "arm", "is_ratio", "difference", "low", "high", "n"]
+
+
+def measured_differences(confirmed: pd.DataFrame, asked: Asked, values: Sequence[str]) -> pd.DataFrame:
+    """Arm against reference in each value, over the blocks in which both were measured: value, arm, difference, low, high, n.
+
+    A value that is positive in all members is compared as a ratio to the reference's (differences of logarithms, is_ratio true), any
+    other, and a gap, as a difference. Intervals are Bonferroni-t, simultaneous over the arms of one value. n: blocks.
+    """
+    rows = []
+    for value in values:
+        tables = arrays(confirmed, value)
+        reference = tables.get(str(asked.reference))
+        if reference is None or not np.isfinite(reference).any():
+            continue
+        ratio = value not in GAPS and all(bool((t[np.isfinite(t)] > 0).all()) for t in tables.values())
+        scaled = {name: np.log(table) if ratio else table for name, table in tables.items()}
+        of = scaled.pop(str(asked.reference))
+        found = {name: differences(scaled[name], of) for name in asked.order(list(scaled))}
+        found = {name: d for name, d in found.items() if d.size}
+        for name, d in found.items():
+            effect = paired_t(d, family=len(found))
+            ends = (effect.estimate, effect.low, effect.high)
+            rows.append((value, name, ratio, *(map(math.exp, ends) if ratio else ends), d.size))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def correlations(confirmed: pd.DataFrame, values: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Rank correlations over the means of the arms, over the blocks in which a value was measured: one row per value.
+
+    with_gap, with_train_loss, partial and n (arms), see `rank_correlation`; num_blocks; and of each the ends of an interval,
+    from blocks drawn with replacement, the same for all arms: 2.5 and 97.5 % quantiles of 1,000 draws. It says what other blocks
+    would have given for these arms, not what other arms would.
+    """
+    rows = []
+    for value in values:
+        measured = confirmed[confirmed[value].notna()]
+        tables = [arrays(measured, name) for name in (value, "generalization_gap", "train_loss")]
+        arms = list(tables[0])
+        # (3, arms, S)
+        means = np.array([[_row_means(table[arm]) for arm in arms] for table in tables])
+        if not means.size:
+            continue
+        means = np.where(np.isfinite(means).all(axis=0), means, np.nan)
+        found = rank_correlation(*_over_blocks(means))
+        row: dict[str, object] = {"value": value, **found._asdict(), "num_blocks": means.shape[2]}
+        generator = np.random.default_rng(seed)
+        drawn = generator.integers(0, means.shape[2], (NUM_DRAWS, means.shape[2]))
+        again = [rank_correlation(*_over_blocks(means[:, :, blocks])) for blocks in drawn] if means.shape[2] > 1 else []
+        for name in ("with_gap", "with_train_loss", "partial"):
+            known = np.array([value for draw in again if math.isfinite(value := getattr(draw, name))])
+            enough = known.size >= LEAST_KNOWN * NUM_DRAWS
+            low, high = np.quantile(known, (0.025, 0.975)) if enough else (math.nan, math.nan)
+            row |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+        rows.append(row)
+    ends = [f"{name}_{end}" for name in ("with_gap", "with_train_loss", "partial") for end in ("low", "high")]
+    return pd.DataFrame(rows, columns=["value", *RankCorrelation._fields, "num_blocks", *ends])
+
+
+def _row_means(table: FloatArray) -> FloatArray:
+    there = np.isfinite(table)
+    counts = there.sum(axis=1)
+    return np.asarray(np.where(there, table, 0.0).sum(axis=1) / np.where(counts, counts, np.nan))
+
+
+def _over_blocks(means: FloatArray) -> FloatArray:
+    """(3, arms), means over the blocks that are known; nan for an arm with none."""
+    there = np.isfinite(means)
+    counts = there.sum(axis=2)
+    return np.asarray(np.where(there, means, 0.0).sum(axis=2) / np.where(counts, counts, np.nan))

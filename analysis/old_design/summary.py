@@ -1,0 +1,130 @@
+"""What the end of a search shows: one row per arm, sentences, and the configurations to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from analysis.asked import DERIVED_ROLES
+from analysis.old_design.comparisons import NO_DROP
+from analysis.member_columns import CONFIGURATION, remedy_columns
+from analysis.notation import MISSING, count, known, percent, plain, points, significant, with_interval
+from analysis.old_design.results import OldResults
+from analysis.old_design.sentences import sentences
+
+Row = Mapping[str, Any]
+VALUES = (
+    *(
+        "arm",
+        "role",
+        "n",
+        "n_diverged",
+        "num_splits",
+        "test_error",
+        "test_error_std",
+        "test_error_low",
+        "test_error_high",
+    ),
+    *(
+        "difference",
+        "difference_low",
+        "difference_high",
+        "difference_seed_low",
+        "difference_seed_high",
+        "p_holm",
+        "claim",
+    ),
+    *("claim_reason", "generalization_gap", "train_error", "train_loss", "large_batch_drop", "large_batch_drop_low"),
+    *("large_batch_drop_high", "gap_closed", "gap_closed_low", "gap_closed_high", "gap_closed_reason", "lambda_max"),
+    *("keskar.full_1e-3", "updates", "gradient_evaluations", "wall_s", "under_trained", "search_converged"),
+)
+
+
+def _error(row: Row) -> str:
+    text = percent(row["test_error"])
+    return f"{text} +- {percent(row['test_error_std'])}" if known(row["test_error_std"]) else text
+
+
+def _difference(row: Row) -> str:
+    return with_interval(points(row["difference"]), row["difference_low"], row["difference_high"])
+
+
+def _seed_difference(row: Row) -> str:
+    if not known(row["difference_seed_low"]):
+        return MISSING
+    return f"[{percent(row['difference_seed_low'])}, {percent(row['difference_seed_high'])}]"
+
+
+def _drop(row: Row) -> str:
+    return with_interval(points(row["large_batch_drop"]), row["large_batch_drop_low"], row["large_batch_drop_high"])
+
+
+def _closed(row: Row) -> str:
+    if not known(row["gap_closed"]):
+        reason = str(row["gap_closed_reason"])
+        # the same for every arm, and said in a sentence
+        return MISSING if reason.startswith(NO_DROP) else reason
+    return with_interval(f"{percent(row['gap_closed'], 0)} %", row["gap_closed_low"], row["gap_closed_high"], digits=0)
+
+
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "arm": lambda row: str(row["arm"]),
+    "n": lambda row: str(row["n"]) + (f" ({row['n_diverged']} diverged)" if row["n_diverged"] else ""),
+    "test error %": _error,
+    "difference, points": _difference,
+    "over seeds only": _seed_difference,
+    "gap, points": lambda row: percent(row["generalization_gap"]),
+    "train loss": lambda row: significant(row["train_loss"]),
+    "large-batch drop, points": _drop,
+    "gap closed": _closed,
+    "lambda_max": lambda row: significant(row["lambda_max"]),
+    "Keskar 1e-3": lambda row: significant(row["keskar.full_1e-3"]),
+    "updates": lambda row: count(row["updates"]),
+    "gradient evaluations": lambda row: count(row["gradient_evaluations"]),
+    "seconds": lambda row: significant(row["wall_s"]),
+}
+"""Titles of the table at the end of a search, and how each cell is made from a row of the arms table."""
+
+
+def mark(row: Row) -> str:
+    """What sets a row apart: baseline, reference, noise floor, derived, claim, or "": to be printed grey."""
+    names = {"baseline": "baseline", "reference": "reference", "placebo": "noise floor"}
+    names |= dict.fromkeys(DERIVED_ROLES, "derived")
+    return names.get(str(row["role"]), "claim" if row["claim"] is True else "")
+
+
+def old_summary(results: OldResults) -> dict[str, Any]:
+    """Rows, sentences and best configurations as plain values (None for what is not known), fit for JSON.
+
+    rows: one per arm: values as in the arms table (fractions), mark (see `mark`), and cells: title -> text in percent
+    or points, in the order to print. best: arm -> selected configuration. problems: files left out.
+    """
+    rows = []
+    for record in results.arms.to_dict("records"):
+        row = {name: plain(record.get(name)) for name in VALUES}
+        cells = {title: cell(row) for title, cell in COLUMNS.items()}
+        rows.append({**row, "mark": mark(row), "cells": cells})
+    return {"rows": rows, "sentences": sentences(results), "best": best(results), "problems": list(results.problems)}
+
+
+def best(results: OldResults) -> dict[str, dict[str, Any]]:
+    """The selected configuration of each arm; of several splits, the one with the lowest validation error.
+
+    Fields of the configuration, trial_id, split_seed, and by_split: split_seed -> the searched dimensions selected
+    there.
+    """
+    table = results.configurations
+    selected = table[table["is_selected"].astype(bool)].sort_values("selection_validation_error", kind="stable")
+    remedies = remedy_columns(results.members, results.frames.roles, _remedies(results))
+    found: dict[str, dict[str, Any]] = {}
+    for row in selected.to_dict("records"):
+        arm = results.asked.arm(str(row["arm"]))
+        values = {name: plain(row.get(name)) for name in ("trial_id", "split_seed", *CONFIGURATION, *remedies)}
+        chosen = found.setdefault(arm.name, {k: v for k, v in values.items() if v is not None} | {"by_split": {}})
+        searched = {name: plain(row.get(name)) for name in arm.dimensions or ("lr", "eta_over_b")}
+        chosen["by_split"][str(row["split_seed"])] = searched
+    return {name: found[name] for name in results.asked.order(list(found))}
+
+
+def _remedies(results: OldResults) -> set[str]:
+    return {name for text in results.members["remedies"].dropna().unique() for name in str(text).split(",") if name}

@@ -1,0 +1,142 @@
+"""Tables of the report: how the searches went, what was decided and why, what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.decisions import Decision
+from analysis.notation import MISSING, count, known, percent, points, significant
+from analysis.results import Results
+from analysis.sections import table, value_text
+from analysis.sentences import correlation
+
+
+def adequacy_table(results: Results) -> list[dict[str, str]]:
+    """How each arm's search went."""
+    verdicts = {True: "converged", False: "not converged"}
+    return [
+        {
+            "arm": str(row["arm"]),
+            "points": count(row["num_points"]),
+            "gain of the last doubling, % of the loss": percent(row["search_gain"], 0),
+            "noise of a member, %": percent(row["search_noise"], 0),
+            "search": verdicts.get(row["search_converged"], MISSING),
+            "at an end of what was tried": str(row["edges"]),
+            "median point %": percent(row["median_test_error"]),
+            "points that beat the tuned reference %": percent(row["share_beating_reference"], 0),
+            "gradient evaluations in all": count(row["total_gradient_evaluations"]),
+            "seconds in all": significant(row["total_wall_s"]),
+        }
+        for row in results.arms.to_dict("records")
+        if row["num_points"]
+    ]
+
+
+def decided_table(results: Results) -> str:
+    """What was confirmed of each arm, and by what the decision fell."""
+    rows = []
+    for arm in results.asked.order(list(results.selected)):
+        chosen = results.selected[arm]
+        members = results.confirmed[results.confirmed["arm"] == arm]
+        searched = results.asked.arm(arm).dimensions or {}
+        names = list(searched) if results.asked.arm(arm).searched else ["lr", "eta_over_b"]
+        values = [(name, members[name].iloc[0]) for name in names if name in members and len(members)]
+        text = ", ".join(f"{name} {value_text(value)}" for name, value in values if value is not None and value == value)
+        rows.append({"arm": arm, "configuration": text or "nothing was searched"} | _why(results.decisions.get(arm), chosen))
+    if not rows:
+        return "No configuration is confirmed yet."
+    note = "Losses and soft errors (mean of 1 - p of the true class) are of the validation examples in the decide blocks, of the "
+    note += "candidate that was decided for [lowest, highest of its competitors]. deviation: by which the error of what is selected "
+    note += "varies when the decision is repeated with noise (square root of the variance of the selection, floor included)."
+    variances = results.comparison.variances
+    rows = [row | {"deviation, points": percent(np.sqrt(variances.get(row["arm"], np.nan)))} for row in rows]
+    return f"{note}\n\n{table(rows)}"
+
+
+def _why(decision: Decision | None, chosen: str) -> dict[str, str]:
+    empty = {"validation loss": MISSING, "soft error %": MISSING, "lowest in": MISSING}
+    if decision is None or decision.standing is None or chosen not in decision.candidates:
+        return empty
+    own = decision.candidates.index(chosen)
+    others = [k for k in range(len(decision.candidates)) if k != own]
+    losses, errors = decision.losses, 100 * decision.soft_errors
+    best = [name for name, values in (("loss", losses), ("soft error", errors)) if values[own] == np.nanmin(values)]
+    lowest = "both" if len(best) == 2 else best[0] if best else "neither: a compromise"
+    return {
+        "validation loss": _among(losses, own, others),
+        "soft error %": _among(errors, own, others),
+        "lowest in": lowest if others else "the only candidate",
+    }
+
+
+def _among(values: np.ndarray[Any, np.dtype[np.float64]], own: int, others: list[int]) -> str:
+    text = significant(float(values[own]), 3)
+    if not others:
+        return text
+    return f"{text} [{significant(float(np.nanmin(values[others])), 3)}, {significant(float(np.nanmax(values[others])), 3)}]"
+
+
+def measured_tables(results: Results) -> list[str]:
+    """Sharpness, gap and train loss of the arms: levels, differences from the reference, rank correlations."""
+    values, arms = results.sharpness_values, [row for row in results.arms.to_dict("records") if row["n"]]
+    levels = [
+        {
+            "arm": str(row["arm"]),
+            "train loss": significant(row["train_loss"]),
+            "gap, points": percent(row["generalization_gap"]),
+        }
+        | {name: f"{significant(row[name])} +- {significant(row[f'{name}_std'])}" for name in values}
+        for row in arms
+    ]
+    found = results.measured
+    by_arm = {(str(row["arm"]), str(row["value"])): row for row in found.to_dict("records")}
+    shown = list(dict.fromkeys(found["value"]))
+    numbers = {name: sorted({int(n) for n in found.loc[found["value"] == name, "n"]}) for name in shown}
+    compared = [
+        {"arm": str(row["arm"])}
+        | {_title(name, by_arm, numbers[name]): _measured(by_arm.get((str(row["arm"]), name))) for name in shown}
+        for row in arms
+        if any((str(row["arm"]), name) in by_arm for name in shown)
+    ]
+    correlations = [
+        {
+            "value": str(row["value"]),
+            "over": f"{row['n']} arms, {row['num_blocks']} blocks",
+            "with the gap": _correlation(row, "with_gap"),
+            "with the train loss": _correlation(row, "with_train_loss"),
+            "with the gap at equal train loss": _correlation(row, "partial"),
+        }
+        for row in results.correlations.to_dict("records")
+    ]
+    parts = [table(levels)]
+    if compared:
+        parts.append(
+            f"Against {results.asked.reference}, with the values that the searches found, paired by block, intervals simultaneous over "
+            "the arms (exploratory). *times*: ratio to the reference, 1 is no difference."
+        )
+        parts.append(table(compared))
+    return [*parts, "Rank correlations over the means of the arms, with intervals over blocks (exploratory):", table(correlations)]
+
+
+def _title(name: str, by_arm: Mapping[tuple[str, str], Mapping[Any, Any]], numbers: list[int]) -> str:
+    ratio = next(row["is_ratio"] for (_, value), row in by_arm.items() if value == name)
+    label = {"generalization_gap": "gap, points", "train_loss": "train loss"}.get(name, name)
+    n = f"n = {numbers[0]}" if len(numbers) == 1 else f"n = {numbers[0]} to {numbers[-1]}"
+    return f"{label}{', times' if ratio else ''} ({n})"
+
+
+def _measured(row: Mapping[Any, Any] | None) -> str:
+    if row is None:
+        return ""
+    if row["value"] == "generalization_gap":
+        text, ends = points(row["difference"]), [percent(row[end]) for end in ("low", "high")]
+    else:
+        text, *ends = (significant(float(row[name])) for name in ("difference", "low", "high"))
+    return f"{text} [{ends[0]}, {ends[1]}]" if known(row["low"]) else text
+
+
+def _correlation(row: Mapping[Any, Any], name: str) -> str:
+    return correlation(row, name) if known(float(row[name])) else MISSING

@@ -1,0 +1,153 @@
+"""What a run of blocks cannot say, or says only so well: which error is in its intervals, how far its searches went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from analysis.asked import OUTSIDE_ROLES
+from analysis.limits import failures, mixtures
+from analysis.notation import count, known, listed, percent, points
+from analysis.results import Results
+
+MIN_BLOCKS = 8
+MOST_NAMED = 8
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+def limits(results: Results, arms: Rows) -> Iterator[str]:
+    """Sentences on what is not known, and why."""
+    if results.problems:
+        yield f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them."
+    yield from _searches(results, arms)
+    if len(results.confirmed) == 0:
+        return
+    yield from _selection(results, arms)
+    yield from _precision(results, arms)
+    yield from _examples(results, arms)
+    yield from _blocks(results, arms)
+    yield from mixtures(results.confirmed)
+    yield from failures(results)
+
+
+def _searches(results: Results, arms: Rows) -> Iterator[str]:
+    unfinished = [name for name, row in arms.items() if row["search_converged"] is False]
+    if unfinished:
+        yield (
+            f"Search not converged for {_listed(unfinished)}: the last doubling of points still lowers the best validation loss by "
+            "more than the noise of a member, so more points (num_samples) may change their places."
+        )
+    edges = {name: str(row["edges"]) for name, row in arms.items() if row["edges"]}
+    if edges:
+        shown = list(edges.items())[:MOST_NAMED]
+        more = f"; and {len(edges) - len(shown)} more arms" if len(edges) > len(shown) else ""
+        yield (
+            f"At an end of what was tried: {'; '.join(f'{name} ({text})' for name, text in shown)}{more}. A wider range may do "
+            "better."
+        )
+
+
+def _selection(results: Results, arms: Rows) -> Iterator[str]:
+    asked = results.asked
+    if asked.num_validation == 0 and any(arm.dimensions for arm in asked.arms):
+        yield "The data have no validation part: nothing was selected by, and each arm has the first of its configurations."
+    unknown = [
+        name
+        for name, row in arms.items()
+        if row["role"] not in OUTSIDE_ROLES and row["n"] and not known(row["selection_std"])
+    ]
+    if unknown or (arms.get(str(asked.reference), {}).get("n") and not known(arms[str(asked.reference)]["selection_std"])):
+        yield (
+            "How much the selection would change in another search is not known, since no stage decided between candidates: "
+            "nothing is claimed (candidates of at least 2, decide_blocks of at least 2)."
+        )
+    if not asked.exchangeable:
+        yield (
+            f"The {asked.sampler} sampler proposes from what it has seen: how well the procedure's intervals cover was studied for "
+            "Sobol points only."
+        )
+
+
+def _precision(results: Results, arms: Rows) -> Iterator[str]:
+    asked = results.asked
+    tested = {name: row for name, row in arms.items() if row["role"] not in OUTSIDE_ROLES}
+    halves = {
+        name: (row["difference_high"] - row["difference_low"]) / 2
+        for name, row in tested.items()
+        if known(row["difference_low"])
+    }
+    if not halves:
+        return
+    least, most = min(halves.values()), max(halves.values())
+    width = f"+-{percent(least)}" + (f" to {percent(most)}" if percent(least) != percent(most) else "")
+    needed = {name: row["blocks_for_half_a_point"] for name, row in tested.items() if not math.isnan(row["blocks_for_half_a_point"])}
+    text = f"The procedure's intervals are {width} points, from {_blocks_of(results)}."
+    finite = {name: value for name, value in needed.items() if math.isfinite(value)}
+    if finite:
+        low, high = min(finite, key=lambda name: finite[name]), max(finite, key=lambda name: finite[name])
+        span = f"{count(finite[low])} confirm blocks ({low})"
+        span += f" to {count(finite[high])} ({high})" if finite[high] > finite[low] else ""
+        text += f" An effect of 0.5 points would be claimed 4 times in 5 with {span}"
+        text += "." if len(finite) == len(needed) else "; "
+    if len(finite) < len(needed):
+        never = [name for name in needed if name not in finite]
+        text += f"{'' if finite else ' '}for {_listed(never)} no number of blocks does it, for the selection is too uncertain"
+        text += " (more decide_blocks, more candidates)." 
+    yield text
+    if asked.design is not None and asked.design.extended_from:
+        before = listed([count(number) for number in asked.design.extended_from])
+        yield (
+            f"The run was extended after it had been finished with {before} confirm blocks. If it was extended because of what it "
+            "showed, its intervals hold 0 somewhat less often than they say."
+        )
+
+
+def _blocks_of(results: Results) -> str:
+    numbers = results.arms.loc[results.arms["n"] > 0, "num_blocks"]
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{high} confirm blocks" if low == high else f"{low} to {high} confirm blocks"
+
+
+def _examples(results: Results, arms: Rows) -> Iterator[str]:
+    """Which error is in the intervals, and which is not: cuts, seeds, test examples."""
+    asked, sets = results.asked, results.test_sets
+    stds = [row["examples_std"] for row in arms.values() if known(row["examples_std"])]
+    size = f"{points(min(stds))[1:]} to {points(max(stds))[1:]}" if stds else ""
+    if sets.is_fixed:
+        held = f"All blocks have the same {count(asked.num_test)} test examples" if asked.num_test else "All blocks have the same test examples"
+        cut = "cuts of train and validation examples and seeds" if asked.design and asked.design.fresh_splits else "seeds"
+        text = f"{held}: the intervals are over {cut}, and about these test examples."
+    else:
+        text = (
+            "Every block cuts the data anew: the intervals are over cuts and seeds, but all cuts share the examples of the whole "
+            "data."
+        )
+    if size:
+        yield f"{text} Other examples of the same kind would move the differences by {size} points (standard error; columns difference_new)."
+    elif asked.error is None:
+        yield f"{text} By how much other examples would move the differences is not known: there are no predictions to tell it by."
+    else:
+        yield text
+
+
+def _blocks(results: Results, arms: Rows) -> Iterator[str]:
+    asked = results.asked
+    if asked.design is not None and not asked.design.fresh_splits:
+        yield "All blocks have one cut of the data: how much the answer depends on the cut is not known."
+    few = [name for name, row in arms.items() if 0 < row["num_blocks"] < min(MIN_BLOCKS, _asked_blocks(results))]
+    short = [name for name in few if arms[name]["num_blocks"] < 2]
+    if short:
+        yield f"One confirm block of {_listed(short)}: an interval takes 2."
+    rest = [name for name in few if name not in short]
+    if rest:
+        everyone = set(rest) == {name for name, row in arms.items() if row["n"]}
+        yield f"Fewer than {min(MIN_BLOCKS, _asked_blocks(results))} confirm blocks so far: {'every arm' if everyone else _listed(rest)}."
+
+
+def _asked_blocks(results: Results) -> int:
+    return results.asked.design.confirm_blocks if results.asked.design else MIN_BLOCKS
+
+
+def _listed(names: list[str]) -> str:
+    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms (see the table)"
