@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.report import report_text
 from analysis.old_design.results import OldResults
 from analysis.old_design.table_columns import OLD_ARMS
+from analysis.report import report_text
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
 from analysis.table_columns import ARMS, described

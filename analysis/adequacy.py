@@ -17,8 +17,8 @@ from analysis.decisions import Decision, search_scores, unit_coordinate
 class Adequacy(NamedTuple):
     """How one arm's search went; nan or None where unknown.
 
-    num_points: configurations tried. search_gain: by how much the last doubling of points lowers the expected validation loss of the
-    best one, a share of it. search_noise: standard deviation of one member's log validation loss between blocks that all
+    num_points: configurations tried. search_gain: by how much the last doubling of points lowers the expected validation loss of
+    the best one, a share of it. search_noise: standard deviation of one member's log validation loss between blocks that all
     candidates share. search_converged: the gain is at most the noise. median_test_error, share_beating_reference: of the search's
     members. edges: dimensions in which the selected value is the lowest or the highest that was tried.
     """

@@ -149,14 +149,14 @@ def _drop(name: str, compared: Comparison) -> dict[str, object]:
     train = arrays(compared.confirmed, "train_error")
     own, base = str(name), str(other)
     # a diverged member counts at chance in both errors, so it adds nothing to the gap here
-    d_test, d_train = common_differences(
-        (compared.errors[own], compared.errors[base]), (train[own], train[base])
-    )
+    d_test, d_train = common_differences((compared.errors[own], compared.errors[base]), (train[own], train[base]))
     parts = (paired_t(d_train), paired_t(d_test - d_train))
     row |= dict(zip(_PARTS, (v for part in parts for v in (part.estimate, part.low, part.high)), strict=True))
-    means = compared.confirmed.groupby("arm")[["train_error", "train_loss"]].mean()
-    error = float(means.loc[own, "train_error"]) if asked.is_share else 0.0
-    loss, of_baseline = float(means.loc[own, "train_loss"]), float(means.loc[base, "train_loss"])
+    losses = arrays(compared.confirmed, "train_loss")
+    error = float(np.nanmean(train[own])) if asked.is_share else 0.0
+    loss, of_baseline = (
+        float(np.nanmean(losses[arm])) if np.isfinite(losses[arm]).any() else NAN for arm in (own, base)
+    )
     return row | {"under_trained": under_trained(error, loss, of_baseline)}
 
 

@@ -60,8 +60,10 @@ class Layout:
 
 def layout(confirmed: pd.DataFrame) -> Layout:
     """The blocks and seeds that any arm has, seeds of a block in their order."""
-    seeds = confirmed.groupby("block")["seed"].unique()
-    ordered = {int(block): sorted(int(seed) for seed in of_block) for block, of_block in seeds.items()}
+    pairs = sorted({(int(b), int(s)) for b, s in zip(confirmed["block"], confirmed["seed"], strict=True)})
+    ordered: dict[int, list[int]] = {}
+    for block, seed in pairs:
+        ordered.setdefault(block, []).append(seed)
     column = {(block, seed): j for block, of_block in ordered.items() for j, seed in enumerate(of_block)}
     row = {block: s for s, block in enumerate(ordered)}
     return Layout(row, column, max((len(of_block) for of_block in ordered.values()), default=0))

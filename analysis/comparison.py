@@ -78,4 +78,6 @@ def placebos(compared: Comparison) -> list[str]:
 
 def _waiting(answer: Answer) -> Answer:
     """No claim without the noise floor."""
-    return dataclasses.replace(answer, claim=False, reason="the placebo is not confirmed yet") if answer.claim else answer
+    return (
+        dataclasses.replace(answer, claim=False, reason="the placebo is not confirmed yet") if answer.claim else answer
+    )

@@ -37,19 +37,18 @@ def configurations(
     members under the column's own name, standard deviation with _std; they are of different blocks, so configurations that came
     to different stages are not to be compared by them. Costs are means per member, and total_ sums over all stages.
     """
-    if members.empty:
-        return pd.DataFrame(columns=[*IDENTITY, "stage", "is_selected"])
     results = usable(members)
     keys = list(IDENTITY)
     values = [*quality_columns(members, roles), *metric_values(members, roles)]
-    fields = [name for name in setting_columns(members, roles)]
+    fields = setting_columns(members, roles)
     protocol = [name for name in metric_columns(members, roles) if name not in values]
     costs = [name for name in COST if name in members]
 
     of_all = members.groupby(keys)
     table = of_all[fields].first() if fields else of_all[["stage"]].first().drop(columns="stage")
     table["trial_id"] = of_all["trial_id"].first()
-    table["stage"] = of_all["stage"].agg(lambda stages: max(stages, key=STAGES.index))
+    furthest = members["stage"].map(STAGES.index).groupby([members[key] for key in keys]).max()
+    table["stage"] = furthest.map(dict(enumerate(STAGES)))
     table["is_selected"] = [selected.get(arm) == configuration for arm, configuration in table.index]
     for stage in STAGES:
         counts = results[results["stage"] == stage].groupby(keys).size()

@@ -80,7 +80,9 @@ def selection_variances(decided: Mapping[str, Decision], asked: Asked) -> dict[s
     known = np.array([decided[name].variance for name in names])
     floored = with_floor(known) if np.isfinite(known).any() else np.full(len(names), np.nan)
     found = dict(zip(names, map(float, floored), strict=True))
-    searched = {arm.name: found.get(arm.name, math.nan) if arm.dimensions else 0.0 for arm in asked.arms if arm.searched}
+    searched = {
+        arm.name: found.get(arm.name, math.nan) if arm.dimensions else 0.0 for arm in asked.arms if arm.searched
+    }
     of_baseline = searched.get(str(asked.baseline), math.nan)
     derived = {arm.name: of_baseline for arm in asked.arms if arm.role in DERIVED_ROLES}
     return {arm.name: {**searched, **derived}[arm.name] for arm in asked.arms}
@@ -94,7 +96,9 @@ def _decision(search: pd.DataFrame, decide: pd.DataFrame, arm: AskedArm, asked: 
     candidates = tuple(name for name in order[:num_candidates] if name in there)
     rows = decide[decide["configuration_id"].isin(candidates)]
     chance = chance_loss(search, asked)
-    soft_column = "validation_soft_error" if _column(rows, "validation_soft_error").notna().any() else "validation_error"
+    soft_column = (
+        "validation_soft_error" if _column(rows, "validation_soft_error").notna().any() else "validation_error"
+    )
     losses, errors = (_table(rows, column, candidates) for column in ("validation_loss", soft_column))
     how = None
     if candidates and losses.size:
@@ -145,7 +149,7 @@ def _searched(
     return Searched(
         points=unit_points(rows, arm),
         block=rows["number"].to_numpy(np.int64),
-        candidate=rows["configuration_id"].map(place).fillna(-1).to_numpy(np.int64),
+        candidate=np.array([place.get(str(name), -1) for name in rows["configuration_id"]], dtype=np.int64),
         log_loss=log_loss(rows["validation_loss"].to_numpy(np.float64), chance) if len(rows) else np.array([]),
         soft_error=rows["soft"].to_numpy(np.float64),
         test_error=rows["test_error"].to_numpy(np.float64),

@@ -79,7 +79,9 @@ def gap_closed(compared: Comparison, arm: str, reason: str) -> GapClosed:
     if arm in (asked.baseline, asked.reference):
         # by definition: no interval
         return GapClosed(Effect(1.0 if arm == asked.baseline else 0.0, NAN, NAN, NAN, 0), "")
-    return _share(compared, str(asked.reference), arm, str(asked.baseline), "the drop is too uncertain for a share of it")
+    return _share(
+        compared, str(asked.reference), arm, str(asked.baseline), "the drop is too uncertain for a share of it"
+    )
 
 
 def tuning_closed(compared: Comparison) -> GapClosed:

@@ -47,8 +47,10 @@ def arm_errors(results: Results) -> ArmErrors | None:
     )
     blocks = confirmed["block"].nunique()
     note = f"Dots: confirm members, of {blocks} blocks. Left, diamonds and bars: mean and 95 % interval over blocks. "
-    note += "Right: differences within blocks; thick: with the values that the search found; thin: of the whole procedure, simultaneous "
-    note += "over the arms that are tested."
+    note += (
+        "Right: differences within blocks; thick: with the values that the search found; thin: of the whole procedure, "
+    )
+    note += "all tested arms at once."
     return ArmErrors(
         _finding(results),
         arms,

@@ -11,21 +11,22 @@ import pandas as pd
 from analysis.arrays import FloatArray
 from analysis.asked import Asked
 from analysis.blocks import arrays
-from analysis.sharpness import RankCorrelation, rank_correlation
+from analysis.sharpness import MIN_POINTS, RankCorrelation, rank_correlation, rank_correlations
 from tune_lb.inference.effects import differences, paired_t
 
 NUM_DRAWS = 1000
 LEAST_KNOWN = 0.9
 """Share of the draws in which a correlation must be defined for an interval."""
 GAPS = ("generalization_gap", "generalization_gap_loss")
+CORRELATIONS = ("with_gap", "with_train_loss", "partial")
 COLUMNS = ["value", "arm", "is_ratio", "difference", "low", "high", "n"]
 
 
 def measured_differences(confirmed: pd.DataFrame, asked: Asked, values: Sequence[str]) -> pd.DataFrame:
     """Arm against reference in each value, over the blocks in which both were measured: value, arm, difference, low, high, n.
 
-    A value that is positive in all members is compared as a ratio to the reference's (differences of logarithms, is_ratio true), any
-    other, and a gap, as a difference. Intervals are Bonferroni-t, simultaneous over the arms of one value. n: blocks.
+    A value that is positive in all members is compared as a ratio to the reference's (differences of logarithms, is_ratio true),
+    any other, and a gap, as a difference. Intervals are Bonferroni-t, simultaneous over the arms of one value. n: blocks.
     """
     rows = []
     for value in values:
@@ -64,17 +65,30 @@ def correlations(confirmed: pd.DataFrame, values: Sequence[str], seed: int = 0) 
         means = np.where(np.isfinite(means).all(axis=0), means, np.nan)
         found = rank_correlation(*_over_blocks(means))
         row: dict[str, object] = {"value": value, **found._asdict(), "num_blocks": means.shape[2]}
-        generator = np.random.default_rng(seed)
-        drawn = generator.integers(0, means.shape[2], (NUM_DRAWS, means.shape[2]))
-        again = [rank_correlation(*_over_blocks(means[:, :, blocks])) for blocks in drawn] if means.shape[2] > 1 else []
-        for name in ("with_gap", "with_train_loss", "partial"):
-            known = np.array([value for draw in again if math.isfinite(value := getattr(draw, name))])
-            enough = known.size >= LEAST_KNOWN * NUM_DRAWS
-            low, high = np.quantile(known, (0.025, 0.975)) if enough else (math.nan, math.nan)
-            row |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+        low, high = _ends(means, seed)
+        for k, name in enumerate(CORRELATIONS):
+            row |= {f"{name}_low": float(low[k]), f"{name}_high": float(high[k])}
         rows.append(row)
-    ends = [f"{name}_{end}" for name in ("with_gap", "with_train_loss", "partial") for end in ("low", "high")]
+    ends = [f"{name}_{end}" for name in CORRELATIONS for end in ("low", "high")]
     return pd.DataFrame(rows, columns=["value", *RankCorrelation._fields, "num_blocks", *ends])
+
+
+def _ends(means: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Quantiles of the correlations over redrawn blocks, (3,) each; nan where they are not defined often enough."""
+    unknown = np.full(len(CORRELATIONS), np.nan)
+    num_blocks = means.shape[2]
+    if num_blocks < 2:
+        return unknown, unknown
+    drawn = np.random.default_rng(seed).integers(0, num_blocks, (NUM_DRAWS, num_blocks))
+    again = np.stack([_over_blocks(means[:, :, blocks]) for blocks in drawn])
+    # arms that no drawn block measured leave the draw out
+    whole = np.isfinite(again).all(axis=(1, 2))
+    if whole.sum() < LEAST_KNOWN * NUM_DRAWS or again.shape[2] < MIN_POINTS:
+        return unknown, unknown
+    found = rank_correlations(again[whole])
+    often = np.isfinite(found).sum(axis=0) >= LEAST_KNOWN * NUM_DRAWS
+    low, high = np.nanquantile(np.where(often, found, 0.0), (0.025, 0.975), axis=0)
+    return np.where(often, low, np.nan), np.where(often, high, np.nan)
 
 
 def _row_means(table: FloatArray) -> FloatArray:

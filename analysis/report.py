@@ -72,7 +72,11 @@ def _differences(results: Results) -> list[dict[str, str]]:
             "whole procedure": _interval(row, "difference"),
             "on other test examples": _interval(row, "difference_new"),
             "Holm p": significant(row["p_holm"]) if row["role"] not in OUTSIDE_ROLES else "not tested",
-            "claimed": "yes" if row["claim"] is True else "" if row["role"] in OUTSIDE_ROLES else str(row["claim_reason"]),
+            "claimed": "yes"
+            if row["claim"] is True
+            else ""
+            if row["role"] in OUTSIDE_ROLES
+            else str(row["claim_reason"]),
             "blocks for 0.5 points": _blocks(row["blocks_for_half_a_point"]),
             "classed differently %": percent(row["disagreement"]),
             "trained longer": _matched(row),
@@ -132,7 +136,9 @@ def _protocol(results: Results) -> list[dict[str, str]]:
     cut = "a test part of its own" if asked.own_test_split else "cut by split_seed"
     rows = {"data": f"{asked.data}: {sizes} ({cut})"}
     if design is not None:
-        known_when = f", until no interval reaches further than {design.half_width:g} points" if design.half_width else ""
+        known_when = (
+            f", until no interval reaches further than {design.half_width:g} points" if design.half_width else ""
+        )
         rows |= {
             "search": f"{design.num_samples} points ({asked.sampler}), one member each, in one block",
             "decide": f"{design.candidates} candidates in {design.decide_blocks} blocks"

@@ -44,13 +44,19 @@ def decided_table(results: Results) -> str:
         searched = results.asked.arm(arm).dimensions or {}
         names = list(searched) if results.asked.arm(arm).searched else ["lr", "eta_over_b"]
         values = [(name, members[name].iloc[0]) for name in names if name in members and len(members)]
-        text = ", ".join(f"{name} {value_text(value)}" for name, value in values if value is not None and value == value)
-        rows.append({"arm": arm, "configuration": text or "nothing was searched"} | _why(results.decisions.get(arm), chosen))
+        text = ", ".join(
+            f"{name} {value_text(value)}" for name, value in values if value is not None and value == value
+        )
+        rows.append(
+            {"arm": arm, "configuration": text or "nothing was searched"} | _why(results.decisions.get(arm), chosen)
+        )
     if not rows:
         return "No configuration is confirmed yet."
-    note = "Losses and soft errors (mean of 1 - p of the true class) are of the validation examples in the decide blocks, of the "
-    note += "candidate that was decided for [lowest, highest of its competitors]. deviation: by which the error of what is selected "
-    note += "varies when the decision is repeated with noise (square root of the variance of the selection, floor included)."
+    note = (
+        "Losses and soft errors (mean of 1 - p of the true class) are of the validation examples in the decide blocks: of the "
+        "candidate that was decided for [lowest, highest of its competitors]. deviation: by how much the error of what is selected "
+        "varies when the decision is repeated with noise (square root of the variance of the selection, floor included)."
+    )
     variances = results.comparison.variances
     rows = [row | {"deviation, points": percent(np.sqrt(variances.get(row["arm"], np.nan)))} for row in rows]
     return f"{note}\n\n{table(rows)}"
@@ -114,11 +120,15 @@ def measured_tables(results: Results) -> list[str]:
     parts = [table(levels)]
     if compared:
         parts.append(
-            f"Against {results.asked.reference}, with the values that the searches found, paired by block, intervals simultaneous over "
-            "the arms (exploratory). *times*: ratio to the reference, 1 is no difference."
+            f"Against {results.asked.reference}, with the values that the searches found, paired by block, intervals simultaneous "
+            "over the arms (exploratory). *times*: ratio to the reference, 1 is no difference."
         )
         parts.append(table(compared))
-    return [*parts, "Rank correlations over the means of the arms, with intervals over blocks (exploratory):", table(correlations)]
+    return [
+        *parts,
+        "Rank correlations over the means of the arms, with intervals over blocks (exploratory):",
+        table(correlations),
+    ]
 
 
 def _title(name: str, by_arm: Mapping[tuple[str, str], Mapping[Any, Any]], numbers: list[int]) -> str:

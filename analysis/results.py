@@ -19,17 +19,28 @@ from analysis.comparison import Comparison, compare
 from analysis.configurations import configurations
 from analysis.decisions import Decision, decisions, selection_variances
 from analysis.drops import GapClosed, drop_reason, tuning_closed
-from analysis.frames import Frames, read_frames
+from analysis.frames import Frames, at_chance, read_frames
 from analysis.member_columns import usable
 from analysis.old_design.results import OldResults
 from analysis.run import Run
 from analysis.test_sets import TestSets, read_test_sets
 from tune_lb.results.storage import Store
 
+OF_BLOCKS = {"block": "Int64", "configuration_id": "str", "validation_soft_error": "float64"}
+
 
 @dataclass(frozen=True)
 class Results(Run):
-    """The results of one run of blocks (docs/inference.md). The tables are pandas frames: `configurations`, `arms`, `curves`, ..."""
+    """The results of one run of blocks (docs/inference.md). Tables are pandas frames: `configurations`, `arms`, `measured` ..."""
+
+    @cached_property
+    def members(self) -> pd.DataFrame:
+        """One row per trained member; diverged ones count at chance. With the columns of blocks, whatever files there are."""
+        found = at_chance(self.frames.members, self.asked).reset_index(drop=True)
+        missing = {
+            name: pd.Series(None, found.index, dtype=kind) for name, kind in OF_BLOCKS.items() if name not in found
+        }
+        return found.assign(**missing)
 
     @cached_property
     def selected(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from analysis.what_is_unknown import limits
 
 MOST_NAMED = 8
 """Arms of which each is said why it is not claimed."""
-Rows = Mapping[str, Mapping[str, Any]]
+Rows = Mapping[str, Mapping[Any, Any]]
 
 
 def sentences(results: Results) -> list[str]:
@@ -119,7 +119,11 @@ def _claims(results: Results, arms: Rows) -> Iterator[str]:
         yield _claim(results, name, row)
     if tested and not claimed:
         many = len(tested) > 1
-        yield f"No remedy can be told from {asked.reference} in this run." if many else _only(next(iter(tested)), asked.reference)
+        yield (
+            f"No remedy can be told from {asked.reference} in this run."
+            if many
+            else _only(next(iter(tested)), asked.reference)
+        )
     rest = {name: row for name, row in tested.items() if name not in claimed}
     if rest:
         yield f"Not claimed: {'; '.join(_unclaimed(rest))}."
@@ -136,7 +140,7 @@ def _only(name: str, reference: str | None) -> str:
     return f"{name} cannot be told from {reference} in this run."
 
 
-def _claim(results: Results, name: str, row: Mapping[str, Any]) -> str:
+def _claim(results: Results, name: str, row: Mapping[Any, Any]) -> str:
     better = row["difference"] < 0
     text = f"{name} {'lowers' if better else 'RAISES'} the test error, its search included: {_procedure(row)} "
     text += f"(Holm p = {row['p_holm']:.2g}); with the values that the search found the interval is {_recipe(row)}"
@@ -153,7 +157,7 @@ def _claim(results: Results, name: str, row: Mapping[str, Any]) -> str:
     return text
 
 
-def _new_examples(row: Mapping[str, Any]) -> str:
+def _new_examples(row: Mapping[Any, Any]) -> str:
     """What the claim is for other test examples than those of the run."""
     if not known(row["difference_new_low"]):
         return ""
@@ -178,7 +182,9 @@ def _unclaimed(rows: Rows) -> Iterator[str]:
 
 def _references(results: Results, arms: Rows) -> Iterator[str]:
     """Copied, scaled and compute-matched arms: named as what they are, outside of the family."""
-    roles = {role: "at the baseline's rate" if role == "copied" else "at its rate per example" for role in DERIVED_ROLES}
+    roles = {
+        role: "at the baseline's rate" if role == "copied" else "at its rate per example" for role in DERIVED_ROLES
+    }
     roles["compute_matched"] = "trained longer"
     found = [
         f"{name} ({roles[str(row['role'])]}) {_procedure(row)}"
@@ -203,7 +209,11 @@ def _sharpness(results: Results, arms: Rows) -> Iterator[str]:
         f"lambda_max has rank correlation {correlation(row, 'with_gap')} with the generalization gap and "
         f"{correlation(row, 'with_train_loss')} with the train loss"
     )
-    partial = f"; at equal train loss it has {correlation(row, 'partial')} with the gap" if known(float(row["partial"])) else ""
+    partial = (
+        f"; at equal train loss it has {correlation(row, 'partial')} with the gap"
+        if known(float(row["partial"]))
+        else ""
+    )
     yield f"{text}{partial} (exploratory)."
 
 
@@ -213,12 +223,12 @@ def correlation(row: Any, name: str) -> str:
     return f"{value:+.2f} [{low:.2f}, {high:.2f}]" if math.isfinite(low) else f"{value:+.2f}"
 
 
-def _procedure(row: Mapping[str, Any]) -> str:
+def _procedure(row: Mapping[Any, Any]) -> str:
     """The difference from the reference with the procedure's interval."""
     return f"{with_interval(points(row['difference']), row['difference_low'], row['difference_high'])} points"
 
 
-def _recipe(row: Mapping[str, Any]) -> str:
+def _recipe(row: Mapping[Any, Any]) -> str:
     low, high = row["difference_recipe_low"], row["difference_recipe_high"]
     return f"[{percent(low)}, {percent(high)}]" if known(low) else "not known"
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from analysis.arrays import FloatArray
 
@@ -29,15 +30,28 @@ def rank_correlation(sharpness: FloatArray, gap: FloatArray, train_loss: FloatAr
 
     Ranks do not change under a logarithm, so z is log train loss as well. Points with a missing value are left out.
     """
-    table = pd.DataFrame({"sharpness": sharpness, "gap": gap, "train_loss": train_loss}).dropna()
-    n = len(table)
-    if n < MIN_POINTS or (table.nunique() < 2).any():
+    table = np.stack([sharpness, gap, train_loss])
+    table = table[:, np.isfinite(table).all(axis=0)]
+    n = table.shape[1]
+    if n < MIN_POINTS:
         return RankCorrelation(float("nan"), float("nan"), float("nan"), n)
-    r = np.corrcoef(table.rank().to_numpy(), rowvar=False)
-    with_gap, with_loss, gap_loss = float(r[0, 1]), float(r[0, 2]), float(r[1, 2])
-    left = (1 - with_loss**2) * (1 - gap_loss**2)
-    partial = (with_gap - with_loss * gap_loss) / left**0.5 if left > 1e-12 else float("nan")
-    return RankCorrelation(with_gap, with_loss, partial, n)
+    with_gap, with_loss, partial = rank_correlations(table[None])[0]
+    return RankCorrelation(float(with_gap), float(with_loss), float(partial), n)
+
+
+def rank_correlations(tables: FloatArray) -> FloatArray:
+    """The same for many tables of n points without missing values at once: (B, 3, n) -> (B, 3)."""
+    ranks = rankdata(tables, axis=2)
+    ranks = ranks - ranks.mean(axis=2, keepdims=True)
+    lengths = np.sqrt((ranks**2).sum(axis=2, keepdims=True))
+    units = ranks / np.where(lengths > 0, lengths, np.nan)
+    sharpness, gap, loss = units[:, 0], units[:, 1], units[:, 2]
+    with_gap, with_loss, gap_loss = ((a * b).sum(axis=1) for a, b in ((sharpness, gap), (sharpness, loss), (gap, loss)))
+    whole = np.isfinite(with_gap) & np.isfinite(with_loss) & np.isfinite(gap_loss)
+    left = np.where(whole, (1 - with_loss**2) * (1 - gap_loss**2), np.nan)
+    partial = (with_gap - with_loss * gap_loss) / np.sqrt(np.where(left > 1e-12, left, np.nan))
+    found = np.stack([with_gap, with_loss, partial], axis=1)
+    return np.asarray(np.where(whole[:, None], found, np.nan))
 
 
 def at_common_loss(history: pd.DataFrame, confirmed: pd.DataFrame, value: str = "lambda_max") -> pd.DataFrame:

@@ -16,7 +16,17 @@ from analysis.sentences import sentences
 
 Row = Mapping[str, Any]
 VALUES = (
-    *("arm", "role", "n", "n_diverged", "num_blocks", "test_error", "test_error_std", "test_error_low", "test_error_high"),
+    *(
+        "arm",
+        "role",
+        "n",
+        "n_diverged",
+        "num_blocks",
+        "test_error",
+        "test_error_std",
+        "test_error_low",
+        "test_error_high",
+    ),
     *("difference", "difference_low", "difference_high", "difference_recipe_low", "difference_recipe_high"),
     *("difference_new_low", "difference_new_high", "p_holm", "claim", "claim_reason", "claim_new_data"),
     *("generalization_gap", "train_error", "train_loss", "large_batch_drop", "large_batch_drop_low"),
@@ -74,7 +84,12 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
 
 def mark(row: Row) -> str:
     """What sets a row apart: baseline, reference, placebo, derived, trained longer, claim, or "": to be printed grey."""
-    names = {"baseline": "baseline", "reference": "reference", "placebo": "placebo", "compute_matched": "trained longer"}
+    names = {
+        "baseline": "baseline",
+        "reference": "reference",
+        "placebo": "placebo",
+        "compute_matched": "trained longer",
+    }
     names |= dict.fromkeys(DERIVED_ROLES, "derived")
     return names.get(str(row["role"]), "claim" if row["claim"] is True else "")
 

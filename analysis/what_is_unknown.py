@@ -13,7 +13,7 @@ from analysis.results import Results
 
 MIN_BLOCKS = 8
 MOST_NAMED = 8
-Rows = Mapping[str, Mapping[str, Any]]
+Rows = Mapping[str, Mapping[Any, Any]]
 
 
 def limits(results: Results, arms: Rows) -> Iterator[str]:
@@ -57,7 +57,9 @@ def _selection(results: Results, arms: Rows) -> Iterator[str]:
         for name, row in arms.items()
         if row["role"] not in OUTSIDE_ROLES and row["n"] and not known(row["selection_std"])
     ]
-    if unknown or (arms.get(str(asked.reference), {}).get("n") and not known(arms[str(asked.reference)]["selection_std"])):
+    if unknown or (
+        arms.get(str(asked.reference), {}).get("n") and not known(arms[str(asked.reference)]["selection_std"])
+    ):
         yield (
             "How much the selection would change in another search is not known, since no stage decided between candidates: "
             "nothing is claimed (candidates of at least 2, decide_blocks of at least 2)."
@@ -81,7 +83,11 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
         return
     least, most = min(halves.values()), max(halves.values())
     width = f"+-{percent(least)}" + (f" to {percent(most)}" if percent(least) != percent(most) else "")
-    needed = {name: row["blocks_for_half_a_point"] for name, row in tested.items() if not math.isnan(row["blocks_for_half_a_point"])}
+    needed = {
+        name: row["blocks_for_half_a_point"]
+        for name, row in tested.items()
+        if not math.isnan(row["blocks_for_half_a_point"])
+    }
     text = f"The procedure's intervals are {width} points, from {_blocks_of(results)}."
     finite = {name: value for name, value in needed.items() if math.isfinite(value)}
     if finite:
@@ -93,7 +99,7 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
     if len(finite) < len(needed):
         never = [name for name in needed if name not in finite]
         text += f"{'' if finite else ' '}for {_listed(never)} no number of blocks does it, for the selection is too uncertain"
-        text += " (more decide_blocks, more candidates)." 
+        text += " (more decide_blocks, more candidates)."
     yield text
     if asked.design is not None and asked.design.extended_from:
         before = listed([count(number) for number in asked.design.extended_from])
@@ -115,8 +121,14 @@ def _examples(results: Results, arms: Rows) -> Iterator[str]:
     stds = [row["examples_std"] for row in arms.values() if known(row["examples_std"])]
     size = f"{points(min(stds))[1:]} to {points(max(stds))[1:]}" if stds else ""
     if sets.is_fixed:
-        held = f"All blocks have the same {count(asked.num_test)} test examples" if asked.num_test else "All blocks have the same test examples"
-        cut = "cuts of train and validation examples and seeds" if asked.design and asked.design.fresh_splits else "seeds"
+        held = (
+            f"All blocks have the same {count(asked.num_test)} test examples"
+            if asked.num_test
+            else "All blocks have the same test examples"
+        )
+        cut = (
+            "cuts of train and validation examples and seeds" if asked.design and asked.design.fresh_splits else "seeds"
+        )
         text = f"{held}: the intervals are over {cut}, and about these test examples."
     else:
         text = (
@@ -124,7 +136,7 @@ def _examples(results: Results, arms: Rows) -> Iterator[str]:
             "data."
         )
     if size:
-        yield f"{text} Other examples of the same kind would move the differences by {size} points (standard error; columns difference_new)."
+        yield f"{text} Other examples of the same kind would move the differences by {size} points (standard error)."
     elif asked.error is None:
         yield f"{text} By how much other examples would move the differences is not known: there are no predictions to tell it by."
     else:
@@ -142,7 +154,8 @@ def _blocks(results: Results, arms: Rows) -> Iterator[str]:
     rest = [name for name in few if name not in short]
     if rest:
         everyone = set(rest) == {name for name, row in arms.items() if row["n"]}
-        yield f"Fewer than {min(MIN_BLOCKS, _asked_blocks(results))} confirm blocks so far: {'every arm' if everyone else _listed(rest)}."
+        whose = "every arm" if everyone else _listed(rest)
+        yield f"Fewer than {min(MIN_BLOCKS, _asked_blocks(results))} confirm blocks so far: {whose}."
 
 
 def _asked_blocks(results: Results) -> int:

@@ -7,15 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from analysis.arrays import FloatArray
+from analysis.asked import Asked
+from analysis.decomposition import decompose, under_trained
+from analysis.member_columns import COST, Roles, agreed, metric_columns, metric_values, quality_columns, usable
 from analysis.old_design import comparisons
 from analysis.old_design.adequacy import adequacy
-from analysis.asked import Asked
 from analysis.old_design.claims import with_claims
 from analysis.old_design.comparisons import Contrast, contrast
-from analysis.member_columns import COST, Roles, agreed, metric_columns, metric_values, quality_columns, usable
-from analysis.decomposition import decompose, under_trained
-from analysis.arrays import FloatArray
-from analysis.old_design.predictions import ArmPredictions, compare_predictions, sampling_error, split_factor, two_way_draws
+from analysis.old_design.predictions import (
+    ArmPredictions,
+    compare_predictions,
+    sampling_error,
+    split_factor,
+    two_way_draws,
+)
 from analysis.old_design.selection import confirmed_trials
 from analysis.old_design.two_level_bootstrap import Resamples
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.notation import MISSING, count, known, listed, percent, points, significant, with_interval
+from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
 from analysis.old_design.results import OldResults
 from analysis.sections import CAPTIONS, at_equal_loss, bullets, problems, scaling, table, value_text, values_of
 

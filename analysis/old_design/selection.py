@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.asked import Asked
 from analysis.arrays import FloatArray
+from analysis.asked import Asked
 from analysis.old_design.points import point_numbers
 from analysis.old_design.ties import SEARCH_STAGES, scores, trial_scores
 

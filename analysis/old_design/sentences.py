@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis.asked import UNTESTED_ROLES
-from analysis.old_design.comparisons import NO_DROP
-from analysis.member_columns import usable
 from analysis.limits import failures, kind_of_error, mixtures, of_old_code, under_trained_text
+from analysis.member_columns import usable
 from analysis.notation import known, listed, percent, points, significant, with_interval
+from analysis.old_design.comparisons import NO_DROP
 from analysis.old_design.results import OldResults
 from analysis.old_design.selection import confirmed_trials
 from analysis.old_design.ties import tied_selections

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from analysis.asked import DERIVED_ROLES
-from analysis.old_design.comparisons import NO_DROP
 from analysis.member_columns import CONFIGURATION, remedy_columns
 from analysis.notation import MISSING, count, known, percent, plain, points, significant, with_interval
+from analysis.old_design.comparisons import NO_DROP
 from analysis.old_design.results import OldResults
 from analysis.old_design.sentences import sentences
 

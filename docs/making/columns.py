@@ -12,7 +12,7 @@ from typing import Any
 import analysis
 from analysis.frames import Frames
 from analysis.table_columns import ARMS, SUFFIXES, describe
-from making.cards import ROOT, column_table
+from making.cards import column_table
 from making.markdown import code, escaped, page, table
 from tune_lb.metrics.metric import SHARED_COLUMNS
 from tune_lb.observation.landscape import LANDSCAPE

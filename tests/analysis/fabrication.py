@@ -166,7 +166,12 @@ def space(arms: Mapping[str, Arm], p: Procedure) -> dict[str, Any]:
         for name, arm in arms.items()
     ]
     return {
-        **{"schema_version": 1, "name": "fabricated", "question": "What does this fabricated search find?", "hash": "0"},
+        **{
+            "schema_version": 1,
+            "name": "fabricated",
+            "question": "What does this fabricated search find?",
+            "hash": "0",
+        },
         **{"procedure": "blocks", "asked": {}, "baseline": roles.get("baseline"), "reference": roles.get("reference")},
         **{"placebo": roles.get("placebo"), "arms": entries, "num_samples": p.num_samples, "candidates": p.candidates},
         **{"decide_blocks": p.decide_blocks, "confirm_blocks": p.confirm_blocks, "block_seeds": p.block_seeds},
@@ -209,6 +214,8 @@ def store_run(frames: Frames, folder: str, seed: int = 0) -> Store:
             ]
             stem = trial_stem(str(trial_id), str(stage), [record["seed"]])
             table = to_table(HISTORY_SCHEMA, history_of(record), "history")
-            write_trial(store, stem, members_schema(COLUMNS), [record], table, predictions if stage == "confirm" else [])
+            write_trial(
+                store, stem, members_schema(COLUMNS), [record], table, predictions if stage == "confirm" else []
+            )
     merge(store)
     return store

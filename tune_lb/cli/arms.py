@@ -37,7 +37,13 @@ MEASURED = {
 }
 """The same for what was measured besides."""
 
-SHORT = {"over seeds only": "seeds\nonly", "these recipes": "these\nrecipes", "lambda_max": "lambda\nmax", "gradients": "grads", "seconds": "s"}
+SHORT = {
+    "over seeds only": "seeds\nonly",
+    "these recipes": "these\nrecipes",
+    "lambda_max": "lambda\nmax",
+    "gradients": "grads",
+    "seconds": "s",
+}
 SHORT |= {"test error %": "test\nerror %", "train loss": "train\nloss"}
 
 OLD_LEGEND = """\

@@ -5,9 +5,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from analysis.old_design.results import OldResults
 from analysis.best_of_k import best_of_k
 from analysis.eta_over_b_fit import leave_one_out_r2, scaling_fit
+from analysis.old_design.results import OldResults
 from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.old_design.results import OldResults
-from analysis.old_design.comparisons import binomial_sampling_error, contrast, seed_std
 from analysis.decomposition import decompose, under_trained
+from analysis.old_design.comparisons import binomial_sampling_error, contrast, seed_std
 from analysis.old_design.intervals import fieller
+from analysis.old_design.results import OldResults
 from analysis.summary import summary
 from tests.analysis.old_design.fabrication import ARMS, Arm, Procedure, fabricate
 

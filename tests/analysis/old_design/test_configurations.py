@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.old_design.results import OldResults
 from analysis.member_columns import agreed, metric_values, remedy_columns
+from analysis.old_design.results import OldResults
 from analysis.old_design.table_columns import OLD_ARMS
 from analysis.table_columns import describe, described
 from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate

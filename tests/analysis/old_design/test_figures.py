@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from analysis import drawing
+from analysis.canvas import Inks, leading, png, tick
 from analysis.figure_kinds import _span
 from analysis.old_design import figures
 from analysis.old_design.results import OldResults
-from analysis.canvas import Inks, leading, png, tick
 from tests.analysis.old_design.fabrication import ARMS, Arm, Procedure, fabricate
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.old_design.results import OldResults
 from analysis.asked import Asked, read_asked
 from analysis.old_design.predictions import (
     SplitPredictions,
@@ -17,6 +16,7 @@ from analysis.old_design.predictions import (
     split_factor,
     two_way_draws,
 )
+from analysis.old_design.results import OldResults
 from tests.analysis.old_design.fabrication import Arm, Procedure, space
 
 

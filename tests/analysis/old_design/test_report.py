@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.old_design.results import OldResults
 from analysis.__main__ import main, write_report
-from analysis.old_design.figures import FIGURES
 from analysis.notation import listed, percent, points, significant, with_interval
+from analysis.old_design.figures import FIGURES
+from analysis.old_design.results import OldResults
 from analysis.old_design.sentences import sentences
 from analysis.summary import summary
 from tests.analysis.old_design.fabrication import ARMS, Arm, Procedure, fabricate, space, store_run
