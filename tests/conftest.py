@@ -1,8 +1,9 @@
-"""What every test runs under: one thread, real data where they are, and soak and zoo tests only where they are asked for."""
+"""What every test runs under: one thread, real data where they are, and soak, gpu and zoo tests only where they are asked for."""
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 
@@ -47,15 +48,19 @@ def own_modules_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is slow by its kind, leave out soak and zoo tests unless -m names them, skip what needs data that are not there.
+    """Mark what is slow by its kind, leave out soak, gpu and zoo tests unless -m names them, skip what needs what is not there.
 
     `data("CIFAR10", ...)` names data sets, `data` alone is MNIST. `-m` itself is applied after this. Searches come first: one
     of several processes begins with them, the others take what it has not come to.
     """
-    for kind in ("soak", "zoo"):
+    for kind in ("soak", "gpu", "zoo"):
         if kind not in config.option.markexpr:
             config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(kind)])
             items[:] = [item for item in items if not item.get_closest_marker(kind)]
+    without_gpu = os.environ.get("TUNE_LB_TEST_DEVICE", "cuda") != "cpu" and not torch.cuda.is_available()
+    for item in items if without_gpu else []:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     for item in items:
         if any(item.get_closest_marker(kind) for kind in ("soak", "zoo", "ray", "data")):

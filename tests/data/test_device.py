@@ -68,6 +68,7 @@ def test_on_the_cpu_the_arrays_are_shared():
         assert train.is_resident
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_streamed_examples_are_the_resident_ones_to_the_bit():
     data = photographs()
