@@ -94,6 +94,14 @@ EXAMPLES: dict[str, list[Remedy]] = {
     "warm_start": [WarmStart(epochs=1.0, batch_size_before=4)],
     "batch_growth": [BatchGrowth(initial=2, factor=2.0, every=0.5), BatchGrowth(initial=4, every=1.0, decay=True)],
 }
+
+LATER: list[Remedy] = [
+    GradientNoise(alpha=0.01, layers="*.bias"),
+    GradientNoise(alpha=0.01, on="activation"),
+    LayerNoise(scale=1.0, layers="4.*", every=2),
+    LayerNoise(scale=1.0, on="activation", layers="1", profile=((0.5,), (0.2,))),
+]
+"""More examples for the laws: of fields that came when the numbers of those above were already on record."""
 """Active remedies that fit `trial()`; a new file in tune_lb/remedies needs an entry, and gets every law for it."""
 
 

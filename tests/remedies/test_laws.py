@@ -13,6 +13,7 @@ import torch
 from tests.trainings import (
     ALL,
     EXAMPLES,
+    LATER,
     refusals,
     remedy_classes,
     same_bits,
@@ -31,7 +32,7 @@ from tune_lb.testing.remedy_laws import (
 )
 from tune_lb.training.remedy import Remedy
 
-ACTIVE = [example for examples in EXAMPLES.values() for example in examples]
+ACTIVE = [example for examples in EXAMPLES.values() for example in examples] + LATER
 LAST = [examples[-1] for examples in EXAMPLES.values()]
 PAIRS = [
     # fast: every remedy with the two beside it in the list

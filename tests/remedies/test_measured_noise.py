@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.streams import generator
 from tune_lb.training.gradient import by_autograd, mean_gradient
+from tune_lb.training.pieces import gradient_variances
 
 
 class Linear(nn.Module):
@@ -160,3 +163,22 @@ def test_what_cannot_be_done_is_refused(remedies, words):
     lines = of.problems() + [line for remedy in of.active for line in remedy.conflicts(of, 24, network)]
     assert bool(lines) == bool(words), lines
     assert all(any(word in line for line in lines) for word in words), lines
+
+
+@pytest.mark.parametrize("num_pieces", [2, 5, 30])
+def test_a_variance_is_taken_with_three_gradients_in_memory(num_pieces):
+    drawn = torch.randn(num_pieces, 4, generator=torch.Generator().manual_seed(0)).double() + 1e3
+    alive, most = weakref.WeakSet(), []
+
+    def gradient(params, buffers, given):
+        most.append(len(alive))
+        found = drawn[len(most) - 1].clone()
+        alive.add(found)
+        return None, {"w": found}, buffers
+
+    given = batch(torch.zeros(2 * num_pieces, 1), torch.zeros(2 * num_pieces), {})
+    found = gradient_variances(gradient, {"w": drawn[0]}, {}, given, 2)["w"]
+    assert len(most) == num_pieces
+    # beside the running mean and the sum of squares
+    assert max(most) <= 1
+    torch.testing.assert_close(found, torch.from_numpy(drawn.numpy().var(0, ddof=1)), rtol=1e-9, atol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import torch
@@ -104,6 +105,21 @@ class KeyedDropout(_DropoutNd):
 
 def keep_mask(key: Tensor, shape: torch.Size, p: float, layer: int) -> Tensor:
     """Return which units of (B, ...) are kept, each with probability 1 - p to within 2^-32. key: int64, (B,) or ()."""
+    return _numbers(key, shape, layer) >= round(p * (1 << 32))
+
+
+def keyed_normal(key: Tensor, shape: torch.Size, layer: int) -> Tensor:
+    """Return a standard normal number for each unit of (B, ...), float32, a function of key and layer as keep_mask is.
+
+    n = sqrt(-2 log u) cos(2 pi v), u and v uniform in steps of 2^-32 (Box and Muller, 1958). Cost: two hashes for each unit.
+    """
+    u, v = ((_numbers(key, shape, 2 * layer + i).to(torch.float64) + 0.5) / (1 << 32) for i in (0, 1))
+    normal: Tensor = (-2.0 * u.log()).sqrt() * (2.0 * math.pi * v).cos()
+    return normal.to(torch.float32)
+
+
+def _numbers(key: Tensor, shape: torch.Size, layer: int) -> Tensor:
+    """Return a number of 32 bits for each unit of (B, ...), int64."""
     num_examples, units = shape[0], shape[1:].numel()
     low, high = key & LOW_32, (key >> 32) & LOW_32
     if key.dim() == 0:
@@ -112,7 +128,7 @@ def keep_mask(key: Tensor, shape: torch.Size, p: float, layer: int) -> Tensor:
     unit = torch.arange(units, device=key.device)
     start, salt = _hashed(low), _hashed((high + layer) & LOW_32)
     mixed = _hashed((_hashed((unit + start[:, None]) & LOW_32) + salt[:, None]) & LOW_32)
-    return (mixed >= round(p * (1 << 32))).reshape(shape)
+    return mixed.reshape(shape)
 
 
 def _hashed(x: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import Settings, setting
 
-NO_WEIGHTS = ("dropout_key", "python_state")
-"""Ends of names under which a member's file holds what is drawn or counted anew by the member that starts from it."""
+NO_WEIGHTS = ("dropout_key", "python_state", "back_propagated_deviation")
+"""Ends of names under which a member's file holds what is drawn, counted or set anew by the member that starts from it."""
 
 
 @dataclass(frozen=True)

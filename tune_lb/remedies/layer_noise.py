@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,19 @@ from tune_lb.schedules import Position
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
 from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
+from tune_lb.training.noise_scope import (
+    ACTIVATION,
+    ALL,
+    LAYERS_DESCRIPTION,
+    PLACE_DESCRIPTION,
+    PLACES,
+    WEIGHT,
+    chosen_layers,
+    chosen_parameters,
+    deviations,
+    scope_problems,
+    with_noise_at_outputs,
+)
 from tune_lb.training.pieces import gradient_variances, normal_per_parameter, piece_problems, white_noise
 from tune_lb.training.remedy import Remedy, State, TrialFacts
 
@@ -30,8 +43,13 @@ class LayerNoise(Remedy):
     a small-batch training, one row of V_l per epoch (the last row goes on), as the function variance_profile of
     `tune_lb.observation.variance_profile` returns it.
 
+    on="activation", with a profile that was measured so (variance_profile(on="activation")), one number for each chosen layer: V_l
+    is the variance of an entry of dl/dy for one example, y the layer's output, l the loss. Noise of deviation
+    sqrt(scale V_l (B/b - 1)) / B is added to the gradient of the batch's mean loss at y, and goes back from there: scale = 1 gives
+    the layer's weights the variance that a batch of b has more, as far as dl/dy and the layer's inputs are independent.
+
     Source: Hynes, "Towards Mini-Error with Maxi-Batch SGD", section 2.4: variances measured on the model of batch 50.
-    Departures: the factor 1 - b/B, what a batch of B lacks; noise on all parameters, not on convolutions alone. The paper found
+    Departures: the factor 1 - b/B, what a batch of B lacks; noise on all parameters unless layers="convolutions". The paper found
     no gain.
     Neutral: scale = 0, whatever the other fields.
     Cost: one normal number per parameter and step; without a profile also one more gradient every so many updates.
@@ -54,6 +72,9 @@ class LayerNoise(Remedy):
         (), "V_l of a small-batch training: a row for each epoch, a number for each parameter tensor; empty: measured"
     )
 
+    layers: str = setting(ALL, LAYERS_DESCRIPTION, added_later=True)
+    on: str = setting(WEIGHT, PLACE_DESCRIPTION, one_of=PLACES, added_later=True)
+
     def is_neutral(self) -> bool:
         """Without variance there is no noise, whatever else is set."""
         return self.scale == 0
@@ -71,9 +92,17 @@ class LayerNoise(Remedy):
         name, b = "layer_noise.small_batch_size", self.small_batch_size
         if trial.batch_size < 2 * b:
             return [f"{name} = {b}: batch_size = {trial.batch_size} is less than twice as large, no variance to add"]
-        if not self.profile:
-            return piece_problems(name, b, trial, module)
-        layers = sum(parameter.requires_grad for parameter in module.parameters())
+        if self.on == ACTIVATION and not self.profile:
+            return [
+                "layer_noise.on = 'activation' needs a profile: variance_profile(trial, parts, on='activation') measures it"
+            ]
+        found = scope_problems(self.name, self.layers, self.on, module)
+        if found or not self.profile:
+            return found + piece_problems(name, b, trial, module)
+        if self.on == ACTIVATION:
+            layers = len(chosen_layers(module, self.layers))
+        else:
+            layers = sum(parameter.requires_grad for parameter in module.parameters())
         wrong = sorted({len(row) for row in self.profile} - {layers})
         found = [f"layer_noise.profile has rows of {length} numbers, the network {layers} layers" for length in wrong]
         if any(value < 0 for row in self.profile for value in row):
@@ -88,10 +117,18 @@ class LayerNoise(Remedy):
         return not self.profile and position.step % self.every == 0
 
     def initial_state(self, params: Params) -> State:
-        """The variance of each layer, (number of parameter tensors,)."""
-        return {"variances": next(iter(params.values())).new_zeros(len(params))}
+        """The variance of each layer, (number of parameter tensors,); none of layers' outputs."""
+        return {} if self.on == ACTIVATION else {"variances": next(iter(params.values())).new_zeros(len(params))}
 
-    draws = normal_per_parameter
+    def network(self, module: nn.Module, input_shape: Sequence[int]) -> nn.Module:
+        """Make the chosen layers' outputs places where noise can enter."""
+        return with_noise_at_outputs(module, self.layers) if self.on == ACTIVATION else module
+
+    def draws(self, generator: torch.Generator, batch_size: int, num_parameters: int, like: Tensor) -> Tensor | None:
+        """Draw one normal number per parameter; noise on activations is made from the examples' keys."""
+        return (
+            None if self.on == ACTIVATION else normal_per_parameter(self, generator, batch_size, num_parameters, like)
+        )
 
     def gradient(self, inner: GradientFn) -> GradientFn:
         """Return the gradient plus the layers' noise."""
@@ -101,15 +138,33 @@ class LayerNoise(Remedy):
             size, b = batch.size, self.small_batch_size
             variances = buffers[VARIANCES]
             if self.profile:
-                table = torch.tensor(self.profile, dtype=variances.dtype, device=variances.device)
-                epoch = (batch.step * size / batch.values["plan.num_train"]).long().clamp(max=len(table) - 1)
-                variances = table.index_select(0, epoch.reshape(1))[0]
+                variances = self._row(batch, variances)
             elif batch.due["layer_noise"]:
                 found = gradient_variances(inner, params, buffers, batch, b)
                 variances = torch.stack([value.mean() for value in found.values()])
             sigmas = torch.sqrt(batch.values["layer_noise.scale"] * (1.0 - b / size) * variances)
-            noise = white_noise(batch.draws["layer_noise"], gradients)
-            changed = {name: g + sigmas[i] * noise[name] for i, (name, g) in enumerate(gradients.items())}
+            noise, chosen = (
+                white_noise(batch.draws["layer_noise"], gradients),
+                chosen_parameters(gradients, self.layers),
+            )
+            changed = {
+                name: g + sigmas[i] * noise[name] if name in chosen else g
+                for i, (name, g) in enumerate(gradients.items())
+            }
             return loss, changed, updated | {VARIANCES: variances}
 
-        return noisy
+        def noisy_inside(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+            places, ratio = deviations(buffers), batch.size / self.small_batch_size
+            variances = self._row(batch, next(iter(params.values())))
+            sigmas = torch.sqrt(batch.values["layer_noise.scale"] * (ratio - 1.0) * variances)
+            given = {name: sigmas[i] for i, name in enumerate(places)}
+            loss, gradients, updated = inner(params, buffers | given, batch)
+            return loss, gradients, updated | {name: buffers[name] for name in places}
+
+        return noisy_inside if self.on == ACTIVATION else noisy
+
+    def _row(self, batch: Batch, like: Tensor) -> Tensor:
+        """Return the profile's row of the batch's epoch."""
+        table = torch.tensor(self.profile, dtype=like.dtype, device=like.device)
+        epoch = (batch.step * batch.size / batch.values["plan.num_train"]).long().clamp(max=len(table) - 1)
+        return table.index_select(0, epoch.reshape(1))[0]

@@ -102,11 +102,20 @@ def gradient_variances(gradient: GradientFn, params: Params, buffers: Buffers, b
     """Return the unbiased variance of every entry of the gradient of piece_size examples, over disjoint pieces.
 
     v = sum_j (g_j - mean g)^2 / (K - 1) over K = B / piece_size strided pieces. The variance for one example is
-    piece_size * v. Cost: one mean gradient, in K calls.
+    piece_size * v. Sums of squares about the running mean (Welford, 1962), so that three gradients are held at a time, whatever
+    K is. Cost: one mean gradient, in K calls.
     """
     num_pieces = batch.size // piece_size
-    pieces = [gradient(params, buffers, batch.piece(j, num_pieces))[1] for j in range(num_pieces)]
-    return {name: torch.stack([piece[name] for piece in pieces]).var(0) for name in params}
+    means = dict(gradient(params, buffers, batch.piece(0, num_pieces))[1])
+    squares = {name: torch.zeros_like(value) for name, value in means.items()}
+    for j in range(1, num_pieces):
+        piece = gradient(params, buffers, batch.piece(j, num_pieces))[1]
+        for name in params:
+            change = piece[name] - means[name]
+            means[name] = means[name] + change / (j + 1)
+            squares[name] = squares[name] + change * (piece[name] - means[name])
+        del piece
+    return {name: squares[name] / (num_pieces - 1) for name in params}
 
 
 def normal_per_parameter(
