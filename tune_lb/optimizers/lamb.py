@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -92,9 +92,15 @@ class LAMBOptimizer(torch.optim.Optimizer):
                 if weight.grad is None:
                     continue
                 update = adam_direction(self.state[weight], weight.grad, group["beta1"], group["beta2"], group["eps"])
-                if adapted(weight, members_first=group["members_first"]):
-                    update += group["weight_decay"] * weight
-                    length, own = (norms(tensor, members_first=group["members_first"]) for tensor in (weight, update))
-                    largest = group["largest_norm"]
-                    update *= trust_ratio(length, own, length if largest is None else length.clamp(max=largest), own)
-                weight.sub_(update * group["lr"])
+                lamb_move(weight, update, group)
+
+
+def lamb_move(weight: Tensor, update: Tensor, numbers: Mapping[str, Any]) -> None:
+    """Move a weight in place by Adam's direction, which is used up. numbers: as in lars_move; largest_norm may be None."""
+    first: bool = numbers["members_first"]
+    if adapted(weight, members_first=first):
+        update += numbers["weight_decay"] * weight
+        length, own = (norms(tensor, members_first=first) for tensor in (weight, update))
+        largest = numbers["largest_norm"]
+        update *= trust_ratio(length, own, length if largest is None else length.clamp(max=largest), own)
+    weight.sub_(update * numbers["lr"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,20 +96,25 @@ class LARSOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             layers = [weight for weight in weights if adapted(weight, members_first=group["members_first"])]
-            ratios = side_by_side([_ratio(weight, weight.grad, group) for weight in layers])
+            ratios = side_by_side([lars_ratio(weight, weight.grad, group) for weight in layers])
             local = {id(weight): ratio for weight, ratio in zip(layers, ratios, strict=True)}
             for weight in weights:
-                push = weight.grad
-                if id(weight) in local:
-                    push = (push + group["weight_decay"] * weight) * local[id(weight)]
-                velocity = self.state[weight]["velocity"].mul_(group["momentum"])
-                if group["rate_in_velocity"]:
-                    weight.sub_(velocity.add_(push * group["lr"]))
-                else:
-                    weight.sub_(velocity.add_(push) * group["lr"])
+                lars_move(weight, weight.grad, self.state[weight], group, local.get(id(weight)))
 
 
-def _ratio(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+def lars_move(
+    weight: Tensor, gradient: Tensor, state: Mapping[str, Tensor], numbers: Mapping[str, Any], ratio: Tensor | None
+) -> None:
+    """Move a weight in place. numbers: lr and settings, each one for all or, in the weight's dimensions, one for each member."""
+    push = gradient if ratio is None else (gradient + numbers["weight_decay"] * weight) * ratio
+    velocity = state["velocity"].mul_(numbers["momentum"])
+    if numbers["rate_in_velocity"]:
+        weight.sub_(velocity.add_(push * numbers["lr"]))
+    else:
+        weight.sub_(velocity.add_(push) * numbers["lr"])
+
+
+def lars_ratio(weight: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> Tensor:
     """Return lambda of each member, of a shape that multiplies the weight."""
     length, slope = (norms(tensor, members_first=group["members_first"]) for tensor in (weight, gradient))
     bound = slope + group["weight_decay"] * length + group["eps"]

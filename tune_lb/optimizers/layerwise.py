@@ -53,14 +53,25 @@ def adam_state(tensor: Tensor) -> dict[str, Tensor]:
 def adam_direction(state: dict[str, Any], gradient: Tensor, beta1: float, beta2: float, eps: float) -> Tensor:
     """Take in a gradient and return m' / (sqrt(v') + eps), m' and v' the bias-corrected means (Kingma and Ba, 2015, alg. 1)."""
     state["step"] += 1
+    step = state["step"].to(gradient.dtype)
+    corrections = (correction(beta1, step), correction(beta2, step))
     state["mean"].lerp_(gradient, 1.0 - beta1)
     state["mean_square"].mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-    step = state["step"].to(gradient.dtype)
-    mean = state["mean"] / _correction(beta1, step)
-    direction: Tensor = mean / ((state["mean_square"] / _correction(beta2, step)).sqrt() + eps)
+    return corrected_direction(state, corrections, eps)
+
+
+def corrected_direction(state: dict[str, Any], corrections: tuple[Tensor, Tensor], eps: float | Tensor) -> Tensor:
+    """Return Adam's direction of the running means, each divided by its correction."""
+    of_mean, of_square = corrections
+    direction: Tensor = (state["mean"] / of_mean) / ((state["mean_square"] / of_square).sqrt() + eps)
     return direction
 
 
-def _correction(beta: float, step: Tensor) -> Tensor:
+def correction(beta: float, step: Tensor) -> Tensor:
     """Return 1 - beta^step; written out, a beta near 1 would leave three digits of it in float32."""
-    return -torch.expm1(step * (math.log(beta) if beta > 0 else -math.inf))
+    return -torch.expm1(step * log_of(beta))
+
+
+def log_of(beta: float) -> float:
+    """Return log beta, for 0 too."""
+    return math.log(beta) if beta > 0 else -math.inf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -115,13 +115,18 @@ class MuonOptimizer(torch.optim.Optimizer):
                     direction = adam_direction(state, weight.grad, group["beta1"], group["beta2"], group["eps"])
                     weight.sub_(direction * (group["lr"] * group["vector_rate"]))
                     continue
-                velocity = state["velocity"].mul_(group["momentum"]).add_(weight.grad)
-                push = weight.grad + group["momentum"] * velocity if group["nesterov"] else velocity
-                matrix = push.flatten(1 + group["members_first"])
-                rows, columns = matrix.shape[-2:]
-                length = 0.2 * math.sqrt(max(rows, columns)) if group["adamw_length"] else max(1, rows / columns) ** 0.5
-                update = length * orthogonalized(matrix, group["iterations"]).view(weight.shape)
-                weight.sub_((update + group["weight_decay"] * weight) * group["lr"])
+                muon_move(weight, weight.grad, state, group)
+
+
+def muon_move(weight: Tensor, gradient: Tensor, state: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Move a matrix or kernel in place. numbers: as in lars_move."""
+    velocity = state["velocity"].mul_(numbers["momentum"]).add_(gradient)
+    push = gradient + numbers["momentum"] * velocity if numbers["nesterov"] else velocity
+    matrix = push.flatten(1 + numbers["members_first"])
+    rows, columns = matrix.shape[-2:]
+    length = 0.2 * math.sqrt(max(rows, columns)) if numbers["adamw_length"] else max(1, rows / columns) ** 0.5
+    update = length * orthogonalized(matrix, numbers["iterations"]).view(weight.shape)
+    weight.sub_((update + numbers["weight_decay"] * weight) * numbers["lr"])
 
 
 def orthogonalized(matrix: Tensor, iterations: int) -> Tensor:

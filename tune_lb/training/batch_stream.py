@@ -47,25 +47,26 @@ class BatchStream:
         """Return the batch of a member's step."""
         index = self._order(seed, step)
         inputs = cast(self.train.standardized_rows(index), self.dtype)
-        return self._batch(inputs, self._targets(index), step, *self._drawn(seed, step, inputs))
+        return self._batch(inputs, self.targets_at(index), step, *self.drawn(seed, step, inputs))
 
     def of_members(self, seeds: Sequence[int], step: int) -> Batch:
         """Return the batches of a step of several members as one, with a leading member dimension; read in one go."""
         index = torch.stack([self._order(seed, step) for seed in seeds])
         flat = cast(self.train.standardized_rows(index.flatten()), self.dtype)
         inputs = mapped(lambda leaf: leaf.view(*index.shape, *leaf.shape[1:]), flat)
-        drawn = [self._drawn(seed, step, mapped(operator.itemgetter(i), inputs)) for i, seed in enumerate(seeds)]
+        drawn = [self.drawn(seed, step, mapped(operator.itemgetter(i), inputs)) for i, seed in enumerate(seeds)]
         draws, examples = (stack(list(trees)) for trees in zip(*drawn, strict=True))
-        return self._batch(inputs, self._targets(index), step, draws, examples)
+        return self._batch(inputs, self.targets_at(index), step, draws, examples)
 
-    def _targets(self, index: Tensor) -> Tensor:
+    def targets_at(self, index: Tensor) -> Tensor:
+        """Return the targets of rows of all examples, real ones in the stream's dtype."""
         targets = self.train.all_targets[index]
         return targets.to(self.dtype) if targets.is_floating_point() else targets
 
     def _batch(self, inputs: Any, targets: Tensor, step: int, draws: Tensors, examples: Tensors) -> Batch:
         return Batch(inputs, targets, torch.tensor(step, device=targets.device), draws, self.values, examples)
 
-    def _drawn(self, seed: int, step: int, inputs: Any) -> tuple[Tensors, Tensors]:
+    def drawn(self, seed: int, step: int, inputs: Any) -> tuple[Tensors, Tensors]:
         """Return the remedies' draws, and what belongs to each example beside its input."""
         draws = {}
         leaf = first_leaf(inputs)
@@ -85,7 +86,10 @@ class BatchStream:
 
     def _order(self, seed: int, step: int) -> Tensor:
         """Return the rows of a step: a section of the stream of concatenated permutations of the train set."""
-        start, stop = self.plan.boundaries[step : step + 2]
+        return self.order(seed, *self.plan.boundaries[step : step + 2])
+
+    def order(self, seed: int, start: int, stop: int) -> Tensor:
+        """Return the rows of a member's examples number start up to stop of its training."""
         n = self.plan.num_train
         epochs = range(start // n, (stop - 1) // n + 1)
         orders = self._orders.get(seed, {})

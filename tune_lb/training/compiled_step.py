@@ -19,6 +19,7 @@ from tune_lb.training.gradient import (
     Params,
 )
 from tune_lb.training.members import Members
+from tune_lb.training.remedy import Remedy
 from tune_lb.training.step import composed_step
 from tune_lb.training.trial import Trial
 
@@ -150,10 +151,13 @@ def program_key(trial: Trial, execution: str, *facts: object) -> str:
 
     Those are the rate and the remedies' floats. Whole numbers (a ghost size) shape the program.
     """
-    remedies = []
-    for remedy in trial.active:
-        fields = {f.name: getattr(remedy, f.name) for f in dataclasses.fields(remedy)}
-        shaping = {name: "a number" if isinstance(value, float) else identity(value) for name, value in fields.items()}
-        remedies.append([f"{type(remedy).__module__}.{type(remedy).__qualname__}", shaping, list(remedy.variant())])
+    remedies = [remedy_program(remedy) for remedy in trial.active]
     parts = [identity(part) for part in (trial.model, trial.optimizer, trial.loss, trial.precision)]
     return json.dumps([execution, *parts, remedies, *map(str, facts)], sort_keys=True)
+
+
+def remedy_program(remedy: Remedy) -> list[Any]:
+    """Return what of a remedy shapes the program: all but its floats."""
+    fields = {f.name: getattr(remedy, f.name) for f in dataclasses.fields(remedy)}
+    shaping = {name: "a number" if isinstance(value, float) else identity(value) for name, value in fields.items()}
+    return [f"{type(remedy).__module__}.{type(remedy).__qualname__}", shaping, list(remedy.variant())]

@@ -80,9 +80,10 @@ GradientFn = Callable[[Params, Buffers, Batch], tuple[Tensor, Params, Buffers]]
 
 Objective = Callable[[Params], tuple[Tensor, Any]]
 Differentiate = Callable[[Objective, Params], tuple[Tensor, Any, Params]]
+MeanLoss = Callable[[Params, Buffers, Batch], tuple[Tensor, Buffers]]
 
 
-def by_autograd(objective: Objective, params: Params) -> tuple[Tensor, Buffers, Params]:
+def by_autograd(objective: Objective, params: Params) -> tuple[Tensor, Any, Params]:
     """Return loss, auxiliary value and gradient by ordinary reverse mode: the fastest eager way for one member."""
     with torch.enable_grad():
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
@@ -119,29 +120,63 @@ def mean_gradient(
     the loss is computed in the parameters' own. Cost: one forward and one backward pass.
     """
 
-    places = Places(module)
-    call = in_precision(places.call, precision)
+    objective, places = mean_loss(module, loss, precision)
 
     def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-        def objective(point: Params) -> tuple[Tensor, Buffers]:
-            updated = {
-                name: value.clone()
-                for name, value in buffers.items()
-                if "/" not in name and not name.endswith(DROPOUT_KEY)
-            }
-            keys = {
-                name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)
-            }
-            with seeding(batch):
-                outputs = call(point | updated | keys, given_inputs(batch))
-                # what the module has assigned stands there now, what it has written into is the clone
-                updated |= places.at(updated)
-                return loss(outputs, batch).mean(), updated
+        def at(point: Params) -> tuple[Tensor, Buffers]:
+            return objective(point, buffers, batch)
 
         # kept over the backward pass too: checkpointed parts run forward again in it
         with places.kept():
-            value, updated, gradients = differentiate(objective, params)
+            value, updated, gradients = differentiate(at, params)
         return value, gradients, buffers | {name: tensor.detach() for name, tensor in updated.items()}
+
+    return gradient
+
+
+def mean_loss(module: nn.Module, loss: TrainingLoss, precision: str = "fp32") -> tuple[MeanLoss, Places]:
+    """Return the mean loss of a batch, with the buffers after the forward pass; and the places of the module's tensors."""
+    places = Places(module)
+    call = in_precision(places.call, precision)
+
+    def objective(point: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
+        updated = {
+            name: value.clone() for name, value in buffers.items() if "/" not in name and not name.endswith(DROPOUT_KEY)
+        }
+        keys = {name: batch.examples.get(DROPOUT_KEY, buffers[name]) for name in buffers if name.endswith(DROPOUT_KEY)}
+        with seeding(batch):
+            outputs = call(point | updated | keys, given_inputs(batch))
+            # what the module has assigned stands there now, what it has written into is the clone
+            updated |= places.at(updated)
+            return loss(outputs, batch).mean(), updated
+
+    return objective, places
+
+
+def stacked_mean_gradient(
+    module: nn.Module, loss: TrainingLoss, change: Callable[[Batch], Batch], precision: str = "fp32"
+) -> GradientFn:
+    """Return the mean gradient of stacked members of several trials, each of its own changed batch.
+
+    The same numbers as over_members of mean_gradient, up to rounding: as no member's loss depends on another's parameters, the
+    gradient of the sum of all is that of each. Only the forward pass is vectorised by torch.func.vmap; what follows runs back
+    through it by plain autograd, which takes half as many calls of the dispatcher. Where nothing wraps the gradient.
+    """
+    objective, places = mean_loss(module, loss, precision)
+
+    def of_one(point: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
+        return objective(point, buffers, change(batch))
+
+    of_all = torch.func.vmap(of_one, in_dims=(0, 0, MEMBERS_OF_MANY))
+
+    def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
+        def at(point: Params) -> tuple[Tensor, tuple[Tensor, Buffers]]:
+            losses, updated = of_all(point, buffers, batch)
+            return losses.sum(), (losses, updated)
+
+        with places.kept():
+            _, (losses, updated), gradients = by_autograd(at, params)
+        return losses.detach(), gradients, buffers | {name: tensor.detach() for name, tensor in updated.items()}
 
     return gradient
 
@@ -164,14 +199,18 @@ def seeding(batch: Batch) -> AbstractContextManager[None]:
 MEMBERS_FIRST = Batch(0, 0, None, 0, None, 0, None, None, None)  # type: ignore[arg-type]
 """Which parts of the batch of stacked members have a leading member dimension, as torch.func.vmap's in_dims."""
 
+MEMBERS_OF_MANY = MEMBERS_FIRST._replace(values=0)  # type: ignore[arg-type]
+"""The same where members are of several trials: each has values of its own."""
 
-def over_members(gradient: GradientFn, *, vectorize: bool) -> GradientFn:
+
+def over_members(gradient: GradientFn, *, vectorize: bool, many: bool = False) -> GradientFn:
     """Return the gradient function of stacked members, whose tensors have a leading member dimension.
 
-    vectorize: by torch.func.vmap. Without it the stack must hold one member, which costs a view of each tensor.
+    vectorize: by torch.func.vmap. Without it the stack must hold one member, which costs a view of each tensor. many: whether
+    every member has values of its own.
     """
     if vectorize:
-        return torch.func.vmap(gradient, in_dims=(0, 0, MEMBERS_FIRST))
+        return torch.func.vmap(gradient, in_dims=(0, 0, MEMBERS_OF_MANY if many else MEMBERS_FIRST))
 
     def of_one(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         only = batch._replace(

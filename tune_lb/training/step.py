@@ -21,18 +21,22 @@ from tune_lb.training.gradient import (
     mean_gradient,
     on_targets,
     over_members,
+    stacked_mean_gradient,
 )
 from tune_lb.training.pieces import over_microbatches
 from tune_lb.training.plain_gradient import plain_gradient
 from tune_lb.training.precision import normalizing_in_fp32
-from tune_lb.training.remedy import BatchFn, Remedy, StepFn, UpdateFn
+from tune_lb.training.remedy import BatchFn, Remedy, StepFn, UpdateFn, overrides
 from tune_lb.training.trial import Trial
 
 
 def composed_gradient(
-    trial: Trial, module: nn.Module, execution: str, *, stacked: bool, microbatch: int | None = None
+    trial: Trial, module: nn.Module, execution: str, *, stacked: bool, microbatch: int | None = None, many: bool = False
 ) -> GradientFn:
-    """Return the gradient of one update, with every remedy's part in it. The module is taken over and changed."""
+    """Return the gradient of one update, with every remedy's part in it. The module is taken over and changed.
+
+    many: whether stacked members are of several trials, which differ in numbers alone; each then has its own.
+    """
     module = module.train()
     loss = on_targets(trial.example_loss)
     for remedy in trial.active:
@@ -41,20 +45,25 @@ def composed_gradient(
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
     if trial.precision != "fp32" and execution.endswith("together"):
         module = normalizing_in_fp32(module)
+    hooked = microbatch is not None or any(overrides(remedy, "gradient") for remedy in trial.active)
+    if many and not hooked:
+        return stacked_mean_gradient(module, loss, _changes(trial), trial.precision)
     if execution == "plain":
         mean = plain_gradient(module, loss, trial.precision)
     else:
         mean = mean_gradient(module, loss, differentiate, trial.precision)
     gradient = over_microbatches(mean, microbatch)
-    change: BatchFn = _unchanged
     for remedy in trial.active:
-        gradient, change = remedy.gradient(gradient), remedy.batch(change)
+        gradient = remedy.gradient(gradient)
+    change = _changes(trial)
 
     # the batch is changed once per step, outside every gradient: both passes of SAM see the same
     def of_changed_batch(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
         return gradient(params, buffers, change(batch))
 
-    return over_members(of_changed_batch, vectorize=execution.endswith("together")) if stacked else of_changed_batch
+    if not stacked:
+        return of_changed_batch
+    return over_members(of_changed_batch, vectorize=execution.endswith("together"), many=many)
 
 
 def composed_step(
@@ -67,11 +76,6 @@ def composed_step(
     has that multiple of the rate.
     """
     move = _bare_step(optimizer)
-
-    def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
-        loss, gradients, updated = gradient(params, buffers, batch)
-        update(params, gradients, rate)
-        return loss, updated
 
     def optimizer_step(params: Params, gradients: Params, rate: float) -> None:
         for options in optimizer.param_groups:
@@ -88,9 +92,20 @@ def composed_step(
         with torch.no_grad():
             move()
 
-    update: UpdateFn = optimizer_step
+    return with_update(gradient, remedies, optimizer_step)
+
+
+def with_update(gradient: GradientFn, remedies: Sequence[Remedy], innermost: UpdateFn) -> StepFn:
+    """Return gradient and update as one step, the remedies around each and around both. innermost: the optimiser's own."""
+    update = innermost
     for remedy in remedies:
         update = remedy.update(update)
+
+    def gradient_and_update(params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
+        loss, gradients, updated = gradient(params, buffers, batch)
+        update(params, gradients, rate)
+        return loss, updated
+
     step: StepFn = gradient_and_update
     for remedy in remedies:
         step = remedy.step(step)
@@ -108,6 +123,13 @@ def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     if not own or any(hooks) or "step" in vars(optimizer):
         return optimizer.step
     return functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
+
+
+def _changes(trial: Trial) -> BatchFn:
+    change: BatchFn = _unchanged
+    for remedy in trial.active:
+        change = remedy.batch(change)
+    return change
 
 
 def _unchanged(batch: Batch) -> Batch:

@@ -74,7 +74,7 @@ class Training:
         self.microbatch = microbatch
         self.gradient = None if execution == "plain" else self._composed(self.networks.fresh("training"))
         self.origin: Mapping[str, Tensor] | None = None
-        self.groups = [self._start(group) for group in groups]
+        self.groups = [self.begin(group) for group in groups]
         self.program = self._program() if execution.startswith("compiled") else None
 
     @property
@@ -100,7 +100,7 @@ class Training:
             start = group.step
             while self._surprised(group, end):
                 self._again(group, start)
-            rows += self._report(group)
+            rows += self.report(group)
             group.step = end
         return rows
 
@@ -191,7 +191,8 @@ class Training:
             group.params, group.run = params, step
             self.program.store(params, group.optimizer)
 
-    def _start(self, seeds: list[int]) -> Members:
+    def begin(self, seeds: list[int]) -> Members:
+        """Return members about to make their first step."""
         starts = [self.networks.start(seed) for seed in seeds]
         like = starts[0][0]  # as the network has them
         for remedy in self.remedies:
@@ -247,7 +248,7 @@ class Training:
 
     def _again(self, group: Members, start: int) -> None:
         """Bring members back to the step at which they were, trained anew from their start or from what was restored."""
-        fresh = self._start(group.seeds)
+        fresh = self.begin(group.seeds)
         if self.origin is not None:
             number = self.groups.index(group)
             fresh.restore(part_of(number, self.origin))
@@ -280,7 +281,8 @@ class Training:
         group.losses.append(loss)
         group.step += 1
 
-    def _report(self, group: Members) -> list[HistoryRow]:
+    def report(self, group: Members) -> list[HistoryRow]:
+        """Return what the losses since the last report say, and note which members they end."""
         if not group.losses:
             return []
         first = group.step - len(group.losses)
