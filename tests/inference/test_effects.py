@@ -23,6 +23,15 @@ def test_a_family_and_a_variance_that_does_not_average_out_widen_it():
     assert found.p == pytest.approx(2 * stats.t.sf(abs(D.mean()) / error, 11))
 
 
+def test_degrees_of_freedom_of_a_sum_are_satterthwaites():
+    """As Welch's test has them: two variances, each with its own."""
+    x, y = RNG.normal(0, 1, 6), RNG.normal(0, 2, 9)
+    found = paired_t(x - y.mean(), y.var(ddof=1) / 9, extra_freedom=8)
+    wanted = stats.ttest_ind(x, y, equal_var=False)
+    assert (found.p, found.freedom) == pytest.approx((wanted.pvalue, wanted.df))
+    assert paired_t(x, 0.0, extra_freedom=8).freedom == 5
+
+
 def test_bonferroni_t_is_the_interval_at_a_level_of_alpha_by_k():
     rows = RNG.normal(0, 0.01, (4, 9))
     for row, effect in zip(rows, bonferroni_t(rows), strict=True):

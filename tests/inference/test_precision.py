@@ -6,6 +6,7 @@ from scipy import stats
 
 from tune_lb.inference.effects import paired_t
 from tune_lb.inference.precision import Spread, blocks_needed, expected_half_width, spread_of
+from tune_lb.inference.selection_variance import FREEDOM
 
 RNG = np.random.default_rng(2)
 
@@ -24,7 +25,7 @@ def test_spreads_are_found_again():
 
 def test_the_half_width_to_expect_is_what_drawn_runs_have():
     spread = Spread(0.004, 0.003, 0.001)
-    halves = [paired_t(d.mean(axis=1), 2e-6, family=5).half_width for d in draw(spread, 12, 2, 500)]
+    halves = [paired_t(d.mean(axis=1), 2e-6, 5, FREEDOM).half_width for d in draw(spread, 12, 2, 500)]
     assert expected_half_width(spread, 12, 2, family=5) == pytest.approx(np.mean(halves), rel=0.03)
     assert expected_half_width(spread, 1, 2) == math.inf
 

@@ -20,20 +20,21 @@ def test_both_answers_by_hand():
     given = {"sam": arm(-0.003, selection=2e-6, examples=5e-7), "noise": arm(0.0), "longer": arm(-0.01)}
     found = answers(reference, given, outside=["longer"])
     d = (given["sam"].errors - REFERENCE).mean(axis=1)
-    error = math.sqrt(d.var(ddof=1) / 12 + 3.5e-6)
+    own, extra = d.var(ddof=1) / 12, 3.5e-6
+    error, freedom = math.sqrt(own + extra), (own + extra) ** 2 / (own**2 / 11 + extra**2 / 10)
     assert found["sam"].recipes[:4] == pytest.approx(
         (d.mean(), *stats.ttest_1samp(d, 0).confidence_interval(), stats.ttest_1samp(d, 0).pvalue)
     )
-    assert found["sam"].procedure.half_width == pytest.approx(stats.t.ppf(1 - 0.025 / 2, 11) * error)
-    p = [2 * stats.t.sf(abs(found[n].procedure.estimate) / e, 11) for n, e in (("sam", error),)]
-    assert found["sam"].procedure.p == pytest.approx(p[0])
-    assert found["sam"].p_holm == pytest.approx(holm(np.array([p[0], found["noise"].procedure.p]))[0])
+    assert found["sam"].procedure.half_width == pytest.approx(stats.t.ppf(1 - 0.025 / 2, freedom) * error)
+    p = 2 * stats.t.sf(abs(d.mean()) / error, freedom)
+    assert found["sam"].procedure.p == pytest.approx(p)
+    assert found["sam"].p_holm == pytest.approx(holm(np.array([p, found["noise"].procedure.p]))[0])
     assert found["longer"].reason == "a reference"
     assert math.isnan(found["longer"].p_holm)
     longer = (given["longer"].errors - REFERENCE).mean(axis=1)
-    assert found["longer"].procedure.half_width == pytest.approx(
-        stats.t.ppf(0.975, 11) * math.sqrt(longer.var(ddof=1) / 12 + 1e-6)
-    )
+    own = longer.var(ddof=1) / 12
+    freedom = (own + 1e-6) ** 2 / (own**2 / 11 + 1e-12 / 10)
+    assert found["longer"].procedure.half_width == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(own + 1e-6))
 
 
 def test_a_claim_survives_holm_and_exceeds_the_placebo():

@@ -42,6 +42,13 @@ def test_the_variance_is_that_of_a_coin_between_two_equal_candidates():
     assert selection_variance(searched(errors), equal, draws=4000) == pytest.approx(gap**2 / 4, rel=0.02)
 
 
+def test_the_search_might_have_missed_the_best_of_three():
+    errors = np.tile([[0.1], [0.2], [0.9]], 3)
+    sure = Standing(np.array([0.0, 5.0, 9.0]), np.array([0.0, 5.0, 9.0]), 1e-9, 1e-9, blocks=6)
+    gap = np.ptp(fitted_errors(searched(errors), 3)[:2])
+    assert selection_variance(searched(errors), sure, draws=4000) == pytest.approx(gap**2 * 2 / 9, rel=0.05)
+
+
 def test_a_sure_decision_has_no_variance():
     loss = np.exp([[0.0, 0.0, 0.1], [5.0, 5.0, 5.1]])
     assert selection_variance(searched([[0.1] * 3, [0.2] * 3]), standing(loss, loss / 200)) == pytest.approx(

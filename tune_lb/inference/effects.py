@@ -66,17 +66,22 @@ def student(estimate: float, error: float, freedom: float, family: int = 1) -> E
     return Effect(estimate, estimate - half, estimate + half, p, freedom)
 
 
-def paired_t(differences: FloatArray, extra_variance: float = 0.0, family: int = 1) -> Effect:
+def paired_t(
+    differences: FloatArray, extra_variance: float = 0.0, family: int = 1, extra_freedom: float | None = None
+) -> Effect:
     """Return the mean of paired differences with Student's t interval over S blocks.
 
-    mean D +- t(1 - .025 / family, S - 1) sqrt(s_D^2 / S + extra_variance). extra_variance: what does not average out over
-    the blocks, as the variance of a selection. Below two blocks nothing but the estimate is known.
+    mean D +- t(1 - .025 / family, f) sqrt(A + E), A = s_D^2 / S, E = extra_variance: what does not average out over the blocks, as
+    the variance of a selection. f = S - 1; where E was estimated with extra_freedom g of its own, Satterthwaite's (1946)
+    f = (A + E)^2 / (A^2 / (S - 1) + E^2 / g). Below two blocks nothing but the estimate is known.
     """
     known = differences[np.isfinite(differences)]
     if known.size < 2:
         return Effect(float(known.mean()) if known.size else NAN, NAN, NAN, NAN, 0)
-    error = math.sqrt(float(known.var(ddof=1)) / known.size + extra_variance)
-    return student(float(known.mean()), error, known.size - 1, family)
+    own, freedom = float(known.var(ddof=1)) / known.size, known.size - 1.0
+    if extra_freedom is not None and extra_variance > 0:
+        freedom = (own + extra_variance) ** 2 / (own**2 / freedom + extra_variance**2 / extra_freedom)
+    return student(float(known.mean()), math.sqrt(own + extra_variance), freedom, family)
 
 
 def bonferroni_t(differences: FloatArray, extra_variances: FloatArray | None = None) -> list[Effect]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from tune_lb.inference.effects import FloatArray, quantile
+from tune_lb.inference.selection_variance import FREEDOM
 
 MOST_BLOCKS = 10_000
 
@@ -41,26 +40,28 @@ def spread_of(differences: FloatArray, selection: float = 0.0) -> Spread:
 def expected_half_width(spread: Spread, confirm_blocks: int, block_seeds: int, family: int = 1) -> float:
     """Return the half-width of the procedure's interval to expect: about, for the spread of a run scatters.
 
-    t(1 - .025 / family, S - 1) sqrt((between^2 + within^2 / m) / S + 2 selection^2), S confirm_blocks of m block_seeds. inf
+    t(1 - .025 / family, f) sqrt((between^2 + within^2 / m) / S + 2 selection^2), S confirm_blocks of m block_seeds, f as in
+    `paired_t`. inf
     below two blocks. For recipes: a spread with selection 0, family 1.
     """
     if confirm_blocks < 2:
         return math.inf
-    return quantile(confirm_blocks - 1, family) * _error(spread, confirm_blocks, block_seeds)
+    error, freedom = _error(spread, confirm_blocks, block_seeds)
+    return quantile(freedom, family) * error
 
 
 def blocks_needed(spread: Spread, effect: float, block_seeds: int, family: int = 1, power: float = 0.8) -> int | None:
     """Return the confirm blocks with which an effect of this size is claimed with the given probability.
 
-    The least S with (t(1 - .025 / family, S - 1) + t(power, S - 1)) error <= effect, error as in `expected_half_width`. None
+    The least S with (t(1 - .025 / family, f) + t(power, f)) error <= effect, error as in `expected_half_width`. None
     where no number of blocks does it: the search is what is too uncertain. effect: share, 0.005 for half a point.
     """
     if not effect > 0:
         raise ValueError(f"an effect that can be found is above 0; this is {effect:g}")
 
     def enough(blocks: int) -> bool:
-        tails = quantile(blocks - 1, family) + quantile(blocks - 1, 1, 2 * (1 - power))
-        return bool(tails * _error(spread, blocks, block_seeds) <= effect)
+        error, freedom = _error(spread, blocks, block_seeds)
+        return (quantile(freedom, family) + quantile(freedom, 1, 2 * (1 - power))) * error <= effect
 
     if not enough(MOST_BLOCKS):
         return None
@@ -73,5 +74,9 @@ def blocks_needed(spread: Spread, effect: float, block_seeds: int, family: int =
     return high
 
 
-def _error(spread: Spread, blocks: int, seeds: int) -> float:
-    return float(np.sqrt((spread.between**2 + spread.within**2 / seeds) / blocks + 2 * spread.selection**2))
+def _error(spread: Spread, blocks: int, seeds: int) -> tuple[float, float]:
+    """Return the standard error of the procedure's difference and its degrees of freedom."""
+    own, selection = (spread.between**2 + spread.within**2 / seeds) / blocks, 2 * spread.selection**2
+    total = own + selection
+    freedom = total**2 / (own**2 / (blocks - 1) + selection**2 / FREEDOM) if total else blocks - 1
+    return math.sqrt(total), freedom

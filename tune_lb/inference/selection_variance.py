@@ -1,4 +1,4 @@
-"""How much the error of what a search selects would move if the decision were repeated: the variance of the selection."""
+"""How much the error of what a search selects would move if it were repeated: the variance of the selection."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from tune_lb.inference.effects import FloatArray
 IntArray = NDArray[np.int64]
 RIDGE = 1.0
 """Penalty of the quadratic, in squared coefficients over coordinates in [-1, 1], in units of one member."""
+
+FREEDOM = 10.0
+"""Degrees of freedom that V_a + V_ref counts for: two arms of about five candidates, held up by the floor over all arms."""
 
 FLOOR = 0.5
 """No arm's variance is below this share of the mean over the arms: a decision may look surer than it is."""
@@ -38,27 +41,34 @@ class Searched:
 
 
 def selection_variance(searched: Searched, decided: Standing, draws: int = 100, seed: int = 0) -> float:
-    """Return V, the variance of the error of the candidate decided for, over repetitions of the decision with noise.
+    """Return V, the variance of the error of the candidate decided for, over repetitions of the search's last steps.
 
-    `draws` times N(0, s_l^2 / r) is added to the candidates' mean log losses and N(0, s_e^2 / r) to their mean soft errors, and
-    it is decided again; s: the residual spreads of the candidates x blocks tables, r: blocks. V is the variance (about its
-    mean) of the fitted test error of what is chosen, see `fitted_errors`. 0 with one candidate, and with none that is left;
-    nan where the spread is not known (one block): see `with_floor`. Cost: draws x K numbers and one small least-squares fit.
+    `draws` times one of the K candidates, drawn at random, is left out (of three or more), for the search might not have met it;
+    N(0, s_l^2 / r) is added to the mean log losses and N(0, s_e^2 / r) to the mean soft errors of the others, and it is decided
+    again; s: the residual spreads of the candidates x blocks tables, r: blocks. V is the variance (about its mean) of the fitted
+    test error of what is chosen, see `fitted_errors`. 0 with one candidate, and with none that is left; nan where the spread is
+    not known (one block): see `with_floor`. Cost: draws x K numbers and one small least-squares fit.
     """
     left = np.isfinite(decided.loss)
-    if left.sum() < 2:
+    num_left = int(left.sum())
+    if num_left < 2:
         return 0.0
     by_error = decided.error is not None
     if not math.isfinite(decided.loss_spread) or (by_error and not math.isfinite(decided.error_spread)):
         return float("nan")
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((2, draws, int(left.sum()))) / math.sqrt(decided.blocks)
-    losses = decided.loss[left] + decided.loss_spread * noise[0]
-    errors = None if decided.error is None else decided.error[left] + decided.error_spread * noise[1]
     fitted = fitted_errors(searched, len(decided.loss))[left]
     if not np.isfinite(fitted).all():
         return float("nan")
-    return float(fitted[choices(losses, errors)].var())
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((2, draws, num_left)) / math.sqrt(decided.blocks)
+    losses = decided.loss[left] + decided.loss_spread * noise[0]
+    errors = None if decided.error is None else decided.error[left] + decided.error_spread * noise[1]
+    # a row each: who is there in a repetition, in order
+    there = np.sort(rng.random((draws, num_left)).argsort(axis=1)[:, : max(2, num_left - 1)], axis=1)
+    again = choices(
+        np.take_along_axis(losses, there, axis=1), None if errors is None else np.take_along_axis(errors, there, axis=1)
+    )
+    return float(fitted[np.take_along_axis(there, again[:, None], axis=1)].var())
 
 
 def fitted_errors(searched: Searched, num_candidates: int) -> FloatArray:
