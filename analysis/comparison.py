@@ -15,6 +15,7 @@ from analysis.blocks import arrays
 from analysis.test_sets import TestSets
 from tune_lb.inference.effects import NAN, Effect, differences, paired_t
 from tune_lb.inference.procedure import Answer, Confirmed, answers
+from tune_lb.inference.selection_variance import FREEDOM
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Comparison:
         if first not in self.errors or second not in self.errors:
             return Effect(NAN, NAN, NAN, NAN, 0)
         extra = self.variance(str(first), str(second)) if procedure else 0.0
-        return paired_t(differences(self.errors[str(first)], self.errors[str(second)]), extra)
+        return paired_t(differences(self.errors[str(first)], self.errors[str(second)]), extra, extra_freedom=FREEDOM)
 
 
 def compare(confirmed: pd.DataFrame, asked: Asked, variances: Mapping[str, float], test_sets: TestSets) -> Comparison:
