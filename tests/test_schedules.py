@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,6 +111,19 @@ def test_a_trapezoid_by_hand():
     warmed, risen = (of.rate(replace(of, budget=Epochs(12)).plan(24)) for of in ramps)
     for position in positions(24, 8, 12 * 24):
         assert warmed(position) == pytest.approx(risen(position))
+
+
+@pytest.mark.parametrize("lowest", [0.1, 0.25])
+def test_a_trapezoid_that_starts_at_the_lowest_rate_of_a_cycle(lowest):
+    shape = Trapezoid(rise=0.2, fall=0.4, start=lowest, final=lowest)
+    xs = (np.arange(10) + np.where(np.arange(10) < 2, 1, 0)) / 10
+    expected = np.interp(xs, [0, 0.2, 0.6, 1], [lowest, 1, 1, lowest])
+    assert factors(shape, epochs=1) == pytest.approx(expected.tolist())
+    cycle = Cyclical(period_epochs=4.0, lowest=lowest)
+    whole = Trapezoid(rise=0.5, fall=0.5, start=lowest, final=lowest)
+    ramps = [factors(each, num_train=100, batch_size=1, epochs=4) for each in (cycle, whole)]
+    assert ramps[0][1:201] == pytest.approx(ramps[1][:200])
+    assert ramps[0][200:] == pytest.approx(ramps[1][200:])
 
 
 def test_rise_and_fall_without_plateau_are_one_cycle():

@@ -103,17 +103,17 @@ class Step(ScheduleShape):
 
 @dataclass(frozen=True)
 class Trapezoid(ScheduleShape):
-    """A ramp up, a plateau, a straight line down: min(1, x'/rise, final + (1 - final) (1 - x)/fall).
+    """A ramp up, a plateau, a straight line down: min(1, start + (1 - start) x'/rise, final + (1 - final) (1 - x)/fall).
 
     x and x' are the shares of examples seen before and after the step: no step has rate 0 but where final is.
-    Source: Xing et al., 2018, appendix C. Rise 0.5 with fall 0.5 is one cycle of Cyclical. Cost: none.
+    Source: Xing et al., 2018, appendix C, where the ramp starts at the lowest rate of a cycle: start = Cyclical.lowest. Rise 0.5
+    with fall 0.5 is one cycle of Cyclical. Cost: none.
     """
 
-    rise: float = setting(
-        0.25, "share of the training in which the rate rises from 0", low=0.0, suggested=over(0.0, 0.4)
-    )
+    rise: float = setting(0.25, "share of the training in which the rate rises", low=0.0, suggested=over(0.0, 0.4))
     fall: float = setting(0.25, "share of the training in which it falls", low=0.0, suggested=over(0.1, 0.6))
     final: float = setting(0.0, "rate at the end as a share of the peak", low=0.0, high=1.0)
+    start: float = setting(0.0, "rate from which it rises as a share of the peak", low=0.0, high=1.0, added_later=True)
 
     def problems(self, where: str = "") -> list[str]:
         """Also refuse a rise and a fall that together are longer than the training."""
@@ -126,7 +126,7 @@ class Trapezoid(ScheduleShape):
     def factor(self, position: Position) -> float:
         """Return the factor of the step."""
         before, after = position.examples / position.total_examples, position.examples_after / position.total_examples
-        up = after / self.rise if self.rise > 0 else 1.0
+        up = self.start + (1.0 - self.start) * after / self.rise if self.rise > 0 else 1.0
         down = max(0.0, 1.0 - before) / self.fall if self.fall > 0 else 1.0
         return min(1.0, up, self.final + (1.0 - self.final) * down)
 

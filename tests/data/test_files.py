@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import struct
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from tune_lb.data.caltech import Caltech101
 from tune_lb.data.catalogue import ENTRIES
 from tune_lb.data.cifar import CIFAR10, CIFAR100
+from tune_lb.data.device import on_device
 from tune_lb.data.mnist import MNIST, FashionMNIST
 from tune_lb.data.tiny_imagenet import TinyImageNet
 from tune_lb.data.user_files import TIMIT, Arrays, ImageFolder
@@ -297,6 +299,40 @@ def test_caltech_of_another_size_or_part_is_refused(root):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNE_LB_DATA", str(root / "other"))
         error_of(Caltech101(), "4 of 8,677 images in 2 of 101 classes")
+
+
+def test_caltech_with_its_background_class(root):
+    for name in ("train", "test"):
+        save(root / "Caltech101" / f"{name}.npz", *photographs(10, 64, 64, 3))
+    error_of(Caltech101(num_validation=0, background=True), "background = True", "without BACKGROUND_Google")
+    assert Caltech101(num_validation=0).load(0).num_classes == 101
+    folder = root / "other" / "caltech101" / "101_ObjectCategories"
+    folder_of_images(folder, 2, kinds=("BACKGROUND_Google", "ant", "bee"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNE_LB_DATA", str(root / "other"))
+        patch.setattr("tune_lb.data.caltech.NUM_IMAGES", 4)
+        patch.setattr("tune_lb.data.caltech.NUM_CLASSES", 2)
+        found = {known: Caltech101(num_validation=0, background=known).load(0) for known in (False, True)}
+        assert [(d.num_classes, len(d.train.targets) + len(d.test.targets)) for d in found.values()] == [(2, 4), (3, 6)]
+        assert found[True].name == "Caltech101 64x64 with background"
+        shutil.rmtree(folder / "BACKGROUND_Google")
+        patch.setattr("tune_lb.data.published._last", {})
+        error_of(Caltech101(num_validation=0, background=True), "no folder BACKGROUND_Google")
+
+
+@pytest.mark.parametrize(("pixels", "by"), [("unit", 255.0), ("raw", 1.0)])
+def test_pixels_as_they_are(root, pixels, by):
+    for name in ("train", "test"):
+        save(root / "CIFAR10" / f"{name}.npz", *photographs(30, 32, 32, 3))
+    with np.load(root / "CIFAR10" / "train.npz") as file:
+        stored = next(file[key] for key in file if file[key].ndim == 4).transpose(0, 3, 1, 2)
+    data, plain = CIFAR10(num_validation=0, pixels=pixels).load(0), CIFAR10(num_validation=0).load(0)
+    found = on_device(data, "cpu").train.standardized(slice(None)).double().numpy()
+    np.testing.assert_allclose(found, stored / by, rtol=1e-6)
+    mean, deviation = (np.array(v).reshape(3, 1, 1) for v in (CIFAR10.mean, CIFAR10.deviation))
+    standardized = on_device(plain, "cpu").train.standardized(slice(None)).double().numpy()
+    np.testing.assert_allclose(standardized, (stored / 255 - mean) / deviation, rtol=1e-4, atol=1e-5)
+    assert data.fingerprint() != plain.fingerprint()
 
 
 def test_what_is_asked_for_must_be_there(root):

@@ -123,3 +123,7 @@ def test_dropout_stands_where_the_sources_have_it():
     assert rates(C2()) == [0.5]
     assert rates(C2(variant="code")) == [0.3, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5, 0.5]
     assert rates(SmallCNN(dropout=0.25)) == [0.25]
+    assert rates(SmallCNN(dropout=0.25, dropout_after="each_pool")) == [0.25, 0.25]
+    kinds = [type(part).__name__ for part in SmallCNN(dropout_after="each_pool")((3, 32, 32), 10)]
+    stage = ["Conv2d", "ReLU", "MaxPool2d", "KeyedDropout"]
+    assert [kind for kind in kinds if kind != "Flatten"] == [*stage, *stage, "Linear"]

@@ -38,6 +38,12 @@ class Published(NamedTuple):
     """What was done when it was read, one line each."""
 
 
+RANGES = {"unit": 255.0, "raw": 1.0}
+"""What pixels are divided by where they are not standardized."""
+
+PIXELS = ("standardized", *RANGES)
+
+
 @dataclass(frozen=True)
 class PublishedSource(DataSource):
     """Base of the data sets with a test part of their own.
@@ -47,6 +53,12 @@ class PublishedSource(DataSource):
 
     num_train: int | None = setting(None, "examples to train on; none: all that validation leaves", low=1)
     num_validation: int = setting(0, "examples that selection sees", low=0)
+    pixels: str = setting(
+        "standardized",
+        "network inputs: standardized by mean and deviation of the train pixels, of unit range (pixel / 255), or raw (0 .. 255)",
+        one_of=PIXELS,
+        added_later=True,
+    )
 
     def read(self, root: Path) -> Published:
         """Return the whole data set from its files under root. Raises RequestError where they are missing or damaged."""
@@ -56,6 +68,8 @@ class PublishedSource(DataSource):
         """Return the data set uncut: read once in this process."""
         root = data_root()
         read = read_once((type(self), *self.identity(), root), lambda: self.read(root), "")
+        if self.pixels in RANGES:
+            read = read._replace(offset=0.0, scale=RANGES[self.pixels])
         return PublishedWhole(read, self.num_train, self.num_validation, 0)
 
     def load(self, split_seed: int) -> DataSet:

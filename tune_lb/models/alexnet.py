@@ -20,7 +20,8 @@ class C1(Settings):
 
     Dropout of 0.5 after both dense layers. "paper" is the text read to the letter: convolutions of stride 2 (same padding)
     and pools of stride 3, which leave 64 features of a 32 x 32 image. "code" is what the authors published: stride 1, pools
-    of stride 2 (padding 1), 4,096 features.
+    of stride 2 (padding 1), 4,096 features. Which of the two the published 77 to 80 % of test images are from is not said; the
+    authors' code is theirs, and 64 features are few for it. A comparison with that table names the variant.
 
     Source: Keskar et al., 2017, appendix B.3; keskarnitish/large-batch-training, network_zoo.py, `shallownet`. Departures:
     no bias before a batch norm, which would remove it; the code's batch norm uses batch statistics in evaluation too.
