@@ -178,6 +178,8 @@ def unit_coordinate(value: Any, domain: Mapping[str, Any]) -> float:
     low, high = float(domain["low"]), float(domain["high"])
     if low == high or value is None or not np.isfinite(value):
         return 0.5
+    # what a combined arm took from another has neutral values, which may lie outside
+    value = min(max(float(value), low), high)
     if domain.get("log"):
         value, low, high = math.log(value), math.log(low), math.log(high)
     return float((value - low) / (high - low))

@@ -47,7 +47,7 @@ from tune_lb.data import Arrays
 from tune_lb.models import MLP
 SPACE = Space(
     question="Does data larger than memory fit?", data=Arrays("images"), model=MLP(hidden=(16,)), batch_size={batch_size}, lr=0.01,
-    budget=Updates(100), num_samples=1, seeds=1, rescreen_seeds=1, confirm_seeds=1, baseline="a", reference="b",
+    budget=Updates(100), num_samples=1, confirm_blocks=1, block_seeds=1, baseline="a", reference="b",
     derived=False, placebo=False, execution="alone", arms=(Arm("a"), Arm("b", batch_size=2 * {batch_size})),
 )
 """

@@ -29,8 +29,7 @@ NETWORKS: dict[str, tuple[MLP, Any, int]] = {
     "quickstart, B = 400": (MLP(hidden=(128, 128, 128)), DIGITS, 400),
     "F1, B = 256": (F1(), Pixels(num_train=4096, shape=(784,)), 256),
 }
-LARGE = 200_000_000
-"""Weights of a stack above which some ways are left out."""
+MEMBERS = (1, 4, 16, 64, 256)
 
 
 def measure(name: str, members: int, given: Given) -> Iterator[None]:
@@ -44,8 +43,6 @@ def measure(name: str, members: int, given: Given) -> Iterator[None]:
     about = {"network": name.partition(",")[0], "batch_size": batch_size, "members": members, "precision": "fp32"}
     calls: dict[str, tuple[Callable[[], Any], float]] = {}
     ours = ("alone", "plain") if members == 1 else ("together",)
-    # every way holds its own weights: of the largest stack only the ways that matter, for all wait on one device
-    large = sum(math.prod(pair) for pair in itertools.pairwise(model.hidden)) * members > LARGE
     compiled = "compiled_alone" if members == 1 else "compiled_together"
     trying = functools.partial(given.trying, "update", **about)
     for way in (*ours, compiled):
@@ -58,7 +55,7 @@ def measure(name: str, members: int, given: Given) -> Iterator[None]:
         training = Training(trial, range(members), parts, execution=ours[0])
         calls["batches alone"] = (functools.partial(batches, training), steps_of(training))
     if given.on_gpu:
-        for way in (compiled,) if large else (ours[0], compiled):
+        for way in (ours[0], compiled):
             with trying(f"graph of {way}"):
                 found, steps = graphed(trial, parts, members, way)
                 calls |= {f"graph of {way}{label}": (call, steps) for label, call in found.items()}
@@ -66,9 +63,8 @@ def measure(name: str, members: int, given: Given) -> Iterator[None]:
         for way, options in {"ordinary": {}, "ordinary, fused": {"fused": True}}.items():
             with trying(way):
                 calls[way] = ordinary(trial, parts, given.device, **options)
-    if not large:
-        with trying("stack by hand"):
-            calls["stack by hand"] = by_hand(model, parts, batch_size, members, given.device, graph=False)
+    with trying("stack by hand"):
+        calls["stack by hand"] = by_hand(model, parts, batch_size, members, given.device, graph=False)
     if given.on_gpu:
         with trying("stack by hand, graph"):
             calls["stack by hand, graph"] = by_hand(model, parts, batch_size, members, given.device, graph=True)

@@ -67,7 +67,7 @@ def train_pool(space: Space) -> pd.DataFrame:
     rows = []
     for split_seed in space.split_seeds:
         parts = on_device(space.data.load(split_seed), "cpu")
-        sampler = proposers(space, [design], split_seed)[design.name]
+        sampler = proposers(space, [design])[design.name]
         for point in range(POOL_POINTS):
             trial = dataclasses.replace(design.template.resolved(sampler.propose(point, [])), split_seed=split_seed)
             training = Training(trial, range(POOL_SEEDS), parts)

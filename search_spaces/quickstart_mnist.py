@@ -22,8 +22,11 @@ SPACE = Space(
     budget=Epochs(20),
     eta_over_b=over(1e-4, 3e-3, log=True),
     batch_size=1_000,
-    num_samples=12,
-    seeds=2,
+    num_samples=20,
+    candidates=4,
+    decide_blocks=4,
+    confirm_blocks=10,
+    block_seeds=2,
     arms=(
         Arm("small_batch", batch_size=32),
         Arm("large_batch"),

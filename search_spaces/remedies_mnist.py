@@ -1,8 +1,9 @@
 """Every remedy in an arm of its own, on 2,000 images of MNIST with the network F1 of Keskar et al. (2017).
 
-Half an hour to an hour on two cores, in which a member is 20 updates of 1,000 images: so one split, 6 configurations of one member
-in each arm, and ranges narrowed to where the space `remedies` and the papers place them. The forms of a remedy that `remedies`
-has in arms of their own (fixed noise, SAM in other norms, growth in place of decay, cyclical rates) are left to it.
+Half an hour to an hour on two cores, in which a member is 20 updates of 1,000 images: so ten configurations in each arm, of which
+the validation loss selects one for ten blocks, and ranges narrowed to where the space `remedies` and the papers place them. The
+forms of a remedy that `remedies` has in arms of their own (fixed noise, SAM in other norms, growth in place of decay, cyclical
+rates) are left to it.
 
 Beside the arms below run large_batch with the small batch's rate (copied) and rate per example (scaled), a placebo, and,
 for arms that take c gradients per update, large_batch trained c times as long: compare those arms with it.
@@ -114,9 +115,11 @@ SPACE = Space(
     budget=Epochs(10),
     eta_over_b=over(5e-5, 1.5e-3, log=True),
     batch_size=1_000,
-    num_samples=6,
-    seeds=1,
-    rescreen_seeds=2,
+    # 20 members an arm: the best of ten by validation loss is confirmed
+    num_samples=10,
+    candidates=1,
+    confirm_blocks=10,
+    block_seeds=1,
     arms=(
         Arm("small_batch", batch_size=32),
         Arm("large_batch"),

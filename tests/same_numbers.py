@@ -47,8 +47,9 @@ from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Cyclical, Linear, Step, Trapezoid
-from tune_lb.search.arm_in_split import Split
+from tune_lb.search.data_facts import DataFacts
 from tune_lb.search.planner import Search
+from tune_lb.search.score import score_of
 from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
 from tune_lb.space.description import space_hash
@@ -163,10 +164,10 @@ def searched() -> Number:
         budget=Epochs(2.0),
         batch_size=24,
         num_samples=3,
-        seeds=2,
-        rescreen_seeds=1,
-        confirm_seeds=2,
-        split_seeds=(0, 1),
+        candidates=2,
+        decide_blocks=2,
+        confirm_blocks=2,
+        block_seeds=2,
         arms=(
             Arm("small", batch_size=4),
             Arm("large"),
@@ -179,25 +180,25 @@ def searched() -> Number:
         reference="large",
         metrics=(LambdaMax(),),
     )
-    data = {seed: space.data.load(seed) for seed in space.split_seeds}
-    parts = {seed: on_device(loaded, "cpu") for seed, loaded in data.items()}
-    splits = {seed: Split(loaded.fingerprint(), len(loaded.validation.targets)) for seed, loaded in data.items()}
-    state = Search(space, splits)
+    first = space.data.load(0)
+    state = Search(space, DataFacts(first.fingerprint(), len(first.validation.targets), first.num_classes))
+    parts = functools.cache(lambda split_seed: on_device(space.data.load(split_seed), "cpu"))
     members: dict[str, list[Any]] = {}
     while (job := state.take()) is not None:
-        running: Any = begun(job.trial, job.seeds, parts[job.split_seed])
-        while not running.done:
-            running.advance()
-        rows = [found.row for found in outcomes(running, metrics=space.metrics, wall_s=0.0)]
-        state.observe(job.trial_id, {row["seed"]: row["validation_error"] for row in rows})
-        for row in rows:
-            who = f"{job.trial_id} {row['seed']} {job.stage} {job.arm} {job.split_seed}"
-            members[who] = [rounded(row[key]) for key in ("lr", "validation_error", "test_error", "lambda_max")]
-    chosen = {f"{arm} {split}": state.selected(arm, split) for arm, split in state.pairs}
+        for member in job.members:
+            running: Any = begun(member.trial, [member.seed], parts(member.trial.split_seed))
+            while not running.done:
+                running.advance()
+            (row,) = [found.row for found in outcomes(running, metrics=space.metrics, wall_s=0.0)]
+            state.observe({member.key: score_of(row)})
+            who = f"{member.trial_id} {member.seed} {job.stage} {job.arm} {member.block} {member.configuration_id}"
+            shown = ("lr", "validation_error", "validation_soft_error", "test_error", "lambda_max")
+            members[who] = [rounded(row[key]) for key in shown]
+    chosen = {arm: state.selected(arm) for arm in state.arms}
     return {
         "values": members,
         "hash": space_hash(space),
-        "selected": {key: found.trial_id for key, found in chosen.items() if found is not None},
+        "selected": {key: found.configuration_id for key, found in chosen.items() if found is not None},
     }
 
 

@@ -47,7 +47,7 @@ ALLOWED = {
     "training": f"{GROUND} {VOCABULARY} data models optimizers surface",
     "remedies": f"{GROUND} {VOCABULARY} data optimizers training",
     "space": f"{GROUND} {VOCABULARY} data optimizers samplers surface metrics training",
-    "search": f"{GROUND} settings samplers space training inference",
+    "search": f"{GROUND} settings losses samplers space training inference",
     "observation": f"{GROUND} {VOCABULARY} data surface metrics training space results",
     "recipe": f"{GROUND} {VOCABULARY} data optimizers surface remedies training",
     "testing": f"{GROUND} {VOCABULARY} data models optimizers surface metrics training",

@@ -66,7 +66,7 @@ ASKED = {
     "no file": (("mien.py",), [["there is no such file; did you mean 'mine.py'?"]]),
     "field": (("mine.py", "epoch=3"), [["epoch=3: no field", "did you mean 'epochs'?"]]),
     "form": (("mine.py", "epochs"), [["epochs: not of the form KEY=VALUE"]]),
-    "type": (("mine.py", "seeds=two"), [["space.seeds = two: must be a whole number, not 'two'"]]),
+    "type": (("mine.py", "candidates=two"), [["space.candidates = two: must be a whole number, not 'two'"]]),
     "range": (("mine.py", "momentum=1.5"), [["optimizer.momentum = 1.5: must be below 1"]]),
     "domain": (("mine.py", "epochs=over(3)"), [["epochs=over(3): over(low, high) takes both ends"]]),
     "sampler": (("mine.py", "--sampler", "sobl"), [["did you mean 'sobol'?"]]),
@@ -78,7 +78,7 @@ ASKED = {
     "data": (("quickstart_mnist",), [["MNIST", "TUNE_LB_DATA", "download"]]),
     "storage": (("mine.py", "--storage", "mine.py"), [["cannot write", "mine.py/mine", "choose another folder"]]),
     "uri": (("mine.py", "--storage", "s9://bucket/runs"), [["cannot open s9://bucket/runs", "give a path, or a URI"]]),
-    "all": (("mine.py", "epoch=3", "seeds=0", "oops"), [["epoch=3"], ["seeds = 0"], ["oops"]]),
+    "all": (("mine.py", "epoch=3", "candidates=0", "oops"), [["epoch=3"], ["candidates = 0"], ["oops"]]),
 }
 
 
@@ -202,7 +202,9 @@ def test_a_run_of_another_space(call: Called, monkeypatch: pytest.MonkeyPatch) -
     Path("mine.py").write_text(SPACE)
     fresh_import(monkeypatch)
     resolved = description(load_space("mine.py").space)
-    write_space(Store("runs").child("mine"), {"name": "mine", "resolved": resolved, "execution": {}})
+    write_space(
+        Store("runs").child("mine"), {"name": "mine", "procedure": "blocks", "resolved": resolved, "execution": {}}
+    )
     before = sorted(Path().rglob("*"))
     code, _, err = call("search", "mine.py", "sam.rho=0.2", "--dry-run")
     assert code == 2

@@ -107,11 +107,11 @@ def test_show_prints_arms_and_ranges(call: Called) -> None:
 
 
 def test_overrides_may_stand_after_options(call: Called) -> None:
-    code, out, _ = call("show", "quickstart", "--json", "num_samples=7", "split_seeds=[3,4,5]")
+    code, out, _ = call("show", "quickstart", "--json", "num_samples=7", "confirm_blocks=5")
     assert code == 0
     shown = json.loads(out)
     assert {arm["num_samples"] for arm in shown["arms"]} == {7, 0}
-    assert shown["procedure"].endswith("in splits 3, 4, 5")
+    assert shown["procedure"].endswith("one confirmed in 5 blocks of 2")
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_overrides_may_stand_after_options(call: Called) -> None:
         (("show", "quickstart", "epoch=5"), ["did you mean 'epochs'?"]),
         (("show", "quickstart", "sam.rho=-1", "num_samples=0"), ["num_samples = 0: must be at least 1", "rho = -1"]),
         (
-            ("search", "quickstart", "nonsense", "seeds=2", "--seeds", "3"),
-            ["nonsense: not of the form", "seeds is given twice"],
+            ("search", "quickstart", "nonsense", "candidates=2", "--candidates", "3"),
+            ["nonsense: not of the form", "candidates is given twice"],
         ),
         (("search", "quickstart", "--sampler", "sobl"), ["did you mean 'sobol'?"]),
         (("search", "quickstart", "--name", "../elsewhere"), ["a name is letters"]),

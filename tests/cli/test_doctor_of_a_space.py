@@ -38,7 +38,7 @@ def test_each_arm_is_told_its_way_and_why(call: Called, tmp_path: Path) -> None:
     assert "numpy.random" in arms["random"]["random"]
     assert arms["writing"]["inputs"].startswith("written into")
     assert "clusters: 24 train" in found["data"][0]
-    assert found["selected by"] == "validation error"
+    assert found["selected by"] == "validation loss, then loss and soft error"
     assert not Path("runs").exists()
 
 

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch.nn.functional as F
 
 from tests.cli.conftest import Called
+from tests.jobs import finished, job_of, work_on
 from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
 from tune_lb.metrics.lambda_max import LambdaMax
@@ -20,12 +21,10 @@ from tune_lb.models.mlp import MLP
 from tune_lb.observation import remeasure as module
 from tune_lb.results.run_files import merge, write_space
 from tune_lb.results.storage import Store
-from tune_lb.search.job import Job
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description
 from tune_lb.space.loading import load_space
 from tune_lb.tuning.run_context import make_context
-from tune_lb.tuning.running_job import RunningJob
 
 SPACE = """
 from tune_lb.budgets import Epochs
@@ -43,7 +42,7 @@ SPACE = Space(
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose confirmed members were trained here, without Ray: two of each arm, of both networks."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "asked.py").write_text(SPACE.replace("METRICS", "()"))
@@ -56,21 +55,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         design = next(design for design in checked_designs(space) if design.name == name)
         values = {key: domain.to_check()[i] for key, domain in design.dimensions.items()}
         trial = design.template.resolved(values)
-        job = Job(trial, trial.trial_id(data.fingerprint()), name, 0, "confirm", (2001, 2002), values)
-        work = RunningJob(job, on_device(data, "cpu"), context)
-        while not work.advance(0.0):
-            pass
-        work.finish()
+        finished(work_on(job_of(trial, (2001, 2002), "confirm", data.fingerprint()), on_device(data, "cpu"), context))
     asked = {"space": "asked.py", "path": str(folder / "asked.py"), "overrides": [], "options": {"name": "asked"}}
-    write_space(store, {"asked": asked, "resolved": description(space), "arms": [], "split_seeds": [0]})
+    write_space(store, {"asked": asked, "procedure": "blocks", "resolved": description(space), "arms": []})
     merge(store)
     return folder
 
 
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
+def run(done: Path, tmp_path: Path) -> Path:
     """A copy of the run's folder of its own."""
-    shutil.copytree(finished / "runs", tmp_path / "runs")
+    shutil.copytree(done / "runs", tmp_path / "runs")
     return tmp_path / "runs" / "asked"
 
 
@@ -180,9 +175,7 @@ def test_requests_that_cannot_be_met_start_nothing(call: Called, run: Path, word
     assert files(run) == before
 
 
-def test_a_space_that_has_changed_and_a_run_without_weights_are_refused(
-    call: Called, run: Path, finished: Path
-) -> None:
+def test_a_space_that_has_changed_and_a_run_without_weights_are_refused(call: Called, run: Path, done: Path) -> None:
     space = run / "space.json"
     known = json.loads(space.read_text())
     changed = run.parents[1] / "changed.py"

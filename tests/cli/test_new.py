@@ -94,7 +94,7 @@ def test_a_new_space_passes_a_dry_run(
     assert '        # Arm("mixup", Mixup(' in text
     # a process of its own reads the file that was written last
     monkeypatch.delitem(sys.modules, "fresh_n")
-    code, out, err = call("search", "fresh_n.py", "--dry-run", "seeds=1")
+    code, out, err = call("search", "fresh_n.py", "--dry-run", "candidates=1")
     assert (code, err) == (0, ""), err
     assert "sam" in out
 

@@ -14,7 +14,7 @@ from tune_lb.tuning.progress import SearchProgress
 
 def snapshot(elapsed_s: float, done: int, stage: str = "search") -> SearchProgress:
     arm = ArmProgress("sam", "arm", stage, done, 20, 0.05)
-    return SearchProgress(elapsed_s, 100.0 - elapsed_s, done, 20, 2, 1, [arm])
+    return SearchProgress(elapsed_s, 100.0 - elapsed_s, done, 20, 2, 1, [arm], in_percent=True)
 
 
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:

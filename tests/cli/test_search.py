@@ -27,7 +27,7 @@ SPACE = Space(
     question="Does shrinking help?", data=Digits(num_train=200, num_validation=100), model=MLP(hidden=(8,)),
     eta_over_b=over(1e-3, 1e-2, log=True), budget=Epochs(3), batch_size=100,
     arms=(Arm("small", batch_size=20), Arm("large"), Arm("shrinking", Shrinking(share=over(0.01, 0.1)))),
-    baseline="small", reference="large", num_samples=2, seeds=1, rescreen_seeds=1, confirm_seeds=2, metrics=(),
+    baseline="small", reference="large", num_samples=2, candidates=2, decide_blocks=1, confirm_blocks=2, block_seeds=1, metrics=(),
 )
 """
 REMEDY = """
@@ -66,7 +66,7 @@ def test_dry_run_writes_nothing(folder: Path, call: Called) -> None:
     arms = {arm["arm"]: arm for arm in plan["arms"]}
     assert code == 0
     assert len(arms["shrinking"]["first_configurations"]) == 2
-    assert arms["shrinking"]["members"] >= 2 + 2
+    assert arms["shrinking"]["members"] == 2 + 2 * 1 + 2 * 1
     assert sorted(path.name for path in folder.iterdir()) == ["spaces"], "no run folder, not even an empty one"
     assert "dry run: nothing was trained" in err
 
@@ -158,7 +158,7 @@ def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) 
     stored, before = searches.stored(*run), len(searches.trained())
     assert not stored.keys() & first.keys()
 
-    code, out, err = searches.run(*changed, "--seeds", "2", "confirm_seeds=3")
+    code, out, err = searches.run(*changed, "--confirm-blocks", "3")
     assert (code, err) == (0, ""), out
     assert "Does shrinking help?" in out
     members = searches.results(*run).reset_index()
@@ -166,7 +166,7 @@ def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) 
     assert sorted(members["witness"]) == sorted([*stored, *searches.trained()[before:]]), "what is stored stays"
     assert set(members["epochs"]) == {2.0}
     counts = members.groupby(["stage", "arm"]).size()
-    assert counts["search"].to_dict() == dict.fromkeys(("small", "large", "placebo", "shrinking"), 4)
+    assert counts["search"].to_dict() == dict.fromkeys(("small", "large", "placebo", "shrinking"), 2)
     assert counts["confirm"].to_dict() == dict.fromkeys(
         ("small", "large", "large_copied", "large_scaled", "placebo", "shrinking"), 3
     )
@@ -180,7 +180,7 @@ def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) 
     # A5: the remedy's code changes
     remedy = searches.folder / "spaces" / "shrinking.py"
     remedy.write_text(REMEDY.replace("keep = 1 -", "# less\n            keep = 1 - 0.5 *"))
-    again = (*changed, "--seeds", "2", "confirm_seeds=3")
+    again = (*changed, "--confirm-blocks", "3")
     for command in (again, ("best", "own", "--storage", "out/deep")):
         code, _, err = searches.run(*command)
         assert code == 2

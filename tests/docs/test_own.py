@@ -191,7 +191,7 @@ def test_the_sampler_of_own_gives_arms_the_same_points(folder):
     rates = over(1e-4, 1e-2, log=True)
     assert len(checked_designs(small_space(sampler=halton))) > 2
     small, large = (
-        halton.proposer(Dimensions(name, {"eta_over_b": rates}, ["eta_over_b"], 0, 0, True, 0)) for name in ("a", "b")
+        halton.proposer(Dimensions(name, {"eta_over_b": rates}, ["eta_over_b"], 0, True, 0)) for name in ("a", "b")
     )
     found = [small.propose(i, ())["eta_over_b"] for i in range(5)]
     assert found == [large.propose(i, ())["eta_over_b"] for i in range(5)]

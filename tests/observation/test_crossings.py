@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.trainings import Blobs, trial
+from tests.jobs import finished, job_of, work_on
+from tests.trainings import Blobs, parts_of, trial
 from tests.trainings import training as start_training
-from tests.tuning.test_running_job import a_trial, context_of, finished, history_of, job_of, parts_of
+from tests.tuning.test_running_job import a_trial, context_of, history_of
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure
 from tune_lb.models.mlp import MLP
@@ -19,13 +20,12 @@ from tune_lb.space.description import description, space_hash
 from tune_lb.space.observation import CROSSINGS
 from tune_lb.space.space import Space
 from tune_lb.training.evaluation import recalibrated
-from tune_lb.tuning.running_job import RunningJob
 
 
 def seen(folder, crossings):
     of = a_trial()
     context = replace(context_of(folder, of), metrics=(), crossings=crossings)
-    finished(RunningJob(job_of(of, (2000,), "confirm"), parts_of(of), context))
+    finished(work_on(job_of(of, (2000,), "confirm"), parts_of(of), context))
     return history_of(folder)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tests.cli.conftest import Called, call  # noqa: F401  (a fixture)
+from tests.jobs import finished, job_of, work_on
 from tune_lb.cli.landscape import chosen
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
@@ -20,13 +21,11 @@ from tune_lb.observation.landscape import LANDSCAPE, Point, filter_normalised, g
 from tune_lb.observation.stored_members import StoredMember, StoredMembers
 from tune_lb.results.run_files import merge, read_members, write_space
 from tune_lb.results.storage import Store
-from tune_lb.search.job import Job
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description, space_hash
 from tune_lb.space.loading import load_space
 from tune_lb.testing.side_effects import assert_leaves_no_trace
 from tune_lb.tuning.run_context import make_context
-from tune_lb.tuning.running_job import RunningJob
 
 SPACE = """
 from tune_lb.budgets import Epochs
@@ -43,7 +42,7 @@ SPACE = Space(
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four arms: two of one network, one of another, one that diverged; two confirmed members of each."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "valleys.py").write_text(SPACE)
@@ -52,31 +51,36 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     context = make_context("valleys", store, space, designs, {0: data}, {design.name: "alone" for design in designs})
     for design in designs:
         trial = design.template
-        job = Job(trial, trial.trial_id(data.fingerprint()), design.name, 0, "confirm", (2000, 2001), {})
-        work = RunningJob(job, on_device(data, "cpu"), context)
-        while not work.advance(0.0):
-            pass
-        work.finish()
+        finished(work_on(job_of(trial, (2000, 2001), "confirm", data.fingerprint()), on_device(data, "cpu"), context))
     asked = {"space": "valleys.py", "path": str(folder / "valleys.py"), "overrides": [], "options": {}}
-    write_space(store, {"name": "valleys", "asked": asked, "hash": space_hash(space), "resolved": description(space)})
+    write_space(
+        store,
+        {
+            "name": "valleys",
+            "asked": asked,
+            "hash": space_hash(space),
+            "procedure": "blocks",
+            "resolved": description(space),
+        },
+    )
     merge(store)
     return folder
 
 
 @pytest.fixture(scope="module")
-def archive(finished: Path) -> StoredMembers:
-    space = load_space(str(finished / "valleys.py")).space
-    return StoredMembers(Store(finished / "runs" / "valleys"), space, "cpu")
+def archive(done: Path) -> StoredMembers:
+    space = load_space(str(done / "valleys.py")).space
+    return StoredMembers(Store(done / "runs" / "valleys"), space, "cpu")
 
 
 @pytest.fixture(scope="module")
-def rows(archive: StoredMembers, finished: Path) -> dict[tuple[str, int], dict[str, object]]:
-    found = read_members(Store(finished / "runs" / "valleys"))[0].to_pylist()
+def rows(archive: StoredMembers, done: Path) -> dict[tuple[str, int], dict[str, object]]:
+    found = read_members(Store(done / "runs" / "valleys"))[0].to_pylist()
     return {(row["arm"], row["seed"]): row for row in found}
 
 
-def test_the_ends_are_those_of_the_rows_to_the_last_bit(call: Called, finished: Path, rows) -> None:  # noqa: F811
-    code, out, err = call("landscape", "valleys", "small", "large", "--storage", str(finished / "runs"), "--json")
+def test_the_ends_are_those_of_the_rows_to_the_last_bit(call: Called, done: Path, rows) -> None:  # noqa: F811
+    code, out, err = call("landscape", "valleys", "small", "large", "--storage", str(done / "runs"), "--json")
     assert code == 0, err
     answer = json.loads(out)
     assert answer["ends_differ"] == []
@@ -94,9 +98,9 @@ def test_the_ends_are_those_of_the_rows_to_the_last_bit(call: Called, finished: 
 
 
 @pytest.mark.parametrize("words", [("--points", "4"), ("--plane", "--points", "3")])
-def test_around_one_member_the_middle_is_its_row(call: Called, finished: Path, rows, words) -> None:  # noqa: F811
+def test_around_one_member_the_middle_is_its_row(call: Called, done: Path, rows, words) -> None:  # noqa: F811
     code, out, err = call(
-        "landscape", "valleys", "small", *words, "--storage", str(finished / "runs"), "--json", "--no-figure"
+        "landscape", "valleys", "small", *words, "--storage", str(done / "runs"), "--json", "--no-figure"
     )
     assert code == 0, err
     answer = json.loads(out)
@@ -202,8 +206,8 @@ def test_grids_hold_the_ends() -> None:
         (("valleys", "small", "--points", "1"), "at least 2"),
     ],
 )
-def test_wrong_requests(call: Called, finished: Path, words, text) -> None:  # noqa: F811
-    code, _, err = call("landscape", *words, "--storage", str(finished / "runs"))
+def test_wrong_requests(call: Called, done: Path, words, text) -> None:  # noqa: F811
+    code, _, err = call("landscape", *words, "--storage", str(done / "runs"))
     assert code == 2
     assert text in err
     assert "Traceback" not in err
@@ -220,15 +224,15 @@ def test_members_are_chosen_by_arm_or_by_name(archive: StoredMembers, rows) -> N
         chosen([], ["small"], "r")
 
 
-def test_an_end_that_is_not_its_row_is_told(call: Called, finished: Path, rows, tmp_path: Path) -> None:  # noqa: F811
-    store = Store(finished / "runs" / "valleys").child("weights")
+def test_an_end_that_is_not_its_row_is_told(call: Called, done: Path, rows, tmp_path: Path) -> None:  # noqa: F811
+    store = Store(done / "runs" / "valleys").child("weights")
     name = f"{rows['large', 2001]['trial_id']}.2001.safetensors"
     kept = store.read(name)
     tensors = safetensors.torch.load(kept)
     store.write(name, safetensors.torch.save({k: v * 1.01 if v.dim() == 2 else v for k, v in tensors.items()}))
     try:
         member = name.removesuffix(".safetensors")
-        words = ("small", member, "--points", "3", "--no-figure", "--storage", str(finished / "runs"), "--json")
+        words = ("small", member, "--points", "3", "--no-figure", "--storage", str(done / "runs"), "--json")
         code, out, _ = call("landscape", "valleys", *words)
     finally:
         store.write(name, kept)

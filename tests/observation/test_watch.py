@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.jobs import finished, job_of, work_on
 from tests.trainings import Blobs, flat, parts_of, trial
 from tests.trainings import training as start_training
-from tests.tuning.test_running_job import a_trial, context_of, finished, history_of, job_of
+from tests.tuning.test_running_job import a_trial, context_of, history_of
 from tune_lb.budgets import Epochs
 from tune_lb.metrics.keskar import Keskar
 from tune_lb.metrics.lambda_max import LambdaMax
@@ -24,7 +25,6 @@ from tune_lb.space.description import description, space_hash
 from tune_lb.space.observation import Watch
 from tune_lb.space.space import Space
 from tune_lb.training.evaluation import recalibrated
-from tune_lb.tuning.running_job import RunningJob
 
 WATCH = Watch(metrics=("lambda_max", Trace()), every_epochs=2, splits=("train", "test"))
 
@@ -109,7 +109,7 @@ def test_a_job_stores_them_in_its_history_and_goes_on_from_a_checkpoint_with_the
 
     def work(folder):
         context = replace(context_of(folder, of), watch=WATCH)
-        return RunningJob(job_of(of, (2000, 2001), "confirm"), parts_of(of), context)
+        return work_on(job_of(of, (2000, 2001), "confirm"), parts_of(of), context)
 
     finished(work(tmp_path / "whole"))
     for _ in range(4):

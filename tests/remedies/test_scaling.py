@@ -11,9 +11,11 @@ from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.scaling import Scaling
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant
-from tune_lb.search.arm_in_split import ArmInSplit, Split
+from tune_lb.search.candidates import SearchedArm
+from tune_lb.search.data_facts import DataFacts
 from tune_lb.search.planner import Search
 from tune_lb.search.proposers import proposers
+from tune_lb.search.score import Score
 from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
@@ -85,12 +87,12 @@ def space():
 
 
 def test_derived_arms_have_the_rate_that_was_selected_and_are_not_scaled_again():
-    search = Search(space(), {0: Split("data", 24)})
+    search = Search(space(), DataFacts("data", 24))
     for job in iter(search.take, None):
-        search.observe(job.trial_id, {seed: 0.01 * job.trial.learning_rate for seed in job.seeds})
-    best = search.selected("small", 0).trial
+        search.observe({member.key: Score(0.01 * member.trial.learning_rate) for member in job.members})
+    best = search.selected("small").trial
     assert best.learning_rate == best.lr
-    copied, scaled = (search.selected(f"large_{role}", 0).trial for role in ("copied", "scaled"))
+    copied, scaled = (search.selected(f"large_{role}").trial for role in ("copied", "scaled"))
     assert (copied.batch_size, copied.learning_rate) == (16, best.lr)
     assert scaled.learning_rate == pytest.approx(4 * best.lr)
 
@@ -98,7 +100,7 @@ def test_derived_arms_have_the_rate_that_was_selected_and_are_not_scaled_again()
 def test_a_combined_arm_takes_the_rate_before_scaling():
     whole = space()
     designs = {design.name: design for design in checked_designs(whole)}
-    pair = ArmInSplit(designs["both"], 0, Split("data", 24), proposers(whole, list(designs.values()), 0)["both"], {})
+    arm = SearchedArm(designs["both"], DataFacts("data", 24), proposers(whole, list(designs.values()))["both"], {})
     source = designs["large"].template.resolved({"lr": 0.02, "scaling.power": 0.5})
-    combined = pair.candidate(0, pair.taken_from(source)).trial
+    combined = arm.candidate(0, arm.taken_from(source)).trial
     assert combined.learning_rate == source.learning_rate == pytest.approx(0.04)

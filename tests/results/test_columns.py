@@ -20,7 +20,9 @@ from tune_lb.results.columns import (
 
 ARROW = {"float": "double", "int": "int64", "str": "string", "bool": "bool", "bytes": "binary"}
 IDENTITY = ["schema_version", "run", "space_hash", "trial_id", "seed", "stage", "arm", "split_seed"]
-INTEGERS = "schema_version seed split_seed batch_size diverged_at_step examples updates gradient_evaluations threads microbatch"
+INTEGERS = (
+    "schema_version seed split_seed block batch_size diverged_at_step examples updates gradient_evaluations threads"
+)
 TEXTS = (
     "run space_hash trial_id stage arm data model loss optimizer schedule budget initialization remedies status error "
     "stop_reason unobserved precision code git_commit tune_lb_version torch_version device execution finished_at"
@@ -55,9 +57,9 @@ def test_units_are_stated() -> None:
 
 def test_members_have_the_columns_that_readers_rely_on() -> None:
     expected = {
-        **dict.fromkeys([*INTEGERS.split(), "peak_memory_bytes"], "int64"),
-        **dict.fromkeys(TEXTS.split(), "string"),
-        **dict.fromkeys(NUMBERS.split(), "double"),
+        **dict.fromkeys([*INTEGERS.split(), "microbatch", "peak_memory_bytes"], "int64"),
+        **dict.fromkeys([*TEXTS.split(), "configuration_id"], "string"),
+        **dict.fromkeys([*NUMBERS.split(), "validation_soft_error"], "double"),
     }
     schema = members_schema()
     assert {field.name: str(field.type) for field in schema} == expected

@@ -35,8 +35,8 @@ def arms():
     )
 
 
-def proposals(of, num=20, split_seed=0, scored=()):
-    found = proposers(of, checked_designs(of), split_seed)
+def proposals(of, num=20, scored=()):
+    found = proposers(of, checked_designs(of))
     return {name: [sampler.propose(i, scored) for i in range(num)] for name, sampler in found.items()}
 
 
@@ -50,7 +50,6 @@ def test_arms_share_points_in_shared_dimensions_and_the_placebo_has_its_own(samp
     assert [math.log(p["eta_over_b"] / 1e-4) / math.log(100) for p in points["all"]] == pytest.approx(place, abs=1e-12)
     own = [p["eta_over_b"] for p in points["placebo"]]
     assert not set(own) & {p["eta_over_b"] for p in points["large"]}
-    assert proposals(space(*arms(), sampler=sampler), split_seed=1) == points
 
 
 @pytest.mark.parametrize("sampler", ["sobol", "random"])
@@ -61,7 +60,7 @@ def test_more_samples_extend_the_sequence(sampler):
     )
     assert {name: points[:5] for name, points in many.items()} == few
     # asked in any order, as a resumed search does
-    fresh = proposers(space(*arms(), sampler=sampler), checked_designs(space(*arms(), sampler=sampler)), 0)["all"]
+    fresh = proposers(space(*arms(), sampler=sampler), checked_designs(space(*arms(), sampler=sampler)))["all"]
     assert [fresh.propose(i, ()) for i in (69, 3, 30)] == [many["all"][i] for i in (69, 3, 30)]
 
 
@@ -92,7 +91,7 @@ def test_sobol_points_fill_the_domain_evenly():
 def test_a_grid_is_every_combination_once():
     grid = (Arm("small", batch_size=8), Arm("large"), Arm("ghost", GHOST))
     of = space(*grid, sampler="grid", eta_over_b=over([0.01, 0.1]))
-    found = proposers(of, checked_designs(of), 0)["ghost"]
+    found = proposers(of, checked_designs(of))["ghost"]
     combinations = [tuple(found.propose(i, ()).values()) for i in range(6)]
     assert combinations == [(rate, size) for rate in (0.01, 0.1) for size in (2, 4, 8)]
 
@@ -101,12 +100,12 @@ def test_tpe_is_a_function_of_what_is_stored_and_goes_where_it_is_good():
     of = space(*arms(), sampler="tpe")
     scored = [({"eta_over_b": rate}, abs(math.log10(rate / 0.01))) for rate in [10 ** (-3 + i / 10) for i in range(21)]]
 
-    def proposed(index, split_seed=0, arm="large"):
-        return proposers(of, checked_designs(of), split_seed)[arm].propose(index, scored)["eta_over_b"]
+    def proposed(index, arm="large"):
+        return proposers(of, checked_designs(of))[arm].propose(index, scored)["eta_over_b"]
 
     found = [proposed(i) for i in range(21, 33)]
     assert found == [proposed(i) for i in range(21, 33)]
-    assert len({*found, proposed(21, 1), proposed(21, 0, "small")}) == 14
+    assert len({*found, proposed(21, "small")}) == 13
     near = [rate for rate in found if 0.01 / 3 < rate < 0.01 * 3]
     # half of the domain in the logarithm; without learning about half of the proposals would lie there
     assert len(near) >= 10
@@ -131,7 +130,7 @@ def test_a_sampler_of_ones_own_is_a_class_and_nothing_else():
 
 def test_an_arm_with_nothing_to_search_has_one_configuration():
     of = space(lr=0.1, eta_over_b=None)
-    found = proposers(of, checked_designs(of), 0)
+    found = proposers(of, checked_designs(of))
     assert [found[name].propose(0, ()) for name in ("small", "large")] == [{}, {}]
     assert found["sharp"].propose(0, ()).keys() == {"sam.rho"}
 
@@ -139,7 +138,7 @@ def test_an_arm_with_nothing_to_search_has_one_configuration():
 def test_tpe_takes_any_choice_and_passes_over_what_lies_outside():
     models = (MLP(hidden=(6,)), MLP(hidden=(9,)))
     of = space(*arms()[:2], sampler="tpe", model=over(list(models)))
-    sampler = proposers(of, checked_designs(of), 0)["large"]
+    sampler = proposers(of, checked_designs(of))["large"]
     scored = [({"eta_over_b": 10 ** (-3 + i / 10), "model": models[i % 2]}, float(i % 2)) for i in range(20)]
     found = [sampler.propose(20 + i, scored) for i in range(10)]
     assert all(values["model"] in models for values in found)

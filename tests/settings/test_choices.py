@@ -74,7 +74,7 @@ def test_all_of_them_at_once_are_a_grid_of_distinct_trials():
     design = checked_designs(searched)[0]
     assert design.dimensions.keys() == {*CHOICES, "lr"}
     assert design.num_samples == 7 * 6 * 3 * 3 * 2
-    sampler = proposers(searched, checked_designs(searched), 0)[design.name]
+    sampler = proposers(searched, checked_designs(searched))[design.name]
     trials = [design.template.resolved(sampler.propose(index, [])) for index in range(design.num_samples)]
     assert len({of.trial_id("data") for of in trials}) == design.num_samples
     found = {(of.optimizer, of.schedule, of.loss, of.initialization, of.lr) for of in trials}
@@ -85,7 +85,7 @@ def test_all_of_them_at_once_are_a_grid_of_distinct_trials():
 def test_samplers_propose_every_one_and_remember_it_as_a_number(sampler):
     searched = space(optimizer=over(CHOICES["optimizer"]), sampler=sampler)
     design = checked_designs(searched)[0]
-    propose = proposers(searched, checked_designs(searched), 0)[design.name].propose
+    propose = proposers(searched, checked_designs(searched))[design.name].propose
     proposals = [propose(index, []) for index in range(64)]
     assert {values["optimizer"] for values in proposals} == set(CHOICES["optimizer"])
     numbers = json.loads(json.dumps([coded(design.dimensions, values) for values in proposals]))

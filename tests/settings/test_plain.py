@@ -88,7 +88,7 @@ def test_a_space_of_numpy_numbers_is_that_of_plain_ones():
             Arm("small", batch_size=whole(8)),
             Arm("large", SAM(rho=over([number(0.1), number(0.2)])), lr=number(0.1), eta_over_b=None),
             num_samples=whole(4),
-            split_seeds=(whole(0), whole(1)),
+            confirm_blocks=whole(3),
             eta_over_b=over(number(1e-3), number(1e-1), log=True),
             budget=Epochs(number(2.0)),
         )

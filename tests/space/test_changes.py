@@ -53,9 +53,9 @@ def test_one_difference_is_one_line(after, line):
 def test_what_every_arm_shares_stands_once():
     assert differences(new={"budget": Epochs(5)}) == ["arms.*.epochs: was 20, now 5"]
     both = differences(
-        new={"split_seeds": (0, 1), "metrics": (LambdaMax(tolerance=0.1),)}, old={"metrics": (LambdaMax(),)}
+        new={"decide_blocks": 2, "metrics": (LambdaMax(tolerance=0.1),)}, old={"metrics": (LambdaMax(),)}
     )
-    assert both == ["split_seeds: was [0], now [0, 1]", "lambda_max.tolerance: was 0.001, now 0.1"]
+    assert both == ["decide_blocks: was 6, now 2", "lambda_max.tolerance: was 0.001, now 0.1"]
     assert differences(after=ARMS[:2]) == ["arms that are gone: sam"]
     rates = differences(new={"eta_over_b": None, "lr": 0.5})
     assert rates == ["arms.*.lr: was None, now 0.5", "arms.*.eta_over_b: was over(0.001, 0.1, log=True), now None"]

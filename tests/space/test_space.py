@@ -61,7 +61,7 @@ def test_the_arms_that_a_comparison_needs_are_added():
     for name in ("large_copied", "large_scaled"):
         assert designs[name].template == replace(reference, arm=name)
         assert (designs[name].derived_from, designs[name].num_samples) == ("small", 0)
-    assert designs["placebo"].template == replace(reference, arm="placebo", draws="placebo")
+    assert designs["placebo"].template == replace(reference, arm="placebo")
     assert [name for name, design in designs.items() if not design.shares_points] == ["placebo"]
 
 
@@ -135,24 +135,28 @@ def test_overrides_reach_the_arms_that_have_the_field(key, value, changed):
 
 
 def test_an_override_of_the_rate_replaces_the_other_way_of_giving_it():
-    found = space().overridden([("lr", 0.5), ("seeds", 5), ("split_seeds", [3, 4])])
+    found = space().overridden([("lr", 0.5), ("candidates", 4), ("metrics", ["trace"])])
     assert {(d.template.lr, d.template.eta_over_b) for d in checked_designs(found)} == {(0.5, None)}
-    assert (found.seeds, found.split_seeds, found.overrides) == (5, (3, 4), (("lr", 0.5),))
+    assert (found.candidates, found.metrics, found.overrides) == (4, (Trace(),), (("lr", 0.5),))
     twice = found.overridden([("lr", 0.25)])
     assert {d.template.lr for d in checked_designs(twice)} == {0.25}
 
 
 SAME_MEANING = [
-    {"num_samples": 30},
-    {"seeds": 5},
-    {"rescreen_seeds": 1},
-    {"confirm_seeds": 20},
+    {"confirm_blocks": 30},
+    {"block_seeds": 5},
+    {"measured_blocks": 0},
+    {"watched_blocks": 1},
     {"question": "Does it?"},
 ]
 OTHER_MEANING = [
     {"seed": 1},
     {"sampler": "random"},
-    {"split_seeds": (0, 1)},
+    {"num_samples": 30},
+    {"candidates": 2},
+    {"decide_blocks": 2},
+    {"fresh_splits": False},
+    {"select_by": "loss"},
     {"eta_over_b": over(1e-3, 2e-1, log=True)},
     {"eta_over_b": over(1e-3, 1e-1)},
     {"data": Blobs(num_features=6)},
@@ -196,8 +200,8 @@ MISTAKES = {
     "same": ({"baseline": "large"}, ["baseline and reference are the same arm, 'large'"]),
     "both rates": ({"lr": 0.1}, ["space: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)"]),
     "no rate": ({"eta_over_b": None}, ["space: neither lr nor eta_over_b is given"]),
-    "type": ({"seeds": "three"}, ["space.seeds = three: must be a whole number, not 'three'"]),
-    "range": ({"confirm_seeds": 0}, ["space.confirm_seeds = 0: must be at least 1"]),
+    "type": ({"candidates": "three"}, ["space.candidates = three: must be a whole number, not 'three'"]),
+    "range": ({"confirm_blocks": 0}, ["space.confirm_blocks = 0: must be at least 1"]),
     "rate": ({"eta_over_b": -1.0}, ["space.eta_over_b = -1.0: must be above 0"]),
     "part": ({"optimizer": SGD(momentum=2.0)}, ["space: optimizer.momentum = 2.0: must be below 1"]),
     "not a part": ({"optimizer": "sgd"}, ["space.optimizer = sgd: must be of type OptimizerSettings, not 'sgd'"]),
@@ -207,8 +211,13 @@ MISTAKES = {
         ["must be a sampler, as in Sobol(), or one of 'sobol', 'random', 'grid', 'tpe'; did you mean 'sobol'?"],
     ),
     "no batch": ({"batch_size": None}, ["arms 'large', 'sharp', 'noisy': batch_size is not given"]),
-    "splits": ({"split_seeds": (1, 1)}, ["space.split_seeds = (1, 1): at least one, each once"]),
-    "no splits": ({"split_seeds": 1}, ["space.split_seeds = 1: must be of type tuple, not 1"]),
+    "blocks": ({"decide_blocks": 501}, ["space.decide_blocks = 501: must be at most 500"]),
+    "splits": ({"fresh_splits": "no"}, ["space.fresh_splits = no: must be True or False or None, not 'no'"]),
+    "selects": ({"select_by": "accuracy"}, ["space.select_by = accuracy: must be one of 'auto', 'loss', 'error'"]),
+    "old field": (
+        {"overrides": (("confirm_seeds", 3),)},
+        ["confirm_seeds=3: no field of the space or of an arm has that name; give confirm_blocks and block_seeds"],
+    ),
     "not arms": ({"arms": ("small",)}, ["space.arms: a tuple of Arm(...) is needed"]),
     "metric": (
         {"metrics": ("lambda_mx",)},
@@ -288,8 +297,8 @@ def test_arms_that_combine_each_other_in_a_circle_are_refused_once():
 
 def test_several_mistakes_are_reported_together():
     arms = (Arm("small", batch_size=0), Arm("large", bath_size=3), Arm("sharp", SAM(rho=-1.0)))
-    broken = space(*arms, baseline="smal", seeds=0, lr=0.1, overrides=(("epohcs", 3),))
+    broken = space(*arms, baseline="smal", candidates=0, lr=0.1, overrides=(("epohcs", 3),))
     lines = space_problems(broken)
-    wanted = ["baseline", "seeds = 0", "batch_size = 0", "bath_size", "rho = -1.0", "both given", "epohcs"]
+    wanted = ["baseline", "candidates = 0", "batch_size = 0", "bath_size", "rho = -1.0", "both given", "epohcs"]
     assert [sum(word in line for line in lines) for word in wanted] == [1] * 7
     assert len(lines) == 7

@@ -9,7 +9,7 @@ from tune_lb import Arm, Space
 from tune_lb.errors import RequestError
 from tune_lb.models import MLP
 from tune_lb.results.code_versions import salts
-from tune_lb.search.arm_in_split import Split
+from tune_lb.search.data_facts import DataFacts
 from tune_lb.search.planner import Search
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.own_code import code_of_arms
@@ -61,9 +61,9 @@ def test_trials_of_changed_code_are_others_and_those_of_the_first_stay() -> None
     changed = first | {"a": first["a"] | {"first": "old"}}
     found = {}
     for name, versions in (("first", first), ("changed", changed)):
-        search = Search(space(Arm("a"), Arm("b")), {0: Split("data", 10, salts=salts(versions))})
-        found[name] = {arm: search.selected(arm, 0).trial_id for arm in ("a", "b")}  # type: ignore[union-attr]
-    plain = Search(space(Arm("a"), Arm("b")), {0: Split("data", 10)})
-    assert found["first"] == {arm: plain.selected(arm, 0).trial_id for arm in ("a", "b")}  # type: ignore[union-attr]
+        search = Search(space(Arm("a"), Arm("b")), DataFacts("data", 10, salts=salts(versions)))
+        found[name] = {arm: search.members(arm, "confirm", search.selected(arm))[0].trial_id for arm in ("a", "b")}  # type: ignore[arg-type]
+    plain = Search(space(Arm("a"), Arm("b")), DataFacts("data", 10))
+    assert found["first"] == {arm: plain.members(arm, "confirm", plain.selected(arm))[0].trial_id for arm in ("a", "b")}  # type: ignore[arg-type]
     assert found["changed"]["b"] == found["first"]["b"]
     assert found["changed"]["a"] != found["first"]["a"]

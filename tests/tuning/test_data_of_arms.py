@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tests.jobs import finished
 from tests.space.test_space import space
 from tune_lb.data.dataset import DataSet, DataSource, Part
-from tune_lb.data.device import on_device
+from tune_lb.data.device import OnDevice
 from tune_lb.errors import RequestError
 from tune_lb.results.run_files import read_examples, read_members, read_space, read_targets
 from tune_lb.results.storage import Store
@@ -46,7 +47,14 @@ class Counted(DataSource):
 
 def prepared(folder, *arms, **settings) -> Prepared:
     LOADED.clear()
-    own = {"data": Counted(), "num_samples": 2, "seeds": 1, "confirm_seeds": 1, "rescreen_seeds": 1, "batch_size": 24}
+    own = {
+        "data": Counted(),
+        "num_samples": 2,
+        "candidates": 1,
+        "confirm_blocks": 1,
+        "block_seeds": 1,
+        "batch_size": 24,
+    }
     asked = space(*arms, **(own | {"baseline": None, "reference": None} | settings))
     return prepare(Request(asked, "run", Store(folder)))
 
@@ -54,19 +62,16 @@ def prepared(folder, *arms, **settings) -> Prepared:
 def trained(found: Prepared) -> list[dict[str, object]]:
     """Work off the whole search, as workers do."""
     context = found.context
-    search = Search(found.request.space, found.splits)
+    search = Search(found.request.space, found.facts)
+    on_device = OnDevice("cpu")
     while (job := search.take()) is not None:
-        work = RunningJob(job, on_device(context.data_of(job.trial), "cpu"), context)
-        while not work.advance(100.0):
-            pass
-        scores = work.finish()
-        search.observe(job.trial_id, scores)
+        search.observe(finished(RunningJob(job, lambda trial: on_device.parts(context.data_of(trial)), context)))
     return list(read_members(context.store)[0].to_pylist())
 
 
 def test_an_arm_is_trained_on_its_own_data(tmp_path):
     found = prepared(tmp_path, Arm("all"), Arm("few", data=Counted(num_train=24)))
-    assert LOADED == [(48, 0), (24, 0)], "each set once"
+    assert LOADED == [(48, 0), (24, 0), (48, 2000), (24, 2000)], "each split once"
     updates = {arm.arm: arm.updates_per_member for arm in found.estimate.arms}
     assert updates == {"all": 40, "few": 20}, "20 epochs of 2 and of 1 update"
     rows = trained(found)
@@ -82,7 +87,7 @@ def test_an_arm_is_trained_on_its_own_data(tmp_path):
 def test_one_data_set_leaves_files_and_description_as_they_are(tmp_path):
     found = prepared(tmp_path, Arm("all"), Arm("same", data=Counted()))
     assert not found.context.other_data
-    assert LOADED == [(48, 0)]
+    assert LOADED == [(48, 0), (48, 2000)]
     known = read_space(found.context.store)
     assert "other_data" not in known
     assert not any("own_test_part" in arm for arm in known["arms"])
@@ -103,7 +108,7 @@ def test_data_are_searched_over_a_list(tmp_path):
     found = prepared(tmp_path, Arm("few", data=Counted(num_train=over([12, 24, 48]))), num_samples=6, batch_size=12)
     rows = trained(found)
     assert LOADED[:3] == [(48, 0), (12, 0), (24, 0)]
-    assert len(LOADED) == 3
+    assert len(LOADED) == len(set(LOADED))
     assert {(row["data.num_train"], row["examples"]) for row in rows} <= {(12, 240), (24, 480), (48, 960)}
     assert len({row["data.num_train"] for row in rows}) > 1
     known = read_space(found.context.store)
@@ -141,7 +146,7 @@ def test_another_test_part_is_said_in_the_plan_and_not_compared_example_by_examp
     name = source_name(Counted(num_train=24, own_test=True))
     (own,) = read_targets(found.context.store, name).values()
     assert decode_predictions(own, 3).tolist() == (np.arange(24, 84) % 3).tolist()
-    assert read_examples(found.context.store, name)[0].tolist() == list(range(60)), (
+    assert read_examples(found.context.store, name)[2000].tolist() == list(range(60)), (
         "a part of its own is numbered by itself"
     )
     assert not any("test part" in line for line in prepared(tmp_path / "same", *arms[:1]).estimate.notes)

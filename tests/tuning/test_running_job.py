@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from tests.jobs import finished, job_of, work_on
 from tests.trainings import STEADY, Blobs, parts_of, trial
 from tune_lb.budgets import Epochs
 from tune_lb.metrics.lambda_max import LambdaMax
@@ -18,16 +19,17 @@ from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.results.columns import MEMBERS
+from tune_lb.results.member_rows import holds_failures
 from tune_lb.results.run_files import merge, read_history, read_members, read_predictions
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_predictions
-from tune_lb.search.job import Job
+from tune_lb.search.job import Job, Member
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.run_context import RunContext, make_context
-from tune_lb.tuning.running_job import RunningJob, store_failure
+from tune_lb.tuning.running_job import RunningJob
 
 NOISY = (SAM(rho=0.1), GradientNoise(alpha=0.01))
 EPOCHS = 5
@@ -41,6 +43,10 @@ class Fragile(MLP):
 
     def __call__(self, input_shape, num_classes):
         raise self.error("out\nof order")
+
+
+def fragile(input_shape, num_classes):
+    raise RuntimeError("out of order")
 
 
 class MisfitNetwork(torch.nn.Linear):
@@ -58,10 +64,6 @@ def a_trial(*remedies, **settings):
     return trial(*remedies, **({"budget": Epochs(EPOCHS)} | settings))
 
 
-def job_of(of: Trial, seeds=(0, 1), stage="search") -> Job:
-    return Job(of, of.trial_id("data"), of.arm, of.split_seed, stage, tuple(seeds), {})
-
-
 def context_of(folder, of: Trial, execution="alone", checkpoint_every_s=0.0) -> RunContext:
     arm = Arm("arm", *of.remedies, batch_size=of.batch_size, lr=of.lr)
     space = Space(question="?", data=Blobs(), model=of.model, arms=(arm,), metrics=(LambdaMax(),))
@@ -72,13 +74,7 @@ def context_of(folder, of: Trial, execution="alone", checkpoint_every_s=0.0) -> 
 
 
 def work_of(folder, of: Trial, execution="alone", **options) -> RunningJob:
-    return RunningJob(job_of(of, **options), parts_of(of), context_of(folder, of, execution))
-
-
-def finished(work: RunningJob) -> dict[int, float]:
-    while not work.advance(0.0):
-        pass
-    return work.finish()
+    return work_on(job_of(of, **options), parts_of(of), context_of(folder, of, execution))
 
 
 def rows_of(folder, *but):
@@ -99,9 +95,9 @@ def test_the_files_of_a_job(tmp_path):
     of = a_trial()
     work = work_of(tmp_path, of, seeds=(2, 3))
     assert not work.advance(0.0)
-    assert files(tmp_path) == [f"checkpoints/{work.job.trial_id}.search.2-3.safetensors"]
+    assert files(tmp_path) == [f"checkpoints/{work.now.stack.key}.safetensors"]
     finished(work)
-    stem = f"trials/{work.job.trial_id}.search.2-3"
+    stem = f"trials/{work.job.key}.search.0"
     assert files(tmp_path) == [f"{stem}.{kind}.parquet" for kind in ("history", "members", "predictions")]
     times = {
         kind: (tmp_path / f"{stem}.{kind}.parquet").stat().st_mtime_ns for kind in ("history", "members", "predictions")
@@ -133,9 +129,13 @@ def test_a_row_has_every_column_and_says_who_and_what_it_is(tmp_path):
         table.schema.names
     )
     rows = table.to_pylist()
-    assert returned == {row["seed"]: (row["validation_error"], row["validation_loss"]) for row in rows}
+    assert returned == {
+        (row["trial_id"], row["seed"]): (row["validation_loss"], row["validation_error"], row["validation_soft_error"])
+        for row in rows
+    }
     for row in rows:
         expected = {"run": "run", "trial_id": of.trial_id("data"), "stage": "search", "arm": "arm", "split_seed": 0}
+        expected |= {"block": row["seed"], "configuration_id": of.configuration_id()}
         expected |= {
             "status": "completed",
             "lr": 0.1,
@@ -185,8 +185,8 @@ def test_interrupted_after_any_epoch_and_gone_on_with_it_is_the_same_to_the_last
     finished(work_of(tmp_path / "whole", of, **options))
     for epoch in range(1, EPOCHS):
         broken = work_of(tmp_path / "broken", of, **options)
-        assert broken.training.step == 3 * (epoch - 1), "it goes on where the one before was"
         broken.advance(0.0)
+        assert broken.now.training.step == 3 * epoch, "it goes on where the one before was"
     finished(work_of(tmp_path / "broken", of, **options))
     but = ("wall_s", "finished_at", "peak_memory_bytes", "space_hash")
     assert rows_of(tmp_path / "broken", *but) == rows_of(tmp_path / "whole", *but)
@@ -203,10 +203,11 @@ def test_a_damaged_checkpoint_costs_time_not_truth(tmp_path, damage):
     finished(work_of(tmp_path / "whole", of))
     broken = work_of(tmp_path, of)
     broken.advance(0.0)
-    path = tmp_path / "checkpoints" / f"{broken.stem}.safetensors"
+    path = tmp_path / "checkpoints" / broken.now.file
     path.write_bytes(path.read_bytes()[:-7] if damage is None else damage)
     again = work_of(tmp_path, of)
-    assert again.training.step == 0
+    again.advance(0.0)
+    assert again.now.training.step == 3
     finished(again)
     assert history_of(tmp_path) == history_of(tmp_path / "whole")
     assert not path.exists()
@@ -214,7 +215,7 @@ def test_a_damaged_checkpoint_costs_time_not_truth(tmp_path, damage):
 
 def test_checkpoints_are_as_rare_as_asked(tmp_path):
     of = a_trial()
-    work = RunningJob(job_of(of), parts_of(of), context_of(tmp_path, of, checkpoint_every_s=60.0))
+    work = work_on(job_of(of), parts_of(of), context_of(tmp_path, of, checkpoint_every_s=60.0))
     work.advance(60.0)
     assert files(tmp_path) == []
 
@@ -223,8 +224,8 @@ def test_checkpoints_are_as_rare_as_asked(tmp_path):
 def test_a_diverged_member_counts_as_chance(tmp_path, execution):
     of = a_trial(model=MLP(hidden=(6,), batch_norm=False), lr=1e12)
     work = work_of(tmp_path, of, execution, stage="confirm", seeds=(2000, 2001))
-    chance = (pytest.approx(2 / 3), math.inf)
-    assert finished(work) == {2000: chance, 2001: chance}
+    chance = (math.inf, pytest.approx(2 / 3), pytest.approx(math.nan, nan_ok=True))
+    assert list(finished(work).values()) == [chance, chance]
     for row in rows_of(tmp_path):
         assert row["status"] == "diverged"
         assert row["updates"] == row["diverged_at_step"] + 1 <= 15
@@ -234,10 +235,10 @@ def test_a_diverged_member_counts_as_chance(tmp_path, execution):
 
 
 def failed(folder, seeds, error=RuntimeError) -> str:
-    of = a_trial(model=Fragile(error=error))
-    with pytest.raises(error) as caught:
-        work_of(folder, of, seeds=seeds)
-    return store_failure(job_of(of, seeds), context_of(folder, of), caught.value)
+    work = work_of(folder, a_trial(model=Fragile(error=error)), seeds=seeds)
+    assert finished(work) == {}
+    (reason,) = set(work.failures.values())
+    return reason
 
 
 def test_an_exception_in_a_model_is_a_failed_row_per_member(tmp_path):
@@ -249,19 +250,98 @@ def test_an_exception_in_a_model_is_a_failed_row_per_member(tmp_path):
         (4, "failed", reason),
         (5, "failed", reason),
     ]
-    assert [(row["test_error"], row["lr"]) for row in rows] == [(None, 0.1)] * 2
+    assert [(row["test_error"], row["lr"], row["block"]) for row in rows] == [(None, 0.1, 4), (None, 0.1, 5)]
+    assert all(holds_failures(name.removeprefix("trials/")) for name in files(tmp_path))
     failed(tmp_path / "b", (6,), torch.OutOfMemoryError)
     assert [row["status"] for row in rows_of(tmp_path / "b")] == ["out_of_memory"]
 
 
 def test_the_reason_names_the_user_s_own_line_b3(tmp_path):
     """In place of the last frame, where that is torch's."""
-    of = a_trial(model=Misfit())
-    with pytest.raises(RuntimeError) as caught:
-        finished(work_of(tmp_path, of))
-    reason = store_failure(job_of(of), context_of(tmp_path, of), caught.value)
+    work = work_of(tmp_path, a_trial(model=Misfit()))
+    finished(work)
+    (reason,) = set(work.failures.values())
     assert "\n" not in reason
     assert reason.endswith(f"({__file__}:{MisfitNetwork.forward.__code__.co_firstlineno + 1})")
+
+
+def of_several(stage="decide", rates=(0.1, 0.05, 0.02), seeds=(1000, 1001)) -> Job:
+    """Members of several configurations, as a search hands them out."""
+    trials = [a_trial(lr=lr) for lr in rates]
+    members = [
+        Member(of, of.trial_id("data"), seed, seed % 1000, {}, of.configuration_id()) for seed in seeds for of in trials
+    ]
+    return Job("arm", stage, tuple(members))
+
+
+def key_of(row):
+    return row["trial_id"], row["seed"]
+
+
+def test_members_of_several_trials_are_stored_in_one_file_with_the_numbers_that_each_has_alone(tmp_path):
+    of, job = a_trial(), of_several()
+    scores = finished(work_on(job, parts_of(of), context_of(tmp_path / "all", of, checkpoint_every_s=60.0)))
+    assert scores.keys() == {member.key for member in job.members}
+    assert len([name for name in files(tmp_path / "all") if name.endswith("members.parquet")]) == 1
+    for member in job.members:
+        finished(work_on(replace(job, members=(member,)), parts_of(of), context_of(tmp_path / "each", of)))
+    but = ("wall_s", "finished_at", "peak_memory_bytes")
+    rows, alone = ({key_of(row): row for row in rows_of(tmp_path / name, *but)} for name in ("all", "each"))
+    assert rows == alone
+
+
+@pytest.mark.parametrize("steps", [1, EPOCHS, EPOCHS + 1, 3 * EPOCHS - 1])
+def test_a_killed_job_of_several_trials_loses_nothing_that_was_finished_whatever_the_next_job_holds(tmp_path, steps):
+    of, job = a_trial(), of_several()
+    broken = work_on(job, parts_of(of), context_of(tmp_path, of))
+    for _ in range(steps):
+        broken.advance(0.0)
+    stored = {key_of(row): row["finished_at"] for row in rows_of(tmp_path)}
+    left = [member for member in reversed(job.members) if member.key not in stored]
+    assert len(stored) == 2 * (steps // EPOCHS), "a stack is one trial of two seeds"
+    for start in (0, 2):
+        finished(work_on(replace(job, members=tuple(left[start : start + 2])), parts_of(of), context_of(tmp_path, of)))
+    finished(work_on(replace(job, members=tuple(left[4:])), parts_of(of), context_of(tmp_path, of)))
+    rows = rows_of(tmp_path)
+    assert sorted(map(key_of, rows)) == sorted(member.key for member in job.members)
+    assert all(row["finished_at"] == stored[key_of(row)] for row in rows if key_of(row) in stored)
+
+
+def test_the_same_job_taken_up_again_trains_only_what_is_not_stored(tmp_path):
+    of, job = a_trial(), of_several()
+    broken = work_on(job, parts_of(of), context_of(tmp_path, of))
+    for _ in range(EPOCHS + 2):
+        broken.advance(0.0)
+    again = work_on(job, parts_of(of), context_of(tmp_path, of))
+    assert len(again.scores) == 2
+    assert sum(len(stack.members) for stack in again.waiting) == 4
+    assert finished(again).keys() == {member.key for member in job.members}
+    assert len(rows_of(tmp_path)) == 6
+
+
+def test_a_trial_that_fails_leaves_the_others_of_its_job_alone(tmp_path):
+    of, job = a_trial(), of_several()
+    lost = [replace(m, trial=a_trial(lr=0.1, model=fragile)) for m in job.members[::3]]
+    work = work_on(
+        replace(job, members=(*lost, *job.members[1:3], *job.members[4:])), parts_of(of), context_of(tmp_path, of)
+    )
+    scores = finished(work)
+    assert work.failures.keys() == {member.key for member in lost}
+    assert len(scores) == 4
+    statuses = {key_of(row): row["status"] for row in rows_of(tmp_path)}
+    assert statuses == dict.fromkeys(scores, "completed") | dict.fromkeys(work.failures, "failed")
+
+
+def test_the_first_of_each_measured_block_is_measured_and_those_of_watched_blocks_are_looked_at(tmp_path):
+    of = a_trial()
+    seeds = [first + 100_000 * j for first in range(2000, 2004) for j in range(2)]
+    context = replace(context_of(tmp_path, of), measured_blocks=3, watched_blocks=1)
+    finished(work_on(job_of(of, seeds, "confirm"), parts_of(of), context))
+    rows = {row["seed"]: row for row in rows_of(tmp_path)}
+    assert {seed for seed, row in rows.items() if row["lambda_max"] is not None} == {2000, 2001, 2002}
+    assert all(row["lambda_max.reason"] is None for row in rows.values())
+    looked = {row["seed"] for row in history_of(tmp_path) if row["name"] == "train_loss"}
+    assert looked == {2000, 102_000}
 
 
 def test_rows_of_all_kinds_merge_into_one_table(tmp_path):

@@ -27,7 +27,7 @@ def told(jobs: list[float], slowness: float, start_s: float = START_S, each_s: i
     found = []
     for second in range(0, int(finish), each_s):
         # the first jobs are handed out at once and wait for their workers
-        running = {("trial", i): w for i, (b, e, w) in enumerate(runs) if (b if b > start_s else 0) <= second < e}
+        running = {f"job {i}": w for i, (b, e, w) in enumerate(runs) if (b if b > start_s else 0) <= second < e}
         left = sum(work for _, end, work in runs if end > second)
         said = time_left(float(second), running, left)
         found.append((finish - second, float("nan") if said is None else said))

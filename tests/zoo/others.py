@@ -283,7 +283,7 @@ SPACE = Space(
     question="Does it go through?", data={data}(), model={model}, {more}
     budget=Epochs(2), eta_over_b=over(1e-4, 1e-2, log=True), batch_size=8,
     arms=(Arm("small", batch_size=4), Arm("large")), baseline="small", reference="large", derived=False, placebo=False,
-    num_samples=2, seeds=1, rescreen_seeds=1, confirm_seeds=2, metrics=("lambda_max",),
+    num_samples=2, candidates=2, decide_blocks=1, confirm_blocks=2, block_seeds=1, metrics=("lambda_max",),
 )
 """
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tune_lb import __version__
 from tune_lb.samplers.names import NAMES
+from tune_lb.space.old_fields import successor
 from tune_lb.space.papers import PAPERS, SCALES
 
 EXIT_CODES = """exit codes: 0 done, 1 failed, 2 the request was wrong (nothing was started), 3 finished but some members failed,
@@ -27,7 +28,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if given.command == "best" and given.arm is None and left and left[0][0] != "-":
         given.arm = left.pop(0)
     if left:
-        top.error(f"{given.command}: not understood: {' '.join(left)} (see {top.prog} {given.command} --help)")
+        meant = "".join(successor(word.partition("=")[0].lstrip("-").replace("-", "_")) for word in left)
+        top.error(f"{given.command}: not understood: {' '.join(left)}{meant} (see {top.prog} {given.command} --help)")
     return given
 
 
@@ -118,8 +120,17 @@ def _search(command: argparse.ArgumentParser) -> None:
     _space(command)
     add = command.add_argument
     add("--name", metavar="NAME", help="name of the run (default: that of the space)")
-    add("--num-samples", type=int, metavar="N", help="configurations searched in each arm and split")
-    add("--seeds", type=int, metavar="N", help="members of each searched configuration")
+    add("--num-samples", type=int, metavar="N", help="configurations searched in each arm, one member each")
+    add("--candidates", type=int, metavar="Q", help="best of them that are decided between")
+    add("--decide-blocks", type=int, metavar="R", help="fresh blocks (cut of the data and seed) to decide in")
+    add(
+        "--confirm-blocks",
+        type=int,
+        metavar="S",
+        help="fresh blocks of the one configuration; more extend a finished run",
+    )
+    add("--block-seeds", type=int, metavar="M", help="members of each confirm block; more extend a finished run")
+    add("--measured-blocks", type=int, metavar="K", help="confirm blocks, the first, of which a member is measured")
     add("--sampler", metavar="S", help=f"how configurations are proposed: {', '.join(NAMES)}")
     _storage(command)
     add("--address", metavar="A", help="address of a Ray cluster, auto for the one that this machine is part of")

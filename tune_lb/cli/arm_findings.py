@@ -81,11 +81,18 @@ def _standardization(data: DataSet) -> str:
     return f"{data.name}: {sizes} examples; inputs {how}"
 
 
+SELECTED_BY = {
+    "auto": "validation loss, then loss and soft error",
+    "loss": "validation loss",
+    "error": "validation error",
+}
+
+
 def _of_space(space: Space) -> dict[str, str]:
     """Return what the space says of errors and of what is measured."""
     metrics = ", ".join(metric.name for metric in space.metrics) or "nothing"
-    on = "every member" if space.metrics_on == "all" else "confirmed members"
-    found = {"selected by": f"validation {space.select_by}", "measured": f"{metrics} on {on}"}
+    on = "every member" if space.metrics_on == "all" else f"a member of {space.measured_blocks} confirm blocks"
+    found = {"selected by": SELECTED_BY[space.select_by], "measured": f"{metrics} on {on}"}
     if space.crossings:
         limits = ", ".join(f"{limit:g}" for limit in space.crossings)
         found["unasked"] = f"lambda_max where the train loss first falls below {limits} (crossings=None: not)"

@@ -17,7 +17,15 @@ from tune_lb.space.loading import Loaded, load_space
 if TYPE_CHECKING:
     from tune_lb.space.space import Space
 
-FIELD_OPTIONS = ("num_samples", "seeds", "sampler")
+FIELD_OPTIONS = (
+    "num_samples",
+    "candidates",
+    "decide_blocks",
+    "confirm_blocks",
+    "block_seeds",
+    "measured_blocks",
+    "sampler",
+)
 """Options that are fields of the space under another name."""
 
 OPTIONS = ("name", "scale", *FIELD_OPTIONS, "storage", "address", "gpus_per_trial", "cpus_per_trial", "max_concurrent")

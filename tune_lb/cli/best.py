@@ -8,13 +8,20 @@ from typing import Any
 
 from tune_lb.cli.answer import analyse
 from tune_lb.cli.asked import search_command
-from tune_lb.cli.output import Output, number, on_run
+from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.runs import check_run_name, find_run, space_of_run
 from tune_lb.errors import RequestError, nearest, user_code
+from tune_lb.observation.stored_members import trial_of
 from tune_lb.recipe.recipe import recipe
-from tune_lb.results.run_files import read_space
-from tune_lb.search.job import FIRST_SEED
-from tune_lb.tuning.replay import replayed_run, selected_trials
+from tune_lb.results.code_versions import counts
+from tune_lb.results.columns import FINISHED
+from tune_lb.results.run_files import read_members, read_space
+from tune_lb.results.storage import Store
+from tune_lb.search.blocks import FIRST
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.space import Space
+from tune_lb.training.trial import Trial
+from tune_lb.tuning.replay import of_old_design, replayed_run
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -26,20 +33,19 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if given.arm is not None and given.arm not in every:
         raise RequestError(f"run {given.name} has no arm {given.arm!r}{nearest(given.arm, every)}")
     answer = analyse(given.name, given.storage, write=False)
-    arms = list(answer["best"]) if given.arm is None else [given.arm]
-    if given.arm is not None and given.arm not in answer["best"]:
+    space = space_of_run(known)
+    trials = selected_trials(store, space, known)
+    arms = list(trials) if given.arm is None else [given.arm]
+    if given.arm is not None and given.arm not in trials:
         again = search_command(known["asked"])
         raise RequestError(f"run {given.name}, arm {given.arm!r}: nothing is selected yet; go on with {again}")
-    space = space_of_run(known)
-    trials = selected_trials(replayed_run(store, space, known))
     rows = {row["arm"]: row for row in answer["rows"]}
     recipes = {}
     for arm in arms:
-        split = int(answer["best"][arm]["split_seed"])
-        facts = facts_of(given.name, space.question, rows[arm], answer["best"][arm], known.get("error"))
-        trial = trials[arm, split][1]
+        trial = trials[arm]
+        facts = facts_of(given.name, space.question, rows[arm], trial.split_seed, known.get("error"))
         with user_code(f"arm {arm!r}", made_by=trial.model):
-            recipes[arm] = recipe(trial, trial.data.load(split), facts, FIRST_SEED["confirm"])
+            recipes[arm] = recipe(trial, trial.data.load(trial.split_seed), facts, FIRST["confirm"])
     for arm, code in recipes.items():
         if given.arm is None:
             out.line(f"# {'-' * 20} {arm} {'-' * 20}", style="bold")
@@ -49,8 +55,28 @@ def run(given: argparse.Namespace, out: Output) -> int:
     return 0
 
 
+def selected_trials(store: Store, space: Space, known: Mapping[str, Any]) -> dict[str, Trial]:
+    """Return the configuration that stands for each arm, in the split of its first confirmed member, once it has one."""
+    rows = [row for row in read_members(store)[0].to_pylist() if counts(row, known.get("code", {}))]
+    rows = [row for row in rows if row["stage"] == "confirm" and row["status"] in FINISHED]
+    if of_old_design(known):
+        named = known.get("selected", {})
+        rows = [row for row in rows if row["trial_id"] in named.get(row["arm"], {}).values()]
+        designs = {design.name: design for design in checked_designs(space)}
+        first = {row["arm"]: row for row in sorted(rows, key=lambda row: row["split_seed"], reverse=True)}
+        return {name: trial_of(design, first[name]) for name, design in designs.items() if name in first}
+    state = replayed_run(store, space, known)
+    there = {(row["arm"], row["configuration_id"]) for row in rows}
+    found: dict[str, Trial] = {}
+    for arm in state.arms:
+        chosen = state.selected(arm)
+        if chosen is not None and (arm, chosen.configuration_id) in there:
+            found[arm] = state.members(arm, "confirm", chosen)[0].trial
+    return found
+
+
 def facts_of(
-    name: str, question: str, row: Mapping[str, Any], best: Mapping[str, Any], kind: Mapping[str, Any] | None = None
+    name: str, question: str, row: Mapping[str, Any], split_seed: int, kind: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Return what is known of an arm: what it reached, how it compares, what it costs. kind: of error, as space.json has it."""
     cells = row["cells"]
@@ -66,14 +92,4 @@ def facts_of(
         lines.append(f"against the large batch with no remedy: {cells['difference, points']} points; {claim}")
     cost = f"{cells['updates']} updates, {cells['gradient evaluations']} gradients of a batch, {cells['seconds']} s"
     lines.append(f"cost of a training: {cost}")
-    return lines + _other_splits(best)
-
-
-def _other_splits(best: Mapping[str, Any]) -> list[str]:
-    chosen = str(best["split_seed"])
-    lines = []
-    for split, values in sorted(best["by_split"].items(), key=lambda item: int(item[0])):
-        text = ", ".join(f"{key} = {number(value)}" for key, value in values.items() if value is not None)
-        where = "below" if split == chosen else "not below"
-        lines.append(f"selected in split {split} ({where}): {text or 'nothing was searched'}")
-    return lines
+    return [*lines, f"below: its first confirmed member, in split {split_seed}"]

@@ -140,14 +140,15 @@ SPACE = Space(
 {arms}    ),
     baseline="small_batch",
     reference="large_batch",
-    # configurations that each arm tries, the same number for every arm, and members of each
-    num_samples=12,
-    seeds=2,
-    # fresh members of the configuration that an arm selected: its result
-    confirm_seeds=8,
-    # cuts of the data: (0, 1, 2) says how far a result depends on the one that was drawn
-    split_seeds=(0,),
-    # measured on confirmed members: "keskar", "trace" and others; see docs/metrics
+    # configurations that each arm tries, one training each, the same number for every arm
+    num_samples=16,
+    # the best of them are decided between in fresh blocks: a cut of the data and a seed, the same for all arms
+    candidates=3,
+    decide_blocks=2,
+    # fresh blocks of the one that was decided for: an arm's result; more of them, narrower intervals (--confirm-blocks 30)
+    confirm_blocks=18,
+    block_seeds=1,
+    # measured in the first 8 blocks: "keskar", "trace" and others; see docs/metrics
     metrics=("lambda_max",),
 )
 """

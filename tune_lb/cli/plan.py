@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from tune_lb.cli.output import Output, duration, number, size
+from tune_lb.cli.procedure import stages_text
 from tune_lb.samplers.distinct import untried
 from tune_lb.samplers.sampler import Proposer, Values
 from tune_lb.search.proposers import proposers
@@ -27,15 +28,13 @@ def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool
     designs = checked_designs(space)
     marked = [f"{d.name} ({d.role})" if d.role in ("baseline", "reference") else d.name for d in designs]
     members = sum(arm.members for arm in estimate.arms)
-    splits = len(space.split_seeds)
-    stages = f"{space.seeds} + {space.rescreen_seeds} + {space.confirm_seeds} seeds to search, rescreen and confirm"
     there = f"; {estimate.already_done:,} are trained already" if estimate.already_done else ""
     at_a_time = "one process" if estimate.concurrency == 1 else f"{estimate.concurrency} processes at a time"
     where = " on the cluster, timed on this machine" if on_cluster else ""
     time = f"about {duration(estimate.wall_s)} with {at_a_time}{where} ({duration(estimate.core_s)} of work)"
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
-    lines.add_row("members", f"about {members:,} in {splits} split{'s' * (splits > 1)}: {stages}{there}")
+    lines.add_row("members", f"{members:,}; of an arm: {stages_text(space)}{there}")
     for line in _data_lines(estimate):
         lines.add_row("data", line)
     lines.add_row("looks", _looks(space, estimate))
@@ -62,12 +61,16 @@ def _data_lines(estimate: Estimate) -> list[str]:
 
 def _looks(space: Space, estimate: Estimate) -> str:
     """Return in words what is measured and observed, with what it takes."""
-    of = "all members" if space.metrics_on == "all" else "confirmed members"
+    of = (
+        "all members"
+        if space.metrics_on == "all"
+        else f"a member of {min(space.measured_blocks, space.confirm_blocks)} blocks"
+    )
     found = [f"{', '.join(metric.name for metric in space.metrics)} of {of}"] if space.metrics else []
     if space.crossings:
         losses = ", ".join(f"{loss:g}" for loss in space.crossings)
         found.append(
-            f"lambda_max where the train loss first falls below {losses}, of the first confirmed members (crossings=none: not)"
+            f"lambda_max where the train loss first falls below {losses}, in {space.watched_blocks} blocks (crossings=none: not)"
         )
     found += ["the watch"] if space.watch else []
     found += ["the walk"] if space.walk else []
@@ -93,7 +96,7 @@ def show_costs(out: Output, space: Space, estimate: Estimate) -> None:
         )
     out.show(table)
     out.line()
-    out.line(f"first configurations (split {space.split_seeds[0]}):")
+    out.line("first configurations:")
     first = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     first.add_column("arm", no_wrap=True)
     first.add_column("configuration")
@@ -107,7 +110,7 @@ def show_costs(out: Output, space: Space, estimate: Estimate) -> None:
 def first_configurations(space: Space) -> dict[str, list[str]]:
     """Return the first configurations that each arm tries, as text."""
     designs = checked_designs(space)
-    of_arms = proposers(space, designs, space.split_seeds[0])
+    of_arms = proposers(space, designs)
     found: dict[str, list[str]] = {}
     for design in designs:
         if design.derived_from is not None:

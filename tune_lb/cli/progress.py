@@ -74,7 +74,7 @@ def _table(snapshot: SearchProgress) -> Table:
     for header in ("arm", "stage", "", "members", snapshot.best):
         table.add_column(header, justify="right" if header in ("members", snapshot.best) else "left", no_wrap=True)
     for arm in snapshot.arms:
-        value = arm.best_validation_error
+        value = arm.best
         shown = value is not None and math.isfinite(value)
         best = "" if value is None or not shown else f"{100 * value:.2f} %" if snapshot.in_percent else f"{value:.4g}"
         bar = ProgressBar(total=max(arm.total, 1), completed=arm.done, width=20)

@@ -15,9 +15,11 @@ from tune_lb.space.changes import MAX_LINES, changes
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description
 from tune_lb.space.loading import space_names
+from tune_lb.space.old_fields import trained_alike, without_old
 from tune_lb.space.own_code import code_of_arms
 from tune_lb.space.space import Space
 from tune_lb.tuning.code_changes import changed_code
+from tune_lb.tuning.replay import of_old_design
 
 RUN_NAME = re.compile(r"\w[\w.-]*")
 
@@ -55,10 +57,13 @@ def space_of_run(known: Mapping[str, Any]) -> Space:
     if "space" not in asked:
         raise RequestError("the run does not say which space it was made of; it was not made by `search`")
     where = str(asked["space"] if asked["space"] in space_names() else asked.get("path", asked["space"]))
+    old = of_old_design(known)
+    asked = without_old(asked) if old else asked
     options = {key: value for key, value in asked.get("options", {}).items() if key in FIELD_OPTIONS}
     scale = asked.get("options", {}).get("scale")
     _, space = asked_space(where, asked.get("overrides", []), options, scale)
-    lines = changes(known["resolved"], description(space))
+    was, now = known["resolved"], description(space)
+    lines = changes(*(trained_alike(was, now) if old else (was, now)))
     if lines:
         head = f"search space {where} has changed since the run, so its members cannot be made again. What differs:"
         raise RequestError("\n".join([head, *lines[:MAX_LINES], "put back what was searched then"]))

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, listed, number
+from tune_lb.cli.procedure import stages_text
 from tune_lb.settings.identity import describe
 from tune_lb.settings.setting import Settings
 from tune_lb.space.checks import checked_designs
@@ -21,7 +22,7 @@ from tune_lb.space.space import Space
 NOTES = {
     "copied": "takes the learning rate that {} selects",
     "scaled": "takes the learning rate per example that {} selects",
-    "placebo": "the reference with other random draws: the noise floor",
+    "placebo": "the reference with a search of its own: points and blocks of its own",
     "compute_matched": "the reference, as many gradients as the arms that cost more per update",
 }
 
@@ -56,13 +57,11 @@ def run(given: argparse.Namespace, out: Output) -> int:
 def _facts(space: Space, design: ArmDesign) -> dict[str, str]:
     template = design.template
     training = (template.loss, template.optimizer, template.schedule, template.budget)
-    stages = f"{space.seeds} seeds to search, {space.rescreen_seeds} to rescreen, {space.confirm_seeds} to confirm"
-    splits = f"split{'s' * (len(space.split_seeds) > 1)} {listed([str(seed) for seed in space.split_seeds])}"
     return {
         "data": _whole(template.data),
         "model": _whole(template.model),
         "training": ", ".join(map(_whole, training)),
-        "procedure": f"{space.sampler}, {stages}, in {splits}",
+        "procedure": f"{space.sampler}; {stages_text(space)}",
         "metrics": f"{listed([metric.name for metric in space.metrics])}, on members of stage {space.metrics_on}",
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,9 +16,10 @@ from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, duration, on_run
 from tune_lb.cli.runs import check_run_name, find_run
 from tune_lb.results.code_versions import counts
-from tune_lb.results.columns import FINISHED, STAGES
+from tune_lb.results.columns import FINISHED, OLD_STAGES, STAGES
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.run_files import read_members, read_space
+from tune_lb.tuning.replay import of_old_design
 
 COLUMNS = ("arm", "stage", "status", "trial_id", "finished_at", "error")
 
@@ -34,14 +35,15 @@ def run(given: argparse.Namespace, out: Output) -> int:
     columns = [name for name in (*COLUMNS, "code") if name in members.schema.names]
     every = members.select(columns).to_pylist()
     rows = [row for row in every if counts(row, known.get("code", {}))]
-    arms = [_arm(arm, known, rows) for arm in known["arms"]]
+    stages = OLD_STAGES if of_old_design(known) else STAGES
+    arms = [_arm(arm, known, rows, stages) for arm in known["arms"]]
     out.paragraph(str(known.get("question", "")), style="bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for header in ("arm", *STAGES, "diverged", "failed"):
+    for header in ("arm", *stages, "diverged", "failed"):
         table.add_column(header, justify="left" if header == "arm" else "right", no_wrap=True)
     for arm in arms:
-        stages = [_share(arm[stage]["done"], arm[stage]["total"]) for stage in STAGES]
-        table.add_row(arm["arm"], *stages, str(arm["diverged"] or ""), str(arm["failed"] or ""))
+        shares = [_share(arm[stage]["done"], arm[stage]["total"]) for stage in stages]
+        table.add_row(arm["arm"], *shares, str(arm["diverged"] or ""), str(arm["failed"] or ""))
     out.show(table)
     out.line()
     finished = all(arm["confirm"]["done"] >= arm["confirm"]["total"] for arm in arms)
@@ -60,17 +62,31 @@ def run(given: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def _arm(arm: Mapping[str, Any], known: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return members done and expected by stage; which are rescreened is known only when the search stage is done."""
+def _arm(
+    arm: Mapping[str, Any], known: Mapping[str, Any], rows: list[dict[str, Any]], stages: Sequence[str]
+) -> dict[str, Any]:
+    """Return members done and expected by stage."""
     own = [row for row in rows if row["arm"] == arm["name"]]
     done = Counter(row["stage"] for row in own if row["status"] in FINISHED)
-    splits = len(known["split_seeds"])
-    searched = arm["num_samples"] * known["seeds"] * splits if arm["dimensions"] and arm["num_samples"] else 0
-    total = {"search": searched, "rescreen": None if searched else 0, "confirm": known["confirm_seeds"] * splits}
+    total = _expected(arm, known)
     statuses = Counter(row["status"] for row in own)
     failed = sum(number for status, number in statuses.items() if status not in FINISHED)
-    stages = {stage: {"done": done[stage], "total": total[stage]} for stage in STAGES}
-    return {"arm": arm["name"], **stages, "diverged": statuses["diverged"], "failed": failed}
+    found = {stage: {"done": done[stage], "total": total[stage]} for stage in stages}
+    return {"arm": arm["name"], **found, "diverged": statuses["diverged"], "failed": failed}
+
+
+def _expected(arm: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, int | None]:
+    samples = arm["num_samples"] if arm["dimensions"] else 0
+    if of_old_design(known):
+        # which were rescreened was known only when the search stage was done
+        splits = len(known["split_seeds"])
+        searched = samples * known["seeds"] * splits
+        confirmed = known["confirm_seeds"] * splits
+        return {"search": searched, "rescreen": None if searched else 0, "confirm": confirmed}
+    samples = samples if samples > 1 else 0
+    kept = min(known["candidates"], samples)
+    confirmed = known["confirm_blocks"] * known["block_seeds"]
+    return {"search": samples, "decide": kept * known["decide_blocks"] if kept > 1 else 0, "confirm": confirmed}
 
 
 def _share(done: int, total: int | None) -> str:

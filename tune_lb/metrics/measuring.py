@@ -14,7 +14,7 @@ from tune_lb.losses import LossFn
 from tune_lb.metrics.metric import Metric, Value, reason_of, unmeasured
 from tune_lb.metrics.names import as_metrics
 from tune_lb.metrics.network_calls import called_with
-from tune_lb.results.columns import PROTOCOL_FIELDS
+from tune_lb.results.protocol import PROTOCOL_FIELDS
 from tune_lb.surface.evaluation_mode import RandomInEvaluation, drawing_part
 from tune_lb.surface.loss_surface import LossSurface
 from tune_lb.surface.member_surfaces import MemberSurfaces

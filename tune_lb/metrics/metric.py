@@ -71,7 +71,7 @@ def unmeasured(metrics: Iterable[Metric], reason: str) -> dict[str, Value]:
     return row
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Return in one line why something could not be observed: what was raised, and where in the user's own code."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in text:

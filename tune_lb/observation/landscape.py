@@ -14,7 +14,8 @@ from tune_lb.errors import RequestError
 from tune_lb.metrics.metric import generator
 from tune_lb.observation.stored_members import StoredMember
 from tune_lb.observation.surfaces import surface_over
-from tune_lb.results.columns import Column, ColumnType, table_schema
+from tune_lb.results.columns import Column, table_schema
+from tune_lb.results.protocol import ColumnType
 from tune_lb.training.evaluation import quality, recalibrated
 
 BatchNorm = Literal["recalibrate", "interpolate", "batch"]

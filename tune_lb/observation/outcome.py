@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,14 +57,15 @@ def outcomes(
 
 
 def measured_values(
-    training: Running, metrics: Sequence[Metric], parts: Parts | None = None
+    training: Running, metrics: Sequence[Metric], parts: Parts | None = None, seeds: Collection[int] | None = None
 ) -> dict[int, dict[str, Value]]:
-    """Return what the metrics say of each member of a finished training by seed, over the train set.
+    """Return what the metrics say of each member of a finished training by seed, over the train set. seeds: only of these.
 
     A metric that raises, whatever it is, leaves nulls and its reason; the others go on. Also `lr_times_lambda_max`, where
     lambda_max was measured.
     """
-    parts, members = parts or training.parts, list(training.trained())
+    parts = parts or training.parts
+    members = [member for member in training.trained() if seeds is None or member.seed in seeds]
     module, loss = training.evaluation_module, training.trial.example_loss
     rows: dict[int, dict[str, Value]] = {
         member.seed: unmeasured(metrics, f"the member diverged at step {member.diverged_at_step}") for member in members
@@ -120,6 +121,8 @@ def _outcome(training: Running, parts: Parts, member: TrainedMember, wall_s: flo
     found = _qualities(training, parts, member.params, member.buffers)
     for name, value in found.items():
         row |= {f"{name}_loss": value.loss, f"{name}_error": value.error}
+    if "validation" in found:
+        row["validation_soft_error"] = found["validation"].soft_error
     unobserved: dict[str, str] = {}
     for key, params in member.alternatives.items():
         try:
@@ -146,7 +149,11 @@ def _qualities(training: Running, parts: Parts, params: Params, buffers: Buffers
     statistics = recalibrated(module, params, buffers, parts.train)
     named = (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
     error = training.trial.error
-    return {name: quality(module, params, statistics, loss, part, error) for name, part in named if len(part)}
+    return {
+        name: quality(module, params, statistics, loss, part, error, soft=name == "validation")
+        for name, part in named
+        if len(part)
+    }
 
 
 def noise_scale(training: Running) -> float:

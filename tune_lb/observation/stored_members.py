@@ -102,9 +102,7 @@ class StoredMembers:
         """Return the trial that a row of the members table was made of."""
         if row["arm"] not in self.designs:
             raise RequestError(f"the space has no arm {row['arm']!r}")
-        template = copy.copy(self.designs[row["arm"]].template)
-        values = {name: _value(domain, row.get(name)) for name, domain in template.dimensions().items()}
-        return template.resolved(values | {"split_seed": row["split_seed"]})
+        return trial_of(self.designs[row["arm"]], row)
 
     def parts(self, trial: Trial) -> Parts:
         """Return the data of a trial on the device."""
@@ -130,6 +128,17 @@ def differs(surface: LossSurface, stated: float | None) -> str | None:
     if abs(found - stated) <= TOLERANCE * max(abs(stated), 1e-2) or found != found:
         return None
     return f"its weights have {surface.split} loss {found:.6g}, its row says {stated:.6g}: model, loss or data are not the run's"
+
+
+def trial_of(design: ArmDesign, row: Mapping[str, Any]) -> Trial:
+    """Return the trial that a row of the members table of an arm was made of."""
+    template = copy.copy(design.template)
+    values = {name: _value(domain, row.get(name)) for name, domain in template.dimensions().items()}
+    found = template.resolved(values | {"split_seed": row["split_seed"]})
+    # the row has the rate as remedies scale it
+    if "lr" in values and found.lr is not None and found.learning_rate != found.lr:
+        found = found.resolved({"lr": found.lr * found.lr / found.learning_rate})
+    return found
 
 
 def _value(domain: Any, stored: Any) -> Any:

@@ -13,15 +13,19 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
+from tune_lb.results.protocol import PROTOCOL_FIELDS, ColumnType
+
 SCHEMA_VERSION: Final = 1
 """Version of the columns' meaning, in every row and every file; a reader refuses a newer one."""
 
-STAGES: Final = ("search", "rescreen", "confirm")
+STAGES: Final = ("search", "decide", "confirm")
+OLD_STAGES: Final = ("search", "rescreen", "confirm")
+"""Stages of runs made before blocks were."""
+
 STATUSES: Final = ("completed", "stopped", "diverged", "out_of_memory", "failed")
 FINISHED: Final = ("completed", "stopped", "diverged")
 """Statuses of members that are there for good; the others are trained again."""
 
-ColumnType = Literal["float", "int", "str", "bool", "bytes"]
 Role = Literal["identity", "setting", "outcome", "metric", "protocol", "cost", "provenance"]
 """What a column is: identity names the row; setting is what was chosen; outcome how training ended and how well; metric what was
 measured, protocol how; cost what was spent; provenance which code made the row, and where."""
@@ -78,6 +82,16 @@ IDENTITY: Final = _all(
     Column("stage", "str", f"stage the member was trained for: {', '.join(STAGES)}", required=True),
     Column("arm", "str", "name of the arm", required=True),
     Column("split_seed", "int", "seed of the cut into training, validation and test examples", required=True),
+    Column(
+        "block",
+        "int",
+        "number of the block within the stage, from 0 (the placebo's searches: from 500); null in older runs",
+    ),
+    Column(
+        "configuration_id",
+        "str",
+        "hash of the resolved configuration: the same in all blocks and stages; null in older runs",
+    ),
 )
 
 CONFIGURATION: Final = _all(
@@ -123,6 +137,7 @@ QUALITY: Final = _all(
         train_error="error on the clean train set, fraction; chance level if diverged",
         validation_loss="loss on the validation set, nats per example",
         validation_error="error on the validation set, fraction; chance level if diverged",
+        validation_soft_error="mean of 1 - p(target) on the validation set, fraction; null where outputs are no probabilities",
         test_loss="loss on the test set, nats per example",
         test_error="error on the test set, fraction; chance level if diverged",
         test_error_running="error on the test set with the running batch-norm statistics of training, fraction",
@@ -194,26 +209,6 @@ TARGETS: Final = (
     Column("targets", "bytes", "true class of each test example, coded as the predictions are", required=True),
     Column("example", "bytes", "index of each test example in the whole data: int32, little endian"),
 )
-
-PROTOCOL_FIELDS: Final[dict[str, ColumnType]] = {
-    **dict.fromkeys(
-        ("reason", "split", "batch_norm", "dtype", "start", "starts", "stop", "mode", "law", "method", "products"),
-        "str",
-    ),
-    **dict.fromkeys(
-        ("seed", "num_samples", "num_parameters", "num_directions", "num_batches", "batch_size", "chunk"), "int"
-    ),
-    **dict.fromkeys(("hvps", "max_hvps", "max_products", "evaluations", "max_evaluations", "iterations"), "int"),
-    **dict.fromkeys(("max_iterations", "steps", "linf_steps", "probes", "deflated", "dimension", "p"), "int"),
-    **dict.fromkeys(("groups", "small_batch"), "int"),
-    **dict.fromkeys(
-        ("loss", "residual", "tolerance", "relative_error", "eps", "rho", "linf_rho", "sigma", "share"), "float"
-    ),
-    **dict.fromkeys(("standard_error", "alignment_standard_error", "two_batches_standard_error"), "float"),
-    "critical_batch_size_standard_error": "float",
-    **dict.fromkeys(("converged", "adaptive"), "bool"),
-}
-"""Last parts of `<metric>.<field>` that say how something was measured and how well, not what; with the type of each."""
 
 
 def metric_columns(descriptions: Mapping[str, str], rows: Iterable[Mapping[str, Any]] = ()) -> list[Column]:

@@ -1,4 +1,4 @@
-"""Where the rows of members are written: the files of one training, history and predictions first, members last."""
+"""Where the rows of members are written: the files of one part of a job, history and predictions first, members last."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from tune_lb.results.columns import SCHEMA_VERSION, STAGES, STATUSES
+from tune_lb.results.columns import OLD_STAGES, SCHEMA_VERSION, STAGES, STATUSES
 from tune_lb.results.merger import HISTORY_SCHEMA, PREDICTIONS_SCHEMA, conformed
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import Row, encode_table, to_table
 
 
+def job_stem(key: str, stage: str, part: int, *, failed: bool = False) -> str:
+    """Return the name that the files of one part of a job share. Members that failed stand in files of their own."""
+    return f"{key}.{stage}.{'failed' if failed else ''}{part}"
+
+
 def trial_stem(trial_id: str, stage: str, seeds: Sequence[int]) -> str:
-    """Return the name that the files of one training share. It has the first and the last seed only: no gaps."""
+    """Return the name that the files of one training share in runs made before blocks. First and last seed only: no gaps."""
     ordered = sorted(seeds)
     if not ordered or ordered != list(range(ordered[0], ordered[-1] + 1)):
         raise ValueError(f"results: seeds {list(seeds)} of trial {trial_id} are not consecutive; write them in pieces")
     return f"{trial_id}.{stage}.{ordered[0]}-{ordered[-1]}"
 
 
-def members_of(file_name: str) -> set[tuple[str, int]]:
-    """Return the members (trial_id, seed) that a trial's file is about, from its name; none for another file."""
-    match = re.fullmatch(r"(\w+)\.\w+\.(\d+)-(\d+)\.\w+\.parquet", file_name)
-    return {(match[1], seed) for seed in range(int(match[2]), int(match[3]) + 1)} if match else set()
+def holds_failures(file_name: str) -> bool:
+    """Say whether a file is about members that failed, from its name."""
+    return re.fullmatch(r"\w+\.\w+\.failed\d+\.\w+\.parquet", file_name) is not None
 
 
 def write_trial(
@@ -60,7 +64,7 @@ def _check_members(stem: str, rows: Sequence[Row], tables: Mapping[str, pa.Table
     keys = [(row["trial_id"], row["seed"]) for row in rows]
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"results: {stem}: {'a member is given twice' if keys else 'no members'}: {keys}")
-    for name, allowed in (("stage", STAGES), ("status", STATUSES)):
+    for name, allowed in (("stage", (*STAGES, *OLD_STAGES)), ("status", STATUSES)):
         for value in {row.get(name) for row in rows} - set(allowed):
             raise ValueError(f"results: {stem}: {name} is {value!r}; it is one of {', '.join(allowed)}")
     for kind in ("history", "predictions"):

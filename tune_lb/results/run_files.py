@@ -1,8 +1,8 @@
 """The results of a run: what workers write, what the driver merges, what everybody reads.
 
-trials/<stem>.{history,predictions,members}.parquet, with stem <trial_id>.<stage>.<first seed>-<last seed>, are the
-truth, written once by the worker that trained; the members file comes last, and without it the trial counts as not
-trained. results/members.parquet, history/history.parquet and predictions/predictions.parquet are merged from them.
+trials/<stem>.{history,predictions,members}.parquet, with stem <job>.<stage>.<part>, are the truth, written once by
+the worker that trained; the members file comes last, and without it what it is about counts as not trained.
+results/members.parquet, history/history.parquet and predictions/predictions.parquet are merged from them.
 """
 
 from __future__ import annotations

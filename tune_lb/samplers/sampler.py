@@ -14,7 +14,7 @@ Values = dict[str, Any]
 
 
 class Dimensions(NamedTuple):
-    """What is searched in one arm and split."""
+    """What is searched in one arm."""
 
     arm: str
     domains: Mapping[str, Domain]
@@ -22,7 +22,6 @@ class Dimensions(NamedTuple):
     """The dimensions of all arms, by name: what points are shared in."""
     seed: int
     """Of the space."""
-    split_seed: int
     shares_points: bool
     """Whether the arm tries the points of the others; the placebo has its own."""
     first: int
@@ -30,7 +29,7 @@ class Dimensions(NamedTuple):
 
 
 class Proposer(Protocol):
-    """Proposes configurations of one arm in one split; a pure function of how many came before and what they scored."""
+    """Proposes configurations of one arm; a pure function of how many came before and what they scored."""
 
     def propose(self, index: int, scored: Sequence[tuple[Values, float]]) -> Values:
         """Return values for the arm's dimensions: the index-th proposal, given the finished ones and their scores."""

@@ -13,10 +13,9 @@ from tune_lb.streams import seed_of
 
 @dataclass(frozen=True)
 class TPE(Sampler):
-    """Optuna's tree-structured Parzen estimator (Bergstra et al., 2011), one for each arm and split.
+    """Optuna's tree-structured Parzen estimator (Bergstra et al., 2011), one for each arm.
 
-    Its proposals depend on one another, so the noise of the search cannot be drawn again: intervals are over seeds only, and
-    nothing is claimed. Its first ten proposals are random.
+    It learns from the one search block. Its first ten proposals are random.
     """
 
     name: ClassVar[str] = "tpe"
@@ -25,7 +24,7 @@ class TPE(Sampler):
 
     def proposer(self, dimensions: Dimensions) -> Estimator:
         """Return the arm's estimator."""
-        seed = seed_of("tpe", dimensions.seed, dimensions.arm, dimensions.split_seed)
+        seed = seed_of("tpe", dimensions.seed, dimensions.arm)
         return Estimator(dimensions.domains, seed)
 
 

@@ -1,38 +1,47 @@
-"""Jobs: members of one trial that one worker trains, and the stages they are trained for."""
+"""Jobs: members that one worker trains, and the stages and blocks that they are trained for."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tune_lb.training.trial import Trial
 
-FIRST_SEED = {"search": 0, "rescreen": 1000, "confirm": 2000}
-"""Seeds of the stages never meet: what selected a configuration does not measure it."""
+STAGES = ("search", "decide", "confirm")
+
+MemberKey = tuple[str, int]
+"""(trial_id, seed): what tells a member from every other of the run."""
 
 
-STAGES = tuple(FIRST_SEED)
+@dataclass(frozen=True)
+class Member:
+    """One training of a job: a trial with a seed, in a block of the job's stage (see tune_lb/search/blocks.py)."""
+
+    trial: Trial
+    trial_id: str
+    seed: int
+    block: int = 0
+    values: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    configuration_id: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> MemberKey:
+        """Return what tells it from every other member of the run."""
+        return self.trial_id, self.seed
 
 
 @dataclass(frozen=True)
 class Job:
-    """Members of one trial to be trained by one worker."""
+    """Members of one arm and stage, of several trials, to be trained by one worker."""
 
-    trial: Trial
-    trial_id: str
     arm: str
-    split_seed: int
     stage: str
-    seeds: tuple[int, ...]
-    values: Mapping[str, Any] = field(compare=False)
+    members: tuple[Member, ...]
 
     @property
-    def key(self) -> tuple[str, int]:
-        """Return what tells it from every other job of the run."""
-        return self.trial_id, self.seeds[0]
-
-    @property
-    def is_watched(self) -> bool:
-        """Say whether its members are those of the arm that are looked at while they train: the first confirmed ones."""
-        return self.stage == "confirm" and self.seeds[0] == FIRST_SEED["confirm"]
+    def key(self) -> str:
+        """Return a hash of its members: the name of its files, and what tells it from every other job of the run."""
+        text = " ".join(f"{member.trial_id}.{member.seed}" for member in self.members)
+        return hashlib.sha256(f"{self.stage} {text}".encode()).hexdigest()[:16]

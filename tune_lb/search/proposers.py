@@ -10,11 +10,8 @@ from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 
 
-def proposers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> dict[str, Proposer]:
-    """Return what proposes for every arm, in one split. Samplers that share points share them over the splits, too.
-
-    Where the combinations of an arm can be counted, none is proposed twice (see Distinct).
-    """
+def proposers(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Proposer]:
+    """Return what proposes for every arm; where its combinations can be counted, none is proposed twice (see Distinct)."""
     # by name, so that arms listed in another order draw the same points
     columns = sorted({name for design in designs for name in design.dimensions})
     found: dict[str, Proposer] = {}
@@ -24,7 +21,6 @@ def proposers(space: Space, designs: Sequence[ArmDesign], split_seed: int) -> di
             domains=design.dimensions,
             columns=columns,
             seed=space.seed,
-            split_seed=split_seed,
             shares_points=design.shares_points,
             first=len(design.combines),
         )

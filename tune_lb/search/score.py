@@ -1,47 +1,43 @@
-"""The score of a member: what a search selects by, and what decides between configurations that are equal in it."""
+"""The score of a member: what a search ranks and decides by."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-SELECT_BY = ("error", "loss")
+from tune_lb.losses import cross_entropy
+from tune_lb.training.trial import Trial
 
 
 class Score(NamedTuple):
-    """Lower is better in both.
+    """Validation loss, error and soft error of a member; lower is better in all three.
 
-    value: validation error, or validation loss where the space selects by it. tie: the other of the two, which decides between
-    configurations of equal mean value.
+    loss: infinite for a diverged member. soft_error: mean over validation examples of 1 - p(target); nan where outputs are no class
+    probabilities.
     """
 
-    value: float
-    tie: float = 0.0
+    loss: float
+    error: float = 0.0
+    soft_error: float = math.nan
 
 
-def score(given: float | Score | tuple[float, float] | list[float]) -> Score:
-    """Return a score as it is, a number as the score of that value, a pair (as JSON has it) as a score."""
-    return Score(float(given)) if isinstance(given, int | float) else Score(*map(float, given))
-
-
-def score_of(row: Mapping[str, Any], select_by: str = "error") -> Score:
+def score_of(row: Mapping[str, Any]) -> Score:
     """Return what a member counts for in the search, from its row.
 
     0 where there is no validation part: nothing is selected then, and any number does. A diverged member has no loss: its is
     infinite.
     """
-    missing = math.inf if row.get("status") == "diverged" else 0.0
-    error, loss = (
-        missing if row.get(name) is None else float(row[name]) for name in ("validation_error", "validation_loss")
+    diverged = row.get("status") == "diverged"
+    loss, error = (
+        (math.inf if diverged else 0.0) if row.get(name) is None else float(row[name])
+        for name in ("validation_loss", "validation_error")
     )
-    return Score(loss, error) if select_by == "loss" else Score(error, loss)
+    soft = row.get("validation_soft_error")
+    return Score(math.inf if diverged else loss, error, math.nan if soft is None else float(soft))
 
 
-def standard_error(values: Sequence[float]) -> float:
-    """Return the standard error of the mean of values; 0 of one alone, and where one is infinite."""
-    # statistics.stdev is exact and twenty times slower, and this is asked at every step of a search
-    mean, n = math.fsum(values) / len(values), len(values)
-    if not math.isfinite(mean):
-        return 0.0
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n) if n > 1 else 0.0
+def chance_loss(trial: Trial, num_classes: int | None) -> float:
+    """Return the loss of a guess without knowledge, log C nats for cross entropy with C classes; infinite where it is not known."""
+    known = trial.loss is cross_entropy or getattr(trial.loss, "name", "") == "CrossEntropyLoss"
+    return math.log(num_classes) if known and num_classes and num_classes > 1 else math.inf

@@ -38,8 +38,6 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     for arm in space.arms:
         found += _arm_problems(arm, [other.name for other in space.arms])
     found += combines_problems({arm.name: arm.combines for arm in space.arms})
-    if isinstance(space.split_seeds, tuple | list) and not 0 < len(space.split_seeds) == len(set(space.split_seeds)):
-        found.append(f"{where}.split_seeds = {space.split_seeds}: at least one, each once")
     found += _metric_problems(space, where)
     found = [line for line in found if not line.startswith(f"{where}.crossings")]
     found += crossing_problems(space.crossings, where)

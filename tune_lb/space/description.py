@@ -9,14 +9,14 @@ from tune_lb.samplers.sampler import Sampler
 from tune_lb.settings.identity import identity
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.observation import CROSSINGS
-from tune_lb.space.space import Space
+from tune_lb.space.space import PROCEDURE, Space
 from tune_lb.training.ways import AUTO
 
 
 def description(space: Space) -> dict[str, str]:
     """Return what fixes the meaning of a run, as flat text. Raises RequestError for a space with mistakes."""
     flat: dict[str, str] = {}
-    for name in ("split_seeds", "sampler", "metrics", "metrics_on", "seed", "baseline", "reference"):
+    for name in (*PROCEDURE, "sampler", "metrics", "metrics_on", "seed", "baseline", "reference"):
         value = getattr(space, name)
         flat[name] = json.dumps(_sampler(value) if name == "sampler" else identity(value), sort_keys=True)
     # fields that came later stand there where they say something: runs of before have no word of them
@@ -28,7 +28,9 @@ def description(space: Space) -> dict[str, str]:
         flat["crossings"] = json.dumps(space.crossings)
     if space.execution != "auto":
         flat["execution"] = json.dumps(space.execution)
-    if space.select_by != "error":
+    if space.fresh_splits is not None:
+        flat["fresh_splits"] = json.dumps(space.fresh_splits)
+    if space.select_by != "auto":
         flat["select_by"] = json.dumps(space.select_by)
     if space.microbatch != AUTO:
         flat["microbatch"] = json.dumps(space.microbatch)

@@ -13,7 +13,8 @@ from tune_lb.errors import nearest
 from tune_lb.samplers.distinct import num_combinations
 from tune_lb.settings.domain import Choice, Domain, Interval
 from tune_lb.space.arm import Arm
-from tune_lb.space.space import EXTENDABLE, TRIAL_FIELDS, Space
+from tune_lb.space.old_fields import successor
+from tune_lb.space.space import EXTENDABLE, PROCEDURE, TRIAL_FIELDS, Space
 from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
 
@@ -103,8 +104,11 @@ def overridden_templates(space: Space, templates: Mapping[str, Trial]) -> tuple[
         if not arms and head in changed and tail in field_names(changed[head]):
             arms = {head: tail}
         if not arms:
-            known = set(EXTENDABLE) | {name for template in changed.values() for name in field_names(template)}
-            found.append(f"{key}={value}: no field of the space or of an arm has that name{nearest(key, known)}")
+            known = {*EXTENDABLE, *PROCEDURE} | {
+                name for template in changed.values() for name in field_names(template)
+            }
+            meant = successor(key) or nearest(key, known)
+            found.append(f"{key}={value}: no field of the space or of an arm has that name{meant}")
         for arm, name in arms.items():
             change = {name: value}
             if name in ("lr", "eta_over_b"):
@@ -140,7 +144,7 @@ def _references(space: Space, reference: Trial) -> list[ArmDesign]:
             template = dataclasses.replace(reference, arm=name, remedies=kept)
             added.append(ArmDesign(name, role, template, 0, derived_from=space.baseline))
     if space.placebo:
-        template = dataclasses.replace(reference, arm="placebo", draws="placebo")
+        template = dataclasses.replace(reference, arm="placebo")
         added.append(ArmDesign("placebo", "placebo", template, _samples(space, template), shares_points=False))
     return added
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_lb.errors import nearest, own_line
+from tune_lb.space.old_fields import SUCCESSORS, successor
 
 FACES = (
     "tune_lb",
@@ -58,6 +59,8 @@ def _nearest_name(error: BaseException) -> str:
     """Return which name may have been meant where a keyword, a module or a name in a module is not known."""
     keyword = _UNEXPECTED_KEYWORD.search(str(error)) if isinstance(error, TypeError) else None
     if keyword:
+        if keyword[1].split(".")[0] == "Space" and keyword[2] in SUCCESSORS:
+            return successor(keyword[2])
         called = _called(error, keyword[1].split(".")[-1])
         return _nearest(keyword[2], inspect.signature(called).parameters) if called else ""
     if isinstance(error, ModuleNotFoundError) and error.name:

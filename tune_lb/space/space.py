@@ -50,18 +50,24 @@ TRIAL_FIELDS = (
 )
 """Fields that an arm may give in place of the space."""
 
-EXTENDABLE = ("num_samples", "seeds", "rescreen_seeds", "confirm_seeds", "question", "rows", "differs")
-"""Fields that may change between two calls of the same run: they add members and never change one."""
+SELECT_BY = ("auto", "loss", "error")
+
+PROCEDURE = ("num_samples", "candidates", "decide_blocks")
+"""Fields that say how a configuration is chosen: another value is another choice, so they belong to what a run is."""
+
+EXTENDABLE = ("confirm_blocks", "block_seeds", "measured_blocks", "watched_blocks", "question", "rows", "differs")
+"""Fields that may change between two calls of the same run: they add members and change no decision that was made."""
 
 
 @dataclass(frozen=True)
 class Space(Settings):
-    """A question, the arms that answer it, and the procedure: search, rescreen, confirm, in every split by itself.
+    """A question, the arms that answer it, and the procedure: search, decide, confirm.
 
-    walk says what is observed of single updates, in the first confirmed members of each arm and split; watch and crossings what
-    is measured of them while they train. Their clean losses are taken at every epoch end.
+    An arm has num_samples + candidates * decide_blocks + confirm_blocks * block_seeds members. A block is a split and its seeds,
+    the same for all arms. walk says what is observed of single updates, in the members of the first watched_blocks confirm blocks;
+    watch and crossings what is measured of them while they train. Their clean losses are taken at every epoch end.
     Arms that the comparison needs are added: `<reference>_copied` and `_scaled` (the baseline's best rate, and best rate per
-    example, at the reference's batch), `placebo` (the reference with other random draws) and, where an arm takes c > 1
+    example, at the reference's batch), `placebo` (the reference with a search of its own) and, where an arm takes c > 1
     gradients per update, the reference trained c times as long.
     """
 
@@ -82,13 +88,20 @@ class Space(Settings):
     batch_size: int | None = setting(None, "examples per update, where an arm does not say", low=1)
     lr: float | None = setting(None, "peak learning rate", above=0.0)
     eta_over_b: float | None = setting(None, "peak learning rate per example", above=0.0)
-    split_seeds: tuple[int, ...] = (0,)
-    num_samples: int = setting(12, "configurations searched in each arm and split", low=1)
-    seeds: int = setting(3, "members of each searched configuration", low=1, high=999)
-    rescreen_seeds: int = setting(3, "fresh members of each near-best configuration", low=1, high=999)
-    confirm_seeds: int = setting(8, "fresh members of the selected configuration: an arm's result", low=1, high=999)
+    num_samples: int = setting(24, "configurations searched in each arm, one member each", low=1)
+    candidates: int = setting(5, "best configurations of the search that are decided between", low=1)
+    decide_blocks: int = setting(6, "fresh blocks in which they are decided between", low=1, high=500)
+    confirm_blocks: int = setting(12, "fresh blocks of the one configuration: an arm's result", low=1, high=90_000)
+    block_seeds: int = setting(2, "members of a confirm block", low=1, high=999)
+    measured_blocks: int = setting(8, "first confirm blocks of which a member is measured", low=0)
+    watched_blocks: int = setting(2, "first confirm blocks whose members are looked at while they train", low=0)
+    fresh_splits: bool | None = setting(
+        None, "whether every block cuts the data anew; none: wherever the data can be cut"
+    )
     metrics: tuple[Metric, ...] = ()
-    metrics_on: str = setting("confirm", "members that are measured", one_of=("confirm", "all"))
+    metrics_on: str = setting(
+        "confirm", "members that are measured: of confirm blocks, or all", one_of=("confirm", "all")
+    )
     sampler: Sampler = field(default_factory=Sobol)
     derived: bool = setting(True, "add the copied and scaled arms")
     placebo: bool = setting(True, "add the placebo arm")
@@ -96,7 +109,7 @@ class Space(Settings):
     seed: int = setting(0, "of the quasi-random points", low=0)
     walk: Walk | None = None
     watch: Watch | None = field(
-        default=None, metadata={"description": "what is measured at epoch ends, of the first confirmed members"}
+        default=None, metadata={"description": "what is measured at epoch ends, in the watched blocks"}
     )
     execution: str = setting(
         "auto", "how members are trained; auto: the fastest way, timed", one_of=("auto", *EXECUTIONS)
@@ -111,9 +124,9 @@ class Space(Settings):
         "of examples (or tokens) that are misclassified",
     )
     select_by: str = setting(
-        "error",
-        "what a configuration is selected by, over its validation examples; the other decides between equal ones",
-        one_of=("error", "loss"),
+        "auto",
+        "what chooses, over validation examples; auto: loss in the search, loss and soft error between the best",
+        one_of=SELECT_BY,
         added_later=True,
     )
 
@@ -124,7 +137,7 @@ class Space(Settings):
 
     crossings: tuple[float, ...] | None = setting(
         CROSSINGS,
-        "train losses, nats, at whose first crossing lambda_max of the first confirmed members is taken; none: not at all",
+        "train losses, nats, at whose first crossing lambda_max is taken in the watched blocks; none: not at all",
         added_later=True,
     )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.data.device import Examples, Parts
-from tune_lb.losses import LossFn
+from tune_lb.losses import LabelSmoothedCrossEntropy, LossFn, cross_entropy
 from tune_lb.prediction_errors import PredictionError, error_for
 from tune_lb.surface.evaluation_mode import apart, chunk_size, measuring
 from tune_lb.surface.evaluation_mode import recalibrated as recalibrated_over
@@ -18,11 +18,15 @@ from tune_lb.trees import cast
 
 
 class Quality(NamedTuple):
-    """Mean loss (nats), error (see tune_lb.prediction_errors), and predicted classes where targets are classes, on one part."""
+    """Mean loss (nats), error (see tune_lb.prediction_errors), and predicted classes where targets are classes, on one part.
+
+    soft_error: mean of 1 - p(target), in [0, 1]; None where it was not asked for, and where outputs are no class probabilities.
+    """
 
     loss: float
     error: float
     predictions: Tensor | None
+    soft_error: float | None = None
 
 
 def recalibrated(module: nn.Module, params: Params, buffers: Buffers, train: Examples) -> Buffers:
@@ -44,29 +48,44 @@ def quality(
     loss: LossFn,
     part: Examples,
     error: PredictionError | None = None,
+    *,
+    soft: bool = False,
 ) -> Quality:
     """Return loss, error and predictions on a part, in evaluation mode; the module is left in the mode it was in.
 
-    error: what is counted; None: what is usual for the kind of targets.
+    error: what is counted; None: what is usual for the kind of targets. soft: whether the soft error is taken as well.
     """
     all_targets = part.targets
     error = error_for(error, all_targets)
     classes = all_targets.ndim == 1 and not all_targets.is_floating_point()
     # one tensor for all: small ones that stay between the large ones of the chunks keep the allocator from using theirs again
-    total, predicted = 0.0, torch.empty(len(part), dtype=torch.int64, device=part.device)
+    total, missed, predicted = 0.0, 0.0, torch.empty(len(part), dtype=torch.int64, device=part.device)
     counts: Tensor | None = None
     with torch.no_grad(), measuring(module, part.device, batch_statistics=False):
         for start, stop in _chunks(len(part), chunk_size(part.all_inputs, len(part))):
             dtype = next(iter(params.values())).dtype
             inputs, targets = cast((part.standardized(slice(start, stop)), all_targets[start:stop]), dtype)
             outputs = torch.func.functional_call(module, (params, buffers), (apart(inputs, part.all_inputs),))
-            total += float(loss(outputs, targets).sum())
+            losses = loss(outputs, targets)
+            total += float(losses.sum())
+            soft = soft and classes and _are_logits(loss, outputs, targets, losses)
+            if soft:
+                missed += float((1.0 - torch.softmax(outputs, -1).gather(-1, targets.unsqueeze(-1))).sum())
             own = error.counts(outputs, targets)
             counts = own if counts is None else counts.add_(own)
             if classes:
                 predicted[start:stop] = outputs.argmax(-1)
     value = float("nan") if counts is None else error.value(counts)
-    return Quality(total / len(part), value, predicted if classes else None)
+    return Quality(total / len(part), value, predicted if classes else None, missed / len(part) if soft else None)
+
+
+def _are_logits(loss: LossFn, outputs: Tensor, targets: Tensor, losses: Tensor) -> bool:
+    """Say whether outputs (B, K) are logits of K classes: the loss is cross entropy, whoever wrote it, or its softened form."""
+    if outputs.ndim != 2 or outputs.shape[-1] < 2:
+        return False
+    return isinstance(loss, LabelSmoothedCrossEntropy) or torch.allclose(
+        losses, cross_entropy(outputs, targets), rtol=1e-3, atol=1e-5
+    )
 
 
 def chance(parts: Parts, name: str, error: PredictionError | None) -> float:

@@ -300,6 +300,10 @@ class Trial(Settings):
         text = json.dumps([identity(self), fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def configuration_id(self) -> str:
+        """Return what the trial has in common with itself in other blocks: a hash of every field but split_seed and draws."""
+        return dataclasses.replace(self, split_seed=0, draws="").trial_id("")
+
 
 def _taken_names() -> set[str]:
     """Return the names that a remedy may not have: those of a trial's fields and parts, and of the plan's numbers."""

@@ -6,22 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tune_lb.data.device import Parts
-from tune_lb.search.planner import MAX_RESCREENED
+from tune_lb.search.expected import expected_members
 from tune_lb.search.proposers import proposers
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.training.phased_training import begun
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.looking_costs import LookingCosts, looking_costs
-from tune_lb.tuning.request import members_per_job
 
 
 @dataclass(frozen=True)
 class ArmEstimate:
-    """What one arm will cost, over all splits and stages.
+    """What one arm will cost, over all stages.
 
-    evaluation_s: losses and errors of one member at its end. looking_s: metrics, and what is observed of the first confirmed
-    members while they train, of all members together. num_examples: of the train, validation and test part.
+    evaluation_s: losses and errors of one member at its end. looking_s: metrics, and what is observed of the members of the watched
+    blocks while they train, of all members together. num_examples: of the train, validation and test part.
     """
 
     arm: str
@@ -50,8 +49,7 @@ class Estimate:
 
 def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Trial]:
     """Return the first configuration of every arm, as something to time."""
-    split_seed = space.split_seeds[0]
-    of_arms = proposers(space, designs, split_seed)
+    of_arms = proposers(space, designs)
     found = {}
     for design in designs:
         index = len(design.combines) if design.dimensions and design.num_samples > len(design.combines) else 0
@@ -61,10 +59,8 @@ def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Tria
 
 
 def num_members(space: Space, design: ArmDesign) -> int:
-    """Return how many members an arm will have, over all splits and stages; two configurations are taken to be rescreened."""
-    searched = design.num_samples * space.seeds if design.dimensions and design.derived_from is None else 0
-    rescreened = min(MAX_RESCREENED, 2) * space.rescreen_seeds if searched else 0
-    return len(space.split_seeds) * (searched + rescreened + space.confirm_seeds)
+    """Return how many members an arm will have, over all stages."""
+    return sum(expected_members(space, design).values())
 
 
 def estimate(
@@ -94,13 +90,12 @@ def estimate(
             own = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
             num_parameters = max(num_parameters, own)
     rows = []
-    splits = len(space.split_seeds)
     for design in designs:
         own_parts, looking = parts[design.name], timed[id(parts[design.name])]
         plan = trials[design.name].plan(len(own_parts.train))
         members = num_members(space, design)
-        measured = members if space.metrics_on == "all" else splits * space.confirm_seeds
-        watched = splits * min(space.confirm_seeds, members_per_job())
+        measured = members if space.metrics_on == "all" else min(space.confirm_blocks, space.measured_blocks)
+        watched = min(space.confirm_blocks, space.watched_blocks) * space.block_seeds
         per_update = seconds[design.name]
         looking_s = measured * looking.metrics_s + watched * looking.while_training_s(space, plan)
         core_s = members * (plan.num_updates * per_update + looking.evaluation_s) + looking_s
@@ -113,6 +108,6 @@ def estimate(
     total = sum(row.core_s for row in rows)
     members = sum(row.members for row in rows)
     left = max(0.0, 1.0 - already_done / max(1, members))
-    confirmed = splits * space.confirm_seeds * len(designs)
+    confirmed = space.confirm_blocks * space.block_seeds * len(designs)
     disk = confirmed * num_parameters * 4 + members * 20_000
     return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))

@@ -1,4 +1,4 @@
-"""The data of a run, loaded before it starts: each set once for every split, and what is to be said of arms that have their own."""
+"""The data of a run, loaded before it starts: each set once, and what is to be said of arms that have their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tune_lb.data.splits import Splits
 from tune_lb.data.standardization import pieces
 from tune_lb.errors import RequestError
 from tune_lb.prediction_errors import PredictionError, ZeroOne, error_for
-from tune_lb.search.arm_in_split import Split
+from tune_lb.search.data_facts import DataFacts
+from tune_lb.settings.identity import describe
 from tune_lb.space.data_sets import all_sources, of_source, source_name, sources_of
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -29,6 +30,8 @@ class LoadedData:
     source: DataSource
     main: Mapping[int, DataSet]
     others: Mapping[str, Mapping[int, DataSet]] = dataclasses.field(default_factory=dict)
+    can_be_cut: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    """Whether another split seed gives other parts, by the names of the sources."""
 
     def of(self, trial: Trial) -> Mapping[int, DataSet]:
         """Return the data that a trial is trained on, by split seed."""
@@ -38,31 +41,34 @@ class LoadedData:
         """Return every data set by split seed, the run's own first."""
         return [self.main, *self.others.values()]
 
-    def splits(self) -> dict[int, Split]:
-        """Return what the search must know of every split that was asked for."""
-        return {split_seed: self.split(split_seed) for split_seed in self.main}
-
-    def split(self, split_seed: int) -> Split:
-        """Return what the search must know of a split, which is made where it is not there yet."""
-        others = {name: _split(own[split_seed]) for name, own in self.others.items()}
-        return dataclasses.replace(_split(self.main[split_seed]), others=others)
+    def facts(self) -> DataFacts:
+        """Return what the search must know of them."""
+        others = {name: _facts(sets[0], self.can_be_cut[name]) for name, sets in self.others.items()}
+        main = _facts(self.main[0], self.can_be_cut[source_name(self.source)])
+        return dataclasses.replace(main, others=others)
 
 
 def load(space: Space, designs: Sequence[ArmDesign]) -> tuple[LoadedData | None, list[str]]:
-    """Return the data of every arm, or None and the problems of those that cannot be loaded."""
+    """Return the data of every arm, or None and the problems of those that cannot be loaded or cut as the space asks."""
     sources = all_sources(space, designs)
     found = {name: Splits(source) for name, source in sources.items()}
     problems: list[str] = []
-    for splits in found.values():
+    can_be_cut = {name: source.can_be_cut() for name, source in sources.items()}
+    for name, source in sources.items():
         try:
-            for split_seed in space.split_seeds:
-                splits[split_seed]
+            found[name][0]
         except RequestError as error:
             problems += error.problems
+            continue
+        if space.fresh_splits and not can_be_cut[name]:
+            problems.append(
+                f"space.fresh_splits = True: {describe(source)} has the same parts for every split seed, so it cannot be cut anew; "
+                "leave fresh_splits out: blocks are then seeds"
+            )
     if problems:
         return None, list(dict.fromkeys(problems))
     main = next(iter(sources))
-    return LoadedData(sources[main], found.pop(main), found), []
+    return LoadedData(sources[main], found.pop(main), found, can_be_cut), []
 
 
 def with_other_test_part(data: LoadedData, designs: Iterable[ArmDesign]) -> list[str]:
@@ -111,8 +117,8 @@ def data_notes(data: LoadedData, designs: Sequence[ArmDesign]) -> list[str]:
     ]
 
 
-def _split(loaded: DataSet) -> Split:
-    return Split(loaded.fingerprint(), len(loaded.validation.targets))
+def _facts(loaded: DataSet, can_be_cut: bool) -> DataFacts:
+    return DataFacts(loaded.fingerprint(), len(loaded.validation.targets), loaded.num_classes, can_be_cut)
 
 
 def _test_part(loaded: DataSet) -> str:

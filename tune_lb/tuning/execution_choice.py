@@ -79,8 +79,8 @@ def choose_execution(
 ) -> Execution:
     """Return the fastest way of training for each arm, among those that work for it.
 
-    trials: something to time, by arm. parts: the data of each arm. members: how many a job of the search stage holds, where
-    most of the time goes. updates: those of all the members of an arm together. processes: how many compile. findings: of the
+    trials: something to time, by arm. parts: the data of each arm. members: how many a stack holds where most
+    of the time goes. updates: those of all the members of an arm together. processes: how many compile. findings: of the
     check of networks, by arm. known: the ways of a run that goes on.
     Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
     what is compared at equal batch should not. A way that fails (a model that torch.func cannot vectorise) is left out with
@@ -239,7 +239,7 @@ def _user_code(trial: Trial) -> Iterator[None]:
 
 def _num_programs(space: Space, design: ArmDesign) -> int:
     """Return how many compiled steps the configurations of an arm would need."""
-    sampler = proposers(space, [design], space.split_seeds[0])[design.name]
+    sampler = proposers(space, [design])[design.name]
     asked = range(design.num_samples if design.dimensions and not space.sampler.learns else 1)
     return len({program_key(design.template.resolved(sampler.propose(i, [])), "") for i in asked}) if asked else 1
 

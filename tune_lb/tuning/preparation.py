@@ -17,13 +17,16 @@ from tune_lb.results.code_versions import salts
 from tune_lb.results.leftovers import delete_left_over
 from tune_lb.results.run_files import read_space, write_space, write_targets
 from tune_lb.results.tables import encode_predictions
-from tune_lb.search.arm_in_split import Split
+from tune_lb.search.blocks import blocks
+from tune_lb.search.data_facts import DataFacts, fresh_splits
+from tune_lb.search.expected import expected_members
 from tune_lb.space.changes import refuse_changed
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.data_sets import of_source, sources_of
 from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign, sampling_notes
 from tune_lb.space.own_code import code_of_arms
+from tune_lb.space.space import Space
 from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.microbatches import asked_problems
 from tune_lb.training.trial import Trial
@@ -32,15 +35,18 @@ from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typica
 from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.network_findings import finding_notes, network_findings
-from tune_lb.tuning.replay import ties_decided
-from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, resource_problems, workers
+from tune_lb.tuning.replay import of_old_design
+from tune_lb.tuning.request import RAY_START_S, Request, resource_problems, workers
 from tune_lb.tuning.resources import Node, this_machine
 from tune_lb.tuning.resume import Stored, stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
-from tune_lb.tuning.run_description import run_description
+from tune_lb.tuning.run_description import extensions, run_description
 
 ARM = "(arm)"
 """Stands for the arms that a mistake concerns until all are known."""
+
+FEWEST_BLOCKS = 2
+"""Confirm blocks that an interval takes."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,11 @@ class Prepared:
     request: Request
     designs: list[ArmDesign]
     context: RunContext
-    splits: dict[int, Split]
+    facts: DataFacts
     estimate: Estimate
     stored: Stored
+    extended: list[dict[str, Any]]
+    """What earlier calls of the run had asked for; see run_description."""
 
 
 def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequence[Node]] = this_machine) -> Prepared:
@@ -79,10 +87,14 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     started_s = request.run.check_writable()
     known = None if request.fresh else _known(request)
     if known is not None:
+        if of_old_design(known):
+            raise RequestError(
+                f"run {request.name!r} was made by search, rescreen and confirm, which are no more: report, best, measure and "
+                "landscape go on working on it; begin a new run under another --name"
+            )
         refuse_changed(request.name, known["resolved"], description(space))
     versions, code_notes = code_versions(request.name, codes, known, accepted=request.accept_code_change)
-    salted = salts(versions)
-    splits = {seed: dataclasses.replace(split, salts=salted) for seed, split in data.splits().items()}
+    facts = dataclasses.replace(data.facts(), salts=salts(versions))
     on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
     trials = typical_trials(space, designs)
     firsts = {arm: next(iter(data.of(trial).values())) for arm, trial in trials.items()}
@@ -98,7 +110,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             designs,
             trials,
             parts,
-            members=min(space.seeds, members_per_job()),
+            members=_stacked(space, designs),
             updates={
                 d.name: num_members(space, d) * trials[d.name].plan(num_train[d.name]).num_updates for d in designs
             },
@@ -108,8 +120,6 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
         context = dataclasses.replace(context, code=versions)
-        if known is not None:
-            context = dataclasses.replace(context, ties_decided=ties_decided(known))
         stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
         with user_code("a short training, evaluated as members will be", made_by=space.model):
             cost = estimate(
@@ -126,24 +136,62 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                     *error_notes(data, space.error),
                     *data_notes(data, designs),
                     *sampling_notes(designs),
+                    *_block_notes(space, facts),
                     *code_notes,
                 ],
             )
     finally:
         torch.set_num_threads(threads)
-    prepared = Prepared(request, designs, context, splits, cost, stored)
+    extended = extensions(known, space)
+    prepared = Prepared(request, designs, context, facts, cost, stored, extended)
     if write:
         # only now: a request that is refused above loses nothing
         if request.fresh:
             request.run.delete_all()
         else:
             delete_left_over(request.run, started_s)
-        write_space(request.run, run_description(request, designs, context, splits))
-        for name, sets in [(None, data.main), *data.others.items()]:
-            if all(target_kind(d.test.targets) == "classes" for d in sets.values()):
-                coded = {seed: encode_predictions(d.test.targets, d.num_classes) for seed, d in sets.items()}
-                write_targets(request.run, coded, name, examples={seed: d.test.examples for seed, d in sets.items()})
+        write_space(request.run, run_description(request, designs, context, facts, _selected(known), extended))
+        _write_targets(request, data, facts)
     return prepared
+
+
+def _selected(known: dict[str, Any] | None) -> dict[str, str]:
+    return dict(known.get("selected", {})) if known is not None else {}
+
+
+def _write_targets(request: Request, data: LoadedData, facts: DataFacts) -> None:
+    """Store the true classes of the test part of every split that arms are confirmed in, and which examples they are."""
+    space = request.space
+    fresh = fresh_splits(space.fresh_splits, facts)
+    used = sorted({block.split_seed for block in blocks("confirm", space.confirm_blocks, fresh_splits=fresh)})
+    for name, sets in [(None, data.main), *data.others.items()]:
+        if target_kind(sets[0].test.targets) == "classes":
+            coded, examples = {}, {}
+            for seed in used:
+                coded[seed] = encode_predictions(sets[seed].test.targets, sets[seed].num_classes)
+                examples[seed] = sets[seed].test.examples
+            write_targets(request.run, coded, name, examples=examples)
+
+
+def _stacked(space: Space, designs: Sequence[ArmDesign]) -> int:
+    """Return how many members are trained together where most of the time goes: those of a confirm block, or one."""
+    expected = [expected_members(space, design) for design in designs]
+    alone = sum(own["search"] + own["decide"] for own in expected)
+    return space.block_seeds if sum(own["confirm"] for own in expected) > alone else 1
+
+
+def _block_notes(space: Space, facts: DataFacts) -> list[str]:
+    """Say what blocks are where the data are not cut anew, and where there are too few of them for an interval."""
+    notes = []
+    if not fresh_splits(space.fresh_splits, facts):
+        why = "as asked" if space.fresh_splits is False else "the data cannot be cut anew"
+        notes.append(f"every block has split 0 ({why}): blocks are seeds, and nothing is said of other splits")
+    if space.confirm_blocks < FEWEST_BLOCKS:
+        notes.append(
+            f"confirm_blocks = {space.confirm_blocks}: an interval of a difference takes at least {FEWEST_BLOCKS} "
+            "blocks, a narrow one 12 or more"
+        )
+    return notes
 
 
 def _check(designs: Sequence[ArmDesign], data: LoadedData, microbatch: int | str | None = None) -> list[str]:

@@ -7,29 +7,27 @@ from collections.abc import Iterable, Sequence
 from tune_lb.results.ledger import Ledger
 from tune_lb.samplers.sampler import Values
 from tune_lb.samplers.tpe import coded, decoded
-from tune_lb.search.arm_in_split import ArmInSplit, Candidate
+from tune_lb.search.candidates import Candidate, SearchedArm
 from tune_lb.space.designs import ArmDesign
 
 
-def record_proposals(ledger: Ledger, proposals: Iterable[tuple[ArmInSplit, Candidate]]) -> None:
+def record_proposals(ledger: Ledger, proposals: Iterable[tuple[SearchedArm, Candidate]]) -> None:
     """Record each proposal, before anything is trained because of it."""
-    for pair, candidate in proposals:
+    for arm, candidate in proposals:
         facts = {
-            "arm": pair.design.name,
-            "split_seed": pair.split_seed,
+            "arm": arm.design.name,
             "index": candidate.index,
-            "values": coded(pair.dimensions, candidate.values),
+            "values": coded(arm.dimensions, candidate.values),
         }
-        ledger.record(candidate.trial_id, f"proposed.{candidate.index}", facts)
+        ledger.record(candidate.configuration_id, f"proposed.{candidate.index}", facts)
 
 
-def recorded_proposals(ledger: Ledger, designs: Sequence[ArmDesign]) -> dict[tuple[str, int], dict[int, Values]]:
-    """Return the values of every proposal recorded, by (arm, split seed) and index."""
+def recorded_proposals(ledger: Ledger, designs: Sequence[ArmDesign]) -> dict[str, dict[int, Values]]:
+    """Return the values of every proposal recorded, by arm and index."""
     dimensions = {design.name: design.dimensions for design in designs}
-    found: dict[tuple[str, int], dict[int, Values]] = {}
+    found: dict[str, dict[int, Values]] = {}
     for event in ledger.events():
         if event.event.startswith("proposed."):
             facts = event.facts
-            values = decoded(dimensions[facts["arm"]], facts["values"])
-            found.setdefault((facts["arm"], facts["split_seed"]), {})[facts["index"]] = values
+            found.setdefault(facts["arm"], {})[facts["index"]] = decoded(dimensions[facts["arm"]], facts["values"])
     return found

@@ -16,6 +16,12 @@ from tune_lb.tuning.resources import Node, Resources, resources_of
 RAY_START_S = 8.0
 """What starting Ray and its workers takes, about, in seconds."""
 
+MEMBERS_PER_JOB = 32
+"""Most members of a job."""
+
+JOB_S = 3.0
+"""Work that a job is to hold, in seconds of one worker."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -65,11 +71,3 @@ def workers(request: Request, nodes: Sequence[Node]) -> Resources:
         max_concurrent=request.max_concurrent,
         may_grow=request.address is not None,
     )
-
-
-def members_per_job() -> int:
-    """Return how many members of a trial one worker takes at a time.
-
-    Small jobs keep every worker busy to the end; a GPU is not filled by a few members, which are cheaper together there.
-    """
-    return 8 if torch.cuda.is_available() else 4

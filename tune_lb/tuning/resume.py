@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tune_lb.results.code_versions import counts
-from tune_lb.results.member_rows import members_of
+from tune_lb.results.member_rows import holds_failures
 from tune_lb.results.merger import Merger
 from tune_lb.results.storage import Store
 from tune_lb.tuning.replay import SCORED, Scores, scores_of
@@ -21,7 +21,7 @@ class Stored:
     scored: Scores
     """Scores of the members that are there already."""
     failed: list[str]
-    """Files of jobs that failed, to be deleted: their members are trained again."""
+    """Files of members that failed, to be deleted: they are trained again."""
     left_out: list[str]
     """One line per result file that cannot be used: its members are trained again."""
 
@@ -32,11 +32,10 @@ def stored_members(run: Store, context: RunContext) -> Stored:
     merger.add_new()
     # rows of code that has changed stay, and nothing is made of them
     rows = [row for row in merger.table().select([*SCORED, "arm", "code"]).to_pylist() if counts(row, context.code)]
-    scored = scores_of(rows, context.select_by)
+    scored = scores_of(rows)
     failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
     names = run.child("trials").list(suffix=".parquet") if failed else []
-    again = [name for name in names if (members := members_of(name)) and members <= failed]
-    return Stored(scored, again, merger.problems)
+    return Stored(scored, [name for name in names if holds_failures(name)], merger.problems)
 
 
 def unmeasured(members: pa.Table, context: RunContext) -> dict[str, int]:
@@ -48,12 +47,12 @@ def unmeasured(members: pa.Table, context: RunContext) -> dict[str, int]:
     found = {}
     for metric in context.metrics:
         columns = [name for name in (*metric.columns(), f"{metric.name}.reason") if name in names]
-        rows = members.select(["stage", "status", *dict.fromkeys(columns)]).to_pylist()
+        rows = members.select(["stage", "status", "block", "seed", *dict.fromkeys(columns)]).to_pylist()
         missing = [
             row
             for row in rows
             if row["status"] == "completed"
-            and metric in context.metrics_of(row["stage"])
+            and metric in context.metrics_of(row["stage"], row["block"], row["seed"])
             and all(row[name] is None for name in columns)
         ]
         if missing:

@@ -20,6 +20,7 @@ from tune_lb.prediction_errors import PredictionError, ZeroOne, error_for
 from tune_lb.results.code_versions import Versions
 from tune_lb.results.columns import MEMBERS, Column, members_schema, metric_columns
 from tune_lb.results.storage import Store
+from tune_lb.search.blocks import is_first
 from tune_lb.settings.setting import HOLDS_PARTS, column_type, described
 from tune_lb.space.data_sets import of_source
 from tune_lb.space.description import space_hash
@@ -54,11 +55,10 @@ class RunContext:
     other_data: Mapping[str, Mapping[int, DataSet]] = field(default_factory=dict)
     """Data that arms have for themselves, by the names of their sources and split seed."""
 
-    select_by: str = "error"
     error: str | None = None
     """What errors are, in words, where they are not shares of misclassified examples."""
-    ties_decided: bool = True
-    """See Search; False in a run that was begun before they were."""
+    measured_blocks: int = 8
+    watched_blocks: int = 2
 
     code: Versions = field(default_factory=dict)
     """Of the user's code, by arm."""
@@ -67,9 +67,14 @@ class RunContext:
         """Return the data that a trial is trained on."""
         return of_source(self.data, self.other_data, trial.data)[trial.split_seed]
 
-    def metrics_of(self, stage: str) -> tuple[Metric, ...]:
-        """Return what is measured on members of the stage."""
-        return self.metrics if stage == "confirm" or self.metrics_on == "all" else ()
+    def metrics_of(self, stage: str, block: int | None, seed: int) -> tuple[Metric, ...]:
+        """Return what is measured on a member: all metrics on the first of each measured confirm block, or on all."""
+        chosen = stage == "confirm" and block is not None and block < self.measured_blocks and is_first(seed)
+        return self.metrics if chosen or self.metrics_on == "all" else ()
+
+    def is_watched(self, stage: str, block: int) -> bool:
+        """Say whether members are looked at while they train: those of the first confirm blocks."""
+        return stage == "confirm" and block < self.watched_blocks
 
     def metric_columns(self, rows: Sequence[Mapping[str, Any]] = ()) -> list[Column]:
         """Return the columns of the run's metrics, typed by the rows."""
@@ -164,6 +169,7 @@ def make_context(
         crossings=space.crossings,
         microbatch=space.microbatch,
         other_data=dict(other_data or {}),
-        select_by=space.select_by,
+        measured_blocks=space.measured_blocks,
+        watched_blocks=space.watched_blocks,
         error=error_title(data, space.error),
     )

@@ -8,23 +8,34 @@ from typing import Any
 
 from tune_lb.data.dataset import DataSet
 from tune_lb.results.columns import SCHEMA_VERSION
-from tune_lb.search.arm_in_split import Split
+from tune_lb.search.data_facts import DataFacts, fresh_splits
 from tune_lb.space.data_sets import all_sources
 from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign
+from tune_lb.space.space import Space
 from tune_lb.tuning.data_loading import LoadedData, with_other_test_part
+from tune_lb.tuning.replay import PROCEDURE
 from tune_lb.tuning.request import Request
 from tune_lb.tuning.run_context import RunContext
+
+EXTENDED = ("confirm_blocks", "block_seeds")
+"""Fields whose change between two calls is kept: members came that were not asked for at first."""
+
+DESIGN = ("num_samples", "candidates", "decide_blocks", *EXTENDED, "measured_blocks", "watched_blocks")
 
 
 def run_description(
     request: Request,
     designs: Sequence[ArmDesign],
     context: RunContext,
-    splits: Mapping[int, Split],
-    selected: Mapping[str, Mapping[str, str]] | None = None,
+    facts: DataFacts,
+    selected: Mapping[str, str] | None = None,
+    extended: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return space.json: what was asked, what it was resolved to, and what is selected so far."""
+    """Return space.json: what was asked, what it was resolved to, and what is selected so far, by arm.
+
+    extended: what earlier calls of the run had asked for in place of EXTENDABLE fields, oldest first.
+    """
     space = request.space
     loaded = LoadedData(next(iter(all_sources(space, designs).values())), context.data, context.other_data)
     apart = with_other_test_part(loaded, designs)
@@ -40,10 +51,11 @@ def run_description(
         "reference": space.reference,
         "placebo": next((d.name for d in designs if d.role == "placebo"), None),
         "arms": [_arm(design) | ({"own_test_part": True} if design.name in apart else {}) for design in designs],
-        "split_seeds": list(space.split_seeds),
-        "seeds": space.seeds,
-        "rescreen_seeds": space.rescreen_seeds,
-        "confirm_seeds": space.confirm_seeds,
+        "procedure": PROCEDURE,
+        **design_of(space),
+        "fresh_splits": fresh_splits(space.fresh_splits, facts),
+        "select_by": space.select_by,
+        "extended": [dict(entry) for entry in extended],
         "sampler": space.sampler.name,
         "exchangeable": space.sampler.exchangeable,
         "enumerates": space.sampler.enumerates,
@@ -52,7 +64,7 @@ def run_description(
         "data": {
             **_data(loaded.main),
             "own_test_split": loaded.source.has_own_test_split(),
-            "fingerprints": {str(seed): split.fingerprint for seed, split in splits.items()},
+            "fingerprints": {"0": facts.fingerprint},
         },
         "execution": dict(context.execution),
         "code": dict(context.code),
@@ -61,17 +73,29 @@ def run_description(
     if context.error is not None:
         is_share = space.error is None or space.error.is_share
         found["error"] = {"title": context.error, "is_share": is_share}
-    if context.ties_decided:
-        found["ties_decided"] = True
-    if space.select_by != "error":
-        found["select_by"] = space.select_by
     if loaded.others:
         found["other_data"] = {
-            name: _data(sets)
-            | {"fingerprints": {str(seed): split.others[name].fingerprint for seed, split in splits.items()}}
+            name: _data(sets) | {"fingerprints": {"0": facts.others[name].fingerprint}}
             for name, sets in loaded.others.items()
         }
     return found
+
+
+def design_of(space: Space) -> dict[str, Any]:
+    """Return the numbers of the procedure, by the names of the space's fields."""
+    return {name: getattr(space, name) for name in DESIGN}
+
+
+def extensions(known: Mapping[str, Any] | None, space: Space) -> list[dict[str, Any]]:
+    """Return how a run was asked for before, oldest first, where that was with other blocks or seeds. known: its space.json.
+
+    An entry holds the fields as they were (confirm_blocks, block_seeds) and, as `at`, when the run was last written with them.
+    """
+    if known is None:
+        return []
+    before = {name: known[name] for name in EXTENDED}
+    changed = before != {name: getattr(space, name) for name in EXTENDED}
+    return [*known.get("extended", []), *([{"at": known["written_at"], **before}] if changed else [])]
 
 
 def _data(sets: Mapping[int, DataSet]) -> dict[str, Any]:

@@ -18,14 +18,14 @@ class TimeLeft:
 
     def __init__(self, concurrency: int, start_s: float) -> None:
         self.concurrency, self.start_s = concurrency, start_s
-        self._running: dict[tuple[str, int], tuple[float, float]] = {}
+        self._running: dict[str, tuple[float, float]] = {}
         """Work and first sight of the jobs that run."""
-        self._first: set[tuple[str, int]] = set()
+        self._first: set[str] = set()
         self._started = False
         self._weight: float | None = None
         self._seconds = self._work = 0.0
 
-    def __call__(self, elapsed_s: float, running: Mapping[tuple[str, int], float], left: float) -> float | None:
+    def __call__(self, elapsed_s: float, running: Mapping[str, float], left: float) -> float | None:
         """Return the seconds left; None where nothing is known: the first results are overdue.
 
         elapsed_s: since the start; running: work of each job that runs; left: all work left.

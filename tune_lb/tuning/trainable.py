@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from ray import tune
 
-from tune_lb.data.device import OnDevice
+from tune_lb.data.device import OnDevice, Parts
+from tune_lb.search.job import MemberKey
 from tune_lb.space.sources import Source, install
+from tune_lb.training.trial import Trial
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.running_job import RunningJob, store_failure
 
@@ -20,7 +22,7 @@ REPORT_EVERY_S = 1.0
 class JobTrainable(tune.Trainable):  # type: ignore[misc]
     """Trains the members of `config["job"]`, a second at a time, and stores them before its last result.
 
-    An exception in the training is a result too: it is stored as a failed member and reported, so that Ray's retries are left
+    An exception in a training is a result too: it is stored as failed members and reported, so that Ray's retries are left
     for what they are good for, a worker that died.
     """
 
@@ -31,8 +33,7 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
         install(sources)
         torch.set_num_threads(threads)
         self.context = context
-        self.device = torch.device(device)
-        self.on_device = OnDevice(self.device)
+        self.on_device = OnDevice(torch.device(device))
         self.begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -45,21 +46,27 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
         self.job = config["job"]
         self.work: RunningJob | None = None
 
+    def _parts(self, trial: Trial) -> Parts:
+        """Return the data of a trial on the device; data that were there before are not put there again."""
+        return self.on_device.parts(self.context.data_of(trial))
+
     def step(self) -> dict[str, Any]:
-        """Train on; the last result holds the members' scores (as JSON: Tune flattens what is nested), or why not."""
+        """Train on; the last result holds the members' scores and why others have none (as JSON: Tune flattens what is nested)."""
         try:
             if self.work is None:
-                # data that were there before are not put there again
-                parts = self.on_device.parts(self.context.data_of(self.job.trial))
-                self.work = RunningJob(self.job, parts, self.context)
+                self.work = RunningJob(self.job, self._parts, self.context)
             if not self.work.advance(REPORT_EVERY_S):
-                return {"done": False, "epoch": self.work.training.epoch}
-            errors = self.work.finish()
-        # whatever a user's model raises is that member's outcome, not the end of the search; so is sys.exit() in it
-        except (Exception, SystemExit) as error:
-            self.work = None
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            return {"done": True, "epoch": 0.0, "failure": store_failure(self.job, self.context, error)}
-        epoch, self.work = self.work.training.epoch, None
-        return {"done": True, "epoch": epoch, "errors": json.dumps(errors)}
+                return {"done": False, "epoch": float(len(self.work.scores))}
+            scores, failures = self.work.finish(), self.work.failures
+        # what storage raises is no worker's death either; what was stored before it stays
+        except Exception as error:
+            scores = {} if self.work is None else self.work.scores
+            lost = [member for member in self.job.members if member.key not in scores]
+            reason = store_failure(self.job, lost, self.context, error) if lost else ""
+            failures = {member.key: reason for member in lost}
+        self.work = None
+        return {"done": True, "epoch": float(len(scores)), "errors": _coded(scores), "failures": _coded(failures)}
+
+
+def _coded(values: Mapping[MemberKey, Any]) -> str:
+    return json.dumps([[*key, value] for key, value in values.items()])

@@ -29,7 +29,9 @@ from tune_lb.results.ledger import Ledger  # noqa: E402
 from tune_lb.results.merger import Merger  # noqa: E402
 from tune_lb.results.run_files import write_space  # noqa: E402
 from tune_lb.search.job import Job  # noqa: E402
+from tune_lb.search.job_size import JobSize  # noqa: E402
 from tune_lb.search.planner import Search  # noqa: E402
+from tune_lb.search.score import Score  # noqa: E402
 from tune_lb.tuning import preparation  # noqa: E402
 from tune_lb.tuning.cluster import check_answers, check_imports, check_shared, ray_session, resources_of_nodes  # noqa: E402
 from tune_lb.tuning.preparation import Prepared  # noqa: E402
@@ -37,7 +39,7 @@ from tune_lb.tuning.progress import SearchProgress, search_progress  # noqa: E40
 from tune_lb.tuning.reach import check_reach, travel_by_value  # noqa: E402
 from tune_lb.tuning.recorded_proposals import record_proposals  # noqa: E402
 from tune_lb.tuning.replay import replayed, selected_ids  # noqa: E402
-from tune_lb.tuning.request import RAY_START_S, Request, members_per_job, workers  # noqa: E402
+from tune_lb.tuning.request import JOB_S, MEMBERS_PER_JOB, RAY_START_S, Request, workers  # noqa: E402
 from tune_lb.tuning.resources import Node, this_machine  # noqa: E402
 from tune_lb.tuning.resume import unmeasured  # noqa: E402
 from tune_lb.tuning.run_description import run_description  # noqa: E402
@@ -95,19 +97,17 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
             return
         if result is not None and "errors" in result:
             self.deaths.clear()
-            self.search.observe(
-                job.trial_id, {int(seed): value for seed, value in json.loads(result["errors"]).items()}
-            )
-            return
-        if result is not None and "failure" in result:
-            reason = str(result["failure"])
-            self.deaths.clear()
+            self.search.observe({(id, seed): Score(*score) for id, seed, score in json.loads(result["errors"])})
+            failed = {(id, seed): str(reason) for id, seed, reason in json.loads(result.get("failures", "[]"))}
         else:
             reason = self.death_reasons.pop(trial_id, "the worker died")
             self.deaths.append(reason)
-        self.search.give_up(job, reason)
-        facts = {"arm": job.arm, "seeds": list(job.seeds), "reason": reason}
-        self.ledger.record(job.trial_id, f"failed.{self.attempt}.{job.seeds[0]}", facts)
+            failed = {member.key: reason for member in job.members if member.key not in self.search.scores}
+        for reason in dict.fromkeys(failed.values()):
+            keys = [key for key, own in failed.items() if own == reason]
+            self.search.give_up(keys, reason)
+            facts = {"arm": job.arm, "members": [f"{id}.{seed}" for id, seed in keys], "reason": reason}
+            self.ledger.record(keys[0][0], f"failed.{self.attempt}.{keys[0][1]}", facts)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the state of a search is the set of its results."""
@@ -162,8 +162,7 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
     for name in prepared.stored.failed:
         request.run.child("trials").delete(name)
     ledger = Ledger(request.run.child("ledger"))
-    options = {"members_per_job": members_per_job(), "ties_decided": prepared.context.ties_decided}
-    state = replayed(space, prepared.splits, ledger, prepared.stored.scored, **options)
+    state = replayed(space, prepared.facts, ledger, prepared.stored.scored, _job_size(prepared))
     merger = Merger(request.run, prepared.context.schema())
     started = time.monotonic()
     last_merge = started
@@ -186,16 +185,25 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
             except KeyboardInterrupt:
                 interrupted = True
     watch(True)
-    write_space(
-        request.run, run_description(request, prepared.designs, prepared.context, prepared.splits, selected_ids(state))
-    )
+    described = request, prepared.designs, prepared.context, prepared.facts, selected_ids(state), prepared.extended
+    write_space(request.run, run_description(*described))
+    if state.finished:
+        # of stacks that other jobs trained since
+        request.run.child("checkpoints").delete_all()
     again = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
     left_out = list(dict.fromkeys([*again, *merger.problems, *ledger.problems]))
     status = "partial" if state.failed else "done"
     if interrupted or not state.finished:
         status = "interrupted" if interrupted else "stopped"
     missing = unmeasured(merger.table(), prepared.context)
-    return Ending(status, len(state.errors), len(state.failed), sorted(set(state.failed.values())), left_out, missing)
+    return Ending(status, len(state.scores), len(state.failed), sorted(set(state.failed.values())), left_out, missing)
+
+
+def _job_size(prepared: Prepared) -> JobSize:
+    """Return how large jobs are: some seconds of work, for handing one out takes 20 to 50 ms."""
+    members = {arm.arm: arm.core_s / max(1, arm.members) for arm in prepared.estimate.arms}
+    of_arms = {arm: min(MEMBERS_PER_JOB, max(1, int(JOB_S / max(cost, 1e-9)))) for arm, cost in members.items()}
+    return JobSize(MEMBERS_PER_JOB, of_arms, prepared.estimate.concurrency)
 
 
 def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:

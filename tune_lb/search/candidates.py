@@ -1,0 +1,107 @@
+"""The configurations of an arm in a search, and the members that they have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_lb.samplers.distinct import untried
+from tune_lb.samplers.sampler import Proposer, Values
+from tune_lb.search.blocks import Block
+from tune_lb.search.data_facts import DataFacts
+from tune_lb.search.job import Member
+from tune_lb.space.designs import ArmDesign
+from tune_lb.training.trial import Trial
+from tune_lb.training.trial_columns import PLAIN_PREFIXES, column_name
+
+
+@dataclass
+class Candidate:
+    """One configuration of an arm, and where it came from: the index-th of its search."""
+
+    index: int
+    values: Values
+    trial: Trial
+    """In split 0."""
+    configuration_id: str
+    salted_fingerprint: str
+    in_splits: dict[int, tuple[Trial, str]] = field(default_factory=dict)
+    """Trial and trial_id by split seed, as far as they were asked for."""
+
+    def members(self, block: Block) -> list[Member]:
+        """Return its members in a block."""
+        if block.split_seed not in self.in_splits:
+            trial = dataclasses.replace(self.trial, split_seed=block.split_seed)
+            self.in_splits[block.split_seed] = trial, trial.trial_id(self.salted_fingerprint)
+        trial, trial_id = self.in_splits[block.split_seed]
+        return [Member(trial, trial_id, seed, block.number, self.values, self.configuration_id) for seed in block.seeds]
+
+
+class SearchedArm:
+    """One arm of a search: its design, what proposes its configurations, and those it has had."""
+
+    def __init__(self, design: ArmDesign, facts: DataFacts, proposer: Proposer, recorded: Mapping[int, Values]) -> None:
+        self.design, self.facts, self.proposer = design, facts, proposer
+        self.dimensions = design.dimensions
+        # proposals that were recorded when samplers repeated themselves stay, and take nobody's place
+        repeats = len(recorded) - len({str(values) for values in recorded.values()})
+        before = max(design.num_samples + repeats, 1 + max(recorded, default=-1))
+        self.num_samples = max(design.num_samples, min(design.asked, before))
+        self.candidates: dict[int, Candidate] = {}
+
+    @property
+    def is_searched(self) -> bool:
+        """Say whether it has configurations to choose between: one alone is confirmed as it is."""
+        return bool(self.dimensions) and self.design.derived_from is None and self.num_samples > 1
+
+    @property
+    def is_placebo(self) -> bool:
+        """Say whether it searches on points and blocks of its own."""
+        return not self.design.shares_points
+
+    def candidate(self, index: int, values: Values) -> Candidate:
+        """Return the index-th configuration, made on first sight."""
+        if index not in self.candidates:
+            trial = dataclasses.replace(self.design.template.resolved(values), split_seed=0)
+            fingerprint = self.facts.of(trial).fingerprint + self.facts.salts.get(self.design.name, "")
+            self.candidates[index] = Candidate(index, values, trial, trial.configuration_id(), fingerprint)
+        return self.candidates[index]
+
+    def untried(self, values: Values) -> Values:
+        """Return a proposal, or in place of one that was made before another that was not, where there is one."""
+        return untried(self.dimensions, values, [candidate.values for candidate in self.candidates.values()])
+
+    def taken_from(self, trial: Trial) -> Values:
+        """Return what a trial of another arm has in this one's dimensions, remedies that it lacks at their neutral values."""
+        given = {remedy.name for remedy in trial.remedies}
+        neutral = {
+            column_name(remedy.name, field.name): getattr(type(remedy)(), field.name)
+            for remedy in self.design.template.remedies
+            if remedy.name not in given
+            for field in dataclasses.fields(remedy)
+        }
+        return neutral | {name: _field(trial, name) for name in self.dimensions if name not in neutral}
+
+    def derived(self, trial: Trial) -> Candidate:
+        """Return the configuration that a copied or scaled arm takes from a trial of the arm that it is derived from."""
+        values = self.taken_from(trial)
+        if self.design.role == "copied":
+            values |= {"lr": trial.learning_rate, "eta_over_b": None}
+        else:
+            values |= {"lr": None, "eta_over_b": trial.learning_rate / trial.batch_size}
+        known = next((c for c in self.candidates.values() if c.values == values), None)
+        return known or self.candidate(len(self.candidates), values)
+
+
+def _field(trial: Trial, column: str) -> Any:
+    """Return a field of a resolved trial by its column name; both ways of giving the learning rate have a value."""
+    if column == "lr":
+        return trial.learning_rate if trial.lr is None else trial.lr
+    if column == "eta_over_b" and trial.eta_over_b is None:
+        return trial.learning_rate / trial.batch_size
+    prefix, _, name = column.rpartition(".")
+    parts = trial.parts()
+    holders = [parts[prefix]] if prefix else [trial, *(parts[key] for key in PLAIN_PREFIXES if key in parts)]
+    return next(getattr(holder, name) for holder in holders if hasattr(holder, name))

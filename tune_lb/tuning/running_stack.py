@@ -1,0 +1,112 @@
+"""The work of one stack: its training, what is observed of it, and checkpoints that let a killed one go on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from tune_lb.data.device import Parts
+from tune_lb.observation.observer import Observer
+from tune_lb.observation.outcome import Outcome, outcomes
+from tune_lb.observation.walker import walk_costs
+from tune_lb.results.tables import encode_predictions
+from tune_lb.search.job import Job, Member
+from tune_lb.training.members import HistoryRow
+from tune_lb.training.phased_training import begun
+from tune_lb.tuning.run_context import RunContext
+from tune_lb.tuning.stacks import Stack
+
+
+class RunningStack:
+    """A stack in progress."""
+
+    def __init__(self, job: Job, stack: Stack, parts: Parts, context: RunContext) -> None:
+        self.job, self.stack, self.context = job, stack, context
+        self.checkpoints = context.store.child("checkpoints")
+        self.file = f"{stack.key}.safetensors"
+        way = context.execution[job.arm]
+        self.training = begun(stack.trial, stack.seeds, parts, execution=way, microbatch=context.microbatch)
+        observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
+        self.observer = Observer(self.training, watched=stack.watched, **observed)  # type: ignore[arg-type]
+        self.history: list[tuple[HistoryRow, float]] = []
+        self.saved_at = time.monotonic()
+        self._restore()
+
+    def advance(self, at_least_s: float) -> bool:
+        """Train for at least so many seconds, in whole epochs; say whether training is done."""
+        started = time.monotonic()
+        while not self.training.done:
+            rows = self.observer.advance()
+            self.history += [(row, self.observer.wall_s) for row in rows]
+            if time.monotonic() - self.saved_at > self.context.checkpoint_every_s and not self.training.done:
+                self._save()
+            if time.monotonic() - started >= at_least_s:
+                break
+        return self.training.done
+
+    def outcomes(self) -> list[tuple[Member, Outcome, dict[str, Any]]]:
+        """Return every member of the finished training with its outcome and its row, before anything is measured."""
+        members = {member.seed: member for member in self.stack.members}
+        costs = walk_costs([row for row, _ in self.history])
+        found = []
+        for outcome in outcomes(self.training, metrics=(), wall_s=self.observer.wall_s):
+            seed = outcome.row["seed"]
+            unobserved = self.observer.unobserved.get(seed, {}) | outcome.unobserved
+            lines = [f"{what}: {why}" for what, why in unobserved.items()]
+            row = outcome.row | {"unobserved": " | ".join(lines) or None} | costs.get(seed, {})
+            row["running_train_loss"] = self._last(seed, "running_train_loss")
+            found.append((members[seed], outcome, row))
+        return found
+
+    def history_rows(self) -> list[dict[str, Any]]:
+        """Return what was observed, as rows of the history."""
+        trial_id = self.stack.members[0].trial_id
+        return [
+            {"trial_id": trial_id, "wall_s": wall_s, **{key: getattr(r, key) for key in r._fields}}
+            for r, wall_s in self.history
+        ]
+
+    def coded(self, outcome: Outcome) -> bytes | None:
+        """Return the test predictions of a member as they are stored; None for a diverged one and where none are kept."""
+        if outcome.predictions is None:
+            return None
+        return encode_predictions(outcome.predictions, self.training.parts.num_classes)
+
+    def forget(self) -> None:
+        """Delete the checkpoint: its members are stored."""
+        self.checkpoints.delete(self.file)
+
+    def _last(self, seed: int, name: str) -> float | None:
+        values = [row.value for row, _ in self.history if row.seed == seed and row.name == name]
+        return values[-1] if values else None
+
+    def _save(self) -> None:
+        state = {
+            "wall_s": self.observer.wall_s,
+            "crossings": self.observer.crossings,
+            "unobserved": self.observer.unobserved,
+            "history": [[*row, wall_s] for row, wall_s in self.history],
+        }
+        contents = safetensors.torch.save(self.training.checkpoint(), metadata={"state": json.dumps(state)})
+        self.checkpoints.write(self.file, contents)
+        self.saved_at = time.monotonic()
+
+    def _restore(self) -> None:
+        if not self.checkpoints.exists(self.file):
+            return
+        contents = self.checkpoints.read(self.file)
+        try:
+            checkpoint = safetensors.torch.load(contents)
+        except safetensors.SafetensorError:
+            return  # a damaged checkpoint costs time, not truth: the members start anew
+        length = int.from_bytes(contents[:8], "little")
+        state = json.loads(json.loads(contents[8 : 8 + length])["__metadata__"]["state"])
+        self.training.restore(checkpoint)
+        self.observer.wall_s = state["wall_s"]
+        self.observer.crossings = {int(seed): left for seed, left in state["crossings"].items()}
+        self.observer.unobserved = {int(seed): found for seed, found in state.get("unobserved", {}).items()}
+        self.history = [(HistoryRow(*row[:-1]), row[-1]) for row in state["history"]]
