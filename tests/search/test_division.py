@@ -1,0 +1,57 @@
+"""How members are divided: as studied, in proportion between, all of them used."""
+
+from __future__ import annotations
+
+import pytest
+
+from tune_lb.errors import RequestError
+from tune_lb.search.division import FEWEST, divided
+
+# members an arm; n, q, r, confirm blocks x seeds: the table of the study
+TABLE = {
+    92: (24, 5, 6, 19, 2),
+    78: (24, 5, 6, 12, 2),
+    64: (20, 4, 6, 10, 2),
+    40: (16, 3, 2, 18, 1),
+    20: (10, 1, 1, 10, 1),
+}
+
+
+@pytest.mark.parametrize("members", TABLE)
+def test_the_table_is_met(members):
+    assert divided(members) == TABLE[members]
+
+
+@pytest.mark.parametrize("members", [*range(FEWEST, 120), 200, 500, 2000])
+def test_all_members_are_used_and_every_stage_can_do_its_work(members):
+    n, q, r, blocks, seeds = divided(members)
+    decided = q * r if q > 1 else 0
+    assert n + decided + blocks * seeds == members
+    assert 2 <= n <= 25
+    assert 1 <= q <= n
+    assert blocks >= 3
+    assert seeds in (1, 2)
+    assert r >= (2 if q > 1 else 1), "two blocks show how sure a decision is"
+
+
+def test_stages_grow_with_the_members():
+    # two seeds make fewer blocks, so members of a stage are looked at, not blocks
+    stages = [(n, q * r if q > 1 else 0, blocks * seeds) for n, q, r, blocks, seeds in map(divided, range(20, 400))]
+    for (n, decided, confirmed), (n_, decided_, confirmed_) in zip(stages, stages[8:], strict=False):
+        assert n_ >= n - 1
+        assert decided_ >= decided
+        assert confirmed_ >= confirmed - 12
+
+
+def test_beyond_what_was_studied_search_stays_and_the_rest_is_doubled():
+    n, q, r, blocks, seeds = divided(184)
+    assert (n, q, r, seeds) == (24, 5, 12, 2)
+    assert blocks == (184 - 24 - 60) // 2
+
+
+@pytest.mark.parametrize(
+    ("members", "message"), [(3, "at least 6"), (-1, "at least 6"), ("20", "whole number"), (True, "whole number")]
+)
+def test_what_cannot_be_divided_is_one_line(members, message):
+    with pytest.raises(RequestError, match=message):
+        divided(members)
