@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tune_lb.space.observation import Walk as Walk
     from tune_lb.space.observation import Watch as Watch
     from tune_lb.space.space import Space as Space
+    from tune_lb.space.until import Until as Until
     from tune_lb.training.phase import Phase as Phase
     from tune_lb.training.remedy import Remedy as Remedy
 
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = face(
         "tune_lb.space.arm": "Arm",
         "tune_lb.space.observation": "Walk Watch",
         "tune_lb.space.space": "Space",
+        "tune_lb.space.until": "Until",
         "tune_lb.training.phase": "Phase",
         "tune_lb.training.remedy": "Remedy",
     },

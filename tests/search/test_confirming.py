@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.search import test_planner as planner
+from tune_lb.inference.decision import standing
+from tune_lb.inference.selection_variance import Searched, selection_variance
 from tune_lb.search.confirming import Confirming, blocks_wanted
+from tune_lb.search.score import Score
+from tune_lb.search.selection import variance_of_selection
+from tune_lb.space.checks import space_problems
 from tune_lb.space.until import Until
 
 RNG = np.random.default_rng(3)
@@ -111,3 +117,108 @@ def test_members_that_failed_are_left_out_of_their_pairs():
 def test_bad_input_is_one_line(until, problem):
     (line,) = until.problems()
     assert line.endswith(problem)
+
+
+# spread of the difference of one pair, by arm, in shares of test error
+SPREAD = {"noisy": 0.0002, "sharp": 0.006}
+
+
+def with_test_errors(arms_of):
+    """Return scores as tests/search/test_planner.py has them, with test errors that scatter by arm."""
+
+    def scored(configuration_id, key):
+        spread = arms_of.get(key[0], 0.0)
+        noise = np.random.default_rng([*map(ord, key[0]), key[1]]).normal()
+        return planner.score(configuration_id, key)._replace(test_error=0.05 + spread * noise)
+
+    return scored
+
+
+def confirmed(of, **options):
+    """Run a search to its end; members of an arm have its spread in the confirm stage."""
+    known: dict[str, float] = {}
+    search = planner.Search(of, planner.FACTS, **options)
+    scored = with_test_errors(known)
+    counts: dict[str, int] = {}
+    while (job := search.take()) is not None:
+        for member in job.members:
+            if job.stage == "confirm":
+                known[member.trial_id] = SPREAD.get(job.arm, 0.0)
+                counts[job.arm] = counts.get(job.arm, 0) + 1
+        search.observe({m.key: scored(m.configuration_id, m.key) for m in job.members})
+    return search, counts
+
+
+UNTIL = Until(half_width=0.2, max_blocks=34)
+
+
+def test_a_search_confirms_until_its_differences_are_known():
+    of = planner.compared(*planner.ARMS, confirm_blocks=UNTIL, candidates=1)
+    search, counts = confirmed(of)
+    assert search.finished
+    blocks = {arm: number // 2 for arm, number in counts.items()}
+    assert blocks["noisy"] == blocks["placebo"] == 10
+    assert 10 < blocks["sharp"] <= 34
+    assert blocks["large"] == blocks["sharp"], "the reference goes on as long as any arm does"
+    progress = {arm.name: (arm.done, arm.total) for arm in search.progress()}
+    assert all(done == total for done, total in progress.values())
+    assert progress["sharp"][1] == 5 + 2 * blocks["sharp"]
+
+
+def test_a_search_is_the_same_wherever_it_was_stopped():
+    of = planner.compared(*planner.ARMS, confirm_blocks=UNTIL, candidates=1)
+    search, _ = confirmed(of)
+    whole = dict(search.scores)
+    for share in (0.1, 0.5, 0.9):
+        keys = list(whole)[: int(share * len(whole))]
+        again = planner.Search(of, planner.FACTS)
+        again.observe({key: whole[key] for key in keys})
+        while (job := again.take()) is not None:
+            assert all(m.key in whole for m in job.members)
+            again.observe({m.key: whole[m.key] for m in job.members})
+        assert again.finished
+        assert again.scores == whole
+
+
+def test_the_variance_of_selections_is_that_of_the_analysis():
+    of = planner.compared(*planner.ARMS, confirm_blocks=UNTIL, decide_blocks=4)
+    search, _ = confirmed(of)
+    arm = search.arms["noisy"]
+    kept = search.kept(arm)
+    table = search.decide_scores(arm, kept)
+    losses, softs = ([[getattr(s, name) for s in row] for row in table] for name in ("loss", "soft_error"))
+    # no test error scatters in search and decide here, so the fit is flat and nothing moves
+    assert search.variances["noisy"] == pytest.approx(0.0, abs=1e-12)
+    domain = arm.dimensions["gradient_noise.alpha"]
+    rng = np.random.default_rng(0)
+    values = [{"gradient_noise.alpha": float(domain.at(u))} for u in rng.random(9)]
+    points = np.array([(math.log10(v["gradient_noise.alpha"]) + 6) / 4 for v in values])
+    test = rng.normal(0.05, 0.01, 9)
+    searched = [(v, Score(0.5 + 0.1 * k, 0.1, 0.2, t)) for k, (v, t) in enumerate(zip(values, test, strict=True))]
+    noisy = rng.normal(0.05, 0.01, (3, 4))
+    table = [
+        [Score(loss, 0.1, e, t) for loss, e, t in zip(*row, strict=True)]
+        for row in zip(losses, softs, noisy, strict=True)
+    ]
+    found = variance_of_selection({"gradient_noise.alpha": domain}, searched, values[:3], table, "auto")
+    expected = selection_variance(
+        Searched(
+            points=np.concatenate([points, np.repeat(points[:3], 4)])[:, None],
+            block=np.array([-1] * 9 + [0, 1, 2, 3] * 3),
+            candidate=np.array([0, 1, 2, *[-1] * 6, *np.repeat([0, 1, 2], 4)]),
+            log_loss=np.log(np.concatenate([0.5 + 0.1 * np.arange(9), np.ravel(losses)])),
+            soft_error=np.concatenate([np.full(9, 0.2), np.ravel(softs)]),
+            test_error=np.concatenate([test, noisy.ravel()]),
+        ),
+        standing(np.array(losses), np.array(softs)),
+    )
+    assert expected > 0
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_space_without_a_reference_cannot_be_confirmed_until():
+    (line,) = space_problems(planner.compared(confirm_blocks=UNTIL, baseline=None, reference=None))
+    assert line.startswith("space.confirm_blocks = Until(max_blocks=34)")
+    assert "there is none" in line
+    (line,) = space_problems(planner.compared(confirm_blocks=Until(half_width=-1.0)))
+    assert line == "space.confirm_blocks.half_width = -1.0: must be above 0"

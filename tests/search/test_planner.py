@@ -447,9 +447,12 @@ def test_without_validation_examples_nothing_is_selected_by_score():
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"validation_loss": 0.9, "validation_error": 0.2, "validation_soft_error": 0.3}, (0.9, 0.2, 0.3)),
-        ({"status": "diverged", "validation_error": 0.9}, (math.inf, 0.9, math.nan)),
-        ({"validation_loss": None, "validation_error": None}, (0.0, 0.0, math.nan)),
+        (
+            {"validation_loss": 0.9, "validation_error": 0.2, "validation_soft_error": 0.3, "test_error": 0.4},
+            (0.9, 0.2, 0.3, 0.4),
+        ),
+        ({"status": "diverged", "validation_error": 0.9, "test_error": 0.9}, (math.inf, 0.9, math.nan, 0.9)),
+        ({"validation_loss": None, "validation_error": None}, (0.0, 0.0, math.nan, math.nan)),
     ],
 )
 def test_the_score_of_a_row(row, expected):

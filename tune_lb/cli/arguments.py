@@ -129,6 +129,18 @@ def _search(command: argparse.ArgumentParser) -> None:
         metavar="S",
         help="fresh blocks of the one configuration; more extend a finished run",
     )
+    add(
+        "--confirm-until",
+        type=float,
+        metavar="W",
+        help="add confirm blocks until all half-widths are W points of test error, at most 60 (Until)",
+    )
+    add(
+        "--members-per-arm",
+        type=int,
+        metavar="N",
+        help="what an arm can have: divided between search, decision and confirmation",
+    )
     add("--block-seeds", type=int, metavar="M", help="members of each confirm block; more extend a finished run")
     add("--measured-blocks", type=int, metavar="K", help="confirm blocks, the first, of which a member is measured")
     add("--sampler", metavar="S", help=f"how configurations are proposed: {', '.join(NAMES)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tune_lb.cli.output import command
@@ -13,6 +13,7 @@ from tune_lb.errors import RequestError
 from tune_lb.settings.domain import over
 from tune_lb.space.checks import space_problems
 from tune_lb.space.loading import Loaded, load_space
+from tune_lb.space.until import Until
 
 if TYPE_CHECKING:
     from tune_lb.space.space import Space
@@ -22,11 +23,16 @@ FIELD_OPTIONS = (
     "candidates",
     "decide_blocks",
     "confirm_blocks",
+    "confirm_until",
     "block_seeds",
+    "members_per_arm",
     "measured_blocks",
     "sampler",
 )
 """Options that are fields of the space under another name."""
+
+CALLED: dict[str, Callable[..., Any]] = {"over": over, "Until": Until}
+"""What a value may be a call of."""
 
 OPTIONS = ("name", "scale", *FIELD_OPTIONS, "storage", "address", "gpus_per_trial", "cpus_per_trial", "max_concurrent")
 
@@ -34,8 +40,8 @@ OPTIONS = ("name", "scale", *FIELD_OPTIONS, "storage", "address", "gpus_per_tria
 def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
     """Return (key, value) of each KEY=VALUE, and what is wrong with the others.
 
-    A value is a Python literal (5, 1e-3, True, None, [0, 1]), a domain (over(1, 4), over([1, 2])) or, where it is neither,
-    the string as typed.
+    A value is a Python literal (5, 1e-3, True, None, [0, 1]), a domain (over(1, 4), over([1, 2])), Until(0.2) or, where it is none
+    of these, the string as typed.
     """
     changes: list[tuple[str, Any]] = []
     problems = []
@@ -62,7 +68,15 @@ def asked_space(
     given = {key: value for key, value in (options or {}).items() if value is not None}
     for key in given.keys() & {key for key, _ in changes}:
         problems.append(f"{key} is given twice: as {key}=... and as --{key.replace('_', '-')}")
-    space = loaded.space.overridden([*changes, *given.items()])
+    until = given.pop("confirm_until", None)
+    if until is not None:
+        if "confirm_blocks" in given or "confirm_blocks" in {key for key, _ in changes}:
+            problems.append("confirm_blocks is given twice: as a number and as --confirm-until")
+        given["confirm_blocks"] = Until(half_width=until)
+    try:
+        space = loaded.space.overridden([*changes, *given.items()])
+    except RequestError as error:
+        raise RequestError([*problems, *error.problems]) from error
     problems += space_problems(space)
     if problems:
         raise RequestError(problems)
@@ -87,9 +101,9 @@ def search_command(asked: Mapping[str, Any]) -> str:
 def _value(text: str) -> Any:
     try:
         tree = ast.parse(text, mode="eval").body
-        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "over":
+        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in CALLED:
             named = {str(word.arg): ast.literal_eval(word.value) for word in tree.keywords}
-            return over(*map(ast.literal_eval, tree.args), **named)
+            return CALLED[tree.func.id](*map(ast.literal_eval, tree.args), **named)
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text

@@ -64,7 +64,7 @@ def _looks(space: Space, estimate: Estimate) -> str:
     of = (
         "all members"
         if space.metrics_on == "all"
-        else f"a member of {min(space.measured_blocks, space.confirm_blocks)} blocks"
+        else f"a member of {min(space.measured_blocks, space.most_blocks)} blocks"
     )
     found = [f"{', '.join(metric.name for metric in space.metrics)} of {of}"] if space.metrics else []
     if space.crossings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tune_lb.space.space import Space
+from tune_lb.space.until import Until
 
 
 def stages_text(space: Space) -> str:
@@ -12,6 +13,10 @@ def stages_text(space: Space) -> str:
         decided = (
             f"the {min(space.candidates, space.num_samples)} best decided between in {space.decide_blocks} blocks, "
         )
-    return (
-        f"{space.num_samples} searched, {decided}one confirmed in {space.confirm_blocks} blocks of {space.block_seeds}"
+    until = space.confirm_blocks
+    blocks = (
+        f"blocks of {space.block_seeds} until half-widths are {until.half_width:g} points, at most {until.max_blocks}"
+        if isinstance(until, Until)
+        else f"{until} blocks of {space.block_seeds}"
     )
+    return f"{space.num_samples} searched, {decided}one confirmed in {blocks}"

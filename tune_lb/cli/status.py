@@ -85,7 +85,9 @@ def _expected(arm: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, int
         return {"search": searched, "rescreen": None if searched else 0, "confirm": confirmed}
     samples = samples if samples > 1 else 0
     kept = min(known["candidates"], samples)
-    confirmed = known["confirm_blocks"] * known["block_seeds"]
+    blocks = known["confirm_blocks"]
+    # until what is wanted is known nobody knows how many there will be
+    confirmed = None if isinstance(blocks, dict) else blocks * known["block_seeds"]
     return {"search": samples, "decide": kept * known["decide_blocks"] if kept > 1 else 0, "confirm": confirmed}
 
 

@@ -6,13 +6,18 @@ from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 
 
-def expected_members(space: Space, design: ArmDesign, num_samples: int | None = None) -> dict[str, int]:
-    """Return how many members an arm will have by stage: n + q r + S m, where nothing fails and no configuration comes twice."""
+def expected_members(
+    space: Space, design: ArmDesign, num_samples: int | None = None, confirm_blocks: int | None = None
+) -> dict[str, int]:
+    """Return how many members an arm will have by stage: n + q r + S m, where nothing fails and no configuration comes twice.
+
+    confirm_blocks: S, where that is known; None: as many as there are at most.
+    """
     samples = design.num_samples if num_samples is None else num_samples
     searched = samples if design.dimensions and design.derived_from is None and samples > 1 else 0
     kept = min(space.candidates, searched)
     return {
         "search": searched,
         "decide": kept * space.decide_blocks if kept > 1 else 0,
-        "confirm": space.confirm_blocks * space.block_seeds,
+        "confirm": (space.most_blocks if confirm_blocks is None else confirm_blocks) * space.block_seeds,
     }

@@ -11,11 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from tune_lb.samplers.sampler import Values
+from tune_lb.search.arm_progress import ArmProgress
 from tune_lb.search.blocks import Block, blocks
 from tune_lb.search.candidates import Candidate, SearchedArm
+from tune_lb.search.confirming import wanted_blocks
 from tune_lb.search.data_facts import DataFacts, fresh_splits
 from tune_lb.search.deciding import decided_for, rank
 from tune_lb.search.expected import expected_members
@@ -26,18 +27,6 @@ from tune_lb.search.score import Score, chance_loss
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
-
-
-@dataclass(frozen=True)
-class ArmProgress:
-    """How far one arm is, in members. best: lowest validation loss (or error, where that selects) of its search."""
-
-    name: str
-    role: str
-    stage: str
-    done: int
-    total: int
-    best: float | None
 
 
 class Search:
@@ -72,12 +61,15 @@ class Search:
         }
         self._known: dict[tuple[str, str], list[Candidate] | None] = {}
         """What is kept of each arm's search and decided for, since a result last came in."""
+        self._confirm_blocks_of: dict[str, int] = {}
+        self.variances: dict[str, float] = {}
+        """Of each arm's selection, as far as they were asked for: see search/confirming.py."""
 
     def observe(self, scores: Mapping[MemberKey, Score]) -> None:
         """Take in the scores of trained members."""
         self.scores |= scores
         self.busy -= scores.keys()
-        self._known.clear()
+        self._forget()
         self._end_jobs()
 
     def give_up(self, members: Iterable[MemberKey], reason: str) -> None:
@@ -86,7 +78,7 @@ class Search:
             self.busy.discard(key)
             if key not in self.scores:
                 self.failed[key] = reason
-        self._known.clear()
+        self._forget()
         self._end_jobs()
 
     def take(self) -> Job | None:
@@ -116,7 +108,7 @@ class Search:
         if own.design.derived_from is not None:
             source = self.selected(own.design.derived_from)
             return None if source is None else own.derived(source.trial)
-        kept = self._kept(own)
+        kept = self.kept(own)
         if not kept or len(kept) == 1:
             return kept[0] if kept else None
         return next(iter(self._decided(own, kept) or []), None)
@@ -127,9 +119,9 @@ class Search:
 
     def blocks(self, arm: str, stage: str) -> list[Block]:
         """Return the blocks of an arm's stage."""
-        space, own = self.space, self.arms[arm]
-        count = {"search": 1, "decide": space.decide_blocks, "confirm": self._confirm_blocks(own)}[stage]
-        seeds = space.block_seeds if stage == "confirm" else 1
+        own = self.arms[arm]
+        count = {"search": 1, "decide": self.space.decide_blocks}.get(stage) or self._confirm_blocks(own)
+        seeds = self.space.block_seeds if stage == "confirm" else 1
         return blocks(stage, count, seeds=seeds, fresh_splits=self.fresh, placebo=own.is_placebo)
 
     def progress(self) -> list[ArmProgress]:
@@ -138,11 +130,21 @@ class Search:
 
     def expected(self, arm: str) -> dict[str, int]:
         """Return how many members an arm will have in each stage."""
-        return expected_members(self.space, self.arms[arm].design, self.arms[arm].num_samples)
+        own = self.arms[arm]
+        return expected_members(self.space, own.design, own.num_samples, self._confirm_blocks(own))
 
     def _confirm_blocks(self, arm: SearchedArm) -> int:
         """Return how many blocks an arm is confirmed in, as far as that is known. The one place that says so."""
-        return self.space.confirm_blocks
+        asked = self.space.confirm_blocks
+        if isinstance(asked, int):
+            return asked
+        if not self._confirm_blocks_of:
+            self._confirm_blocks_of = wanted_blocks(self, asked)
+        return self._confirm_blocks_of[arm.design.name]
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._confirm_blocks_of = {}
 
     def _end_jobs(self) -> None:
         over = [key for key, job in self.running.items() if not any(m.key in self.busy for m in job.members)]
@@ -189,7 +191,7 @@ class Search:
         name = arm.design.name
         if arm.is_searched:
             yield "search", self._searched_members(arm, now)
-            kept = self._kept(arm)
+            kept = self.kept(arm)
             if kept is not None and len(kept) > 1:
                 # one block after the other: its data are there once
                 yield "decide", (m for block in self.blocks(name, "decide") for c in kept for m in c.members(block))
@@ -233,10 +235,10 @@ class Search:
         if source.design.derived_from is not None:
             found = self.selected(other)
             return None if found is None else arm.taken_from(found.trial)
-        kept = self._kept(source)
+        kept = self.kept(source)
         return None if not kept else arm.taken_from(kept[0].trial)
 
-    def _kept(self, arm: SearchedArm) -> list[Candidate] | None:
+    def kept(self, arm: SearchedArm) -> list[Candidate] | None:
         """Return the best configurations of an arm's search, best first; None while some are missing."""
         if not arm.is_searched:
             only = self._proposal(arm, 0, now=True) if arm.dimensions else arm.candidate(0, {})
@@ -267,12 +269,16 @@ class Search:
         return self._known[key]
 
     def _choice(self, arm: SearchedArm, kept: Sequence[Candidate]) -> int:
-        table = [
-            [self.scores.get(member.key) for member in self.members(arm.design.name, "decide", candidate)]
-            for candidate in kept
-        ]
-        trial = kept[0].trial
-        return decided_for(table, self.space.select_by, chance_loss(trial, self.facts.of(trial).num_classes))
+        return decided_for(self.decide_scores(arm, kept), self.space.select_by, self.chance(kept[0]))
+
+    def decide_scores(self, arm: SearchedArm, kept: Sequence[Candidate]) -> list[list[Score | None]]:
+        """Return the scores that it is decided by, by configuration and block."""
+        own = [self.members(arm.design.name, "decide", candidate) for candidate in kept]
+        return [[self.scores.get(member.key) for member in members] for members in own]
+
+    def chance(self, candidate: Candidate) -> float:
+        """Return the loss of a guess without knowledge."""
+        return chance_loss(candidate.trial, self.facts.of(candidate.trial).num_classes)
 
     def _searched_score(self, arm: SearchedArm, candidate: Candidate) -> Score | None:
         """Return the score of a configuration's member in the search, its loss clipped at chance; None where it has none."""
@@ -280,8 +286,7 @@ class Search:
         score = self.scores.get(member.key)
         if score is None or not math.isfinite(score.loss):
             return score
-        limit = chance_loss(candidate.trial, self.facts.of(candidate.trial).num_classes)
-        return score._replace(loss=min(score.loss, limit))
+        return score._replace(loss=min(score.loss, self.chance(candidate)))
 
     def _value(self, score: Score) -> float:
         return rank(self.space.select_by, score)[0]

@@ -14,12 +14,13 @@ class Score(NamedTuple):
     """Validation loss, error and soft error of a member; lower is better in all three.
 
     loss: infinite for a diverged member. soft_error: mean over validation examples of 1 - p(target); nan where outputs are no class
-    probabilities.
+    probabilities. test_error: nothing is selected by it; it says how well a difference is known (search/confirming.py).
     """
 
     loss: float
     error: float = 0.0
     soft_error: float = math.nan
+    test_error: float = math.nan
 
 
 def score_of(row: Mapping[str, Any]) -> Score:
@@ -33,8 +34,10 @@ def score_of(row: Mapping[str, Any]) -> Score:
         (math.inf if diverged else 0.0) if row.get(name) is None else float(row[name])
         for name in ("validation_loss", "validation_error")
     )
-    soft = row.get("validation_soft_error")
-    return Score(math.inf if diverged else loss, error, math.nan if soft is None else float(soft))
+    soft, test = (
+        math.nan if row.get(name) is None else float(row[name]) for name in ("validation_soft_error", "test_error")
+    )
+    return Score(math.inf if diverged else loss, error, soft, test)
 
 
 def chance_loss(trial: Trial, num_classes: int | None) -> float:

@@ -9,12 +9,14 @@ from tune_lb.errors import RequestError, nearest
 from tune_lb.metrics.names import as_metrics
 from tune_lb.samplers.names import NAMES
 from tune_lb.samplers.sampler import Sampler
+from tune_lb.settings.identity import describe
 from tune_lb.settings.setting import Settings
 from tune_lb.space.arm import Arm
 from tune_lb.space.data_sets import data_domain_problems
 from tune_lb.space.designs import ArmDesign, overridden_templates, template_of, unchecked_designs
 from tune_lb.space.observation import Walk, Watch, crossing_problems
 from tune_lb.space.space import TRIAL_FIELDS, Space
+from tune_lb.space.until import Until
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.ways import AUTO
 
@@ -43,6 +45,7 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     found += crossing_problems(space.crossings, where)
     found += space.walk.problems(f"{where}.walk") if isinstance(space.walk, Walk) else []
     found += space.watch.problems(f"{where}.watch") if isinstance(space.watch, Watch) else []
+    found += _until_problems(space, where)
     if not isinstance(space.sampler, Sampler):
         known = ", ".join(map(repr, NAMES))
         found = [line for line in found if not line.startswith(f"{where}.sampler = ")]
@@ -68,6 +71,19 @@ def _metric_problems(space: Space, where: str) -> list[str]:
     except RequestError as error:
         return [f"{where}.metrics: {problem}" for problem in error.problems]
     return []
+
+
+def _until_problems(space: Space, where: str) -> list[str]:
+    until = space.confirm_blocks
+    if not isinstance(until, Until):
+        return []
+    found = until.problems(f"{where}.confirm_blocks")
+    if space.reference is None:
+        found.append(
+            f"{where}.confirm_blocks = {describe(until)}: what is to be known are differences from a reference, and there is none; "
+            "give reference=, or a number of blocks"
+        )
+    return found
 
 
 def _name_problems(space: Space, where: str) -> list[str]:

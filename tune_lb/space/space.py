@@ -13,6 +13,7 @@ from typing import Any
 
 from tune_lb.budgets import Budget, Epochs
 from tune_lb.data.dataset import DataSource
+from tune_lb.errors import RequestError
 from tune_lb.losses import LossFn, cross_entropy
 from tune_lb.metrics.metric import Metric
 from tune_lb.metrics.names import known_metrics
@@ -26,7 +27,9 @@ from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.space.arm import Arm
+from tune_lb.space.division import divided
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
+from tune_lb.space.until import Until
 from tune_lb.surface.network_forms import Output
 from tune_lb.training.loss_forms import as_loss
 from tune_lb.training.phase import Phase
@@ -91,8 +94,13 @@ class Space(Settings):
     num_samples: int = setting(24, "configurations searched in each arm, one member each", low=1)
     candidates: int = setting(5, "best configurations of the search that are decided between", low=1)
     decide_blocks: int = setting(6, "fresh blocks in which they are decided between", low=1, high=500)
-    confirm_blocks: int = setting(12, "fresh blocks of the one configuration: an arm's result", low=1, high=90_000)
+    confirm_blocks: int | Until = setting(  # noqa: RUF009
+        12, "fresh blocks of the one configuration: an arm's result; or Until(half_width=0.2)", low=1, high=90_000
+    )
     block_seeds: int = setting(2, "members of a confirm block", low=1, high=999)
+    members_per_arm: int | None = setting(
+        None, "what an arm can have, in place of the five numbers above, which it is divided into; see divided"
+    )
     measured_blocks: int = setting(8, "first confirm blocks of which a member is measured", low=0)
     watched_blocks: int = setting(2, "first confirm blocks whose members are looked at while they train", low=0)
     fresh_splits: bool | None = setting(
@@ -143,6 +151,8 @@ class Space(Settings):
 
     def __post_init__(self) -> None:
         made_plain(self)
+        if self.members_per_arm is not None:
+            self._divide(self.members_per_arm)
         # names are taken in place of objects, as on the command line; what they do not name is said by the checks
         object.__setattr__(self, "error", as_error(self.error))
         object.__setattr__(self, "loss", as_loss(self.loss))
@@ -151,12 +161,33 @@ class Space(Settings):
         if isinstance(self.metrics, tuple) and any(isinstance(entry, str) for entry in self.metrics):
             object.__setattr__(self, "metrics", known_metrics(self.metrics))
 
+    def _divide(self, members: int) -> None:
+        """Put the numbers that the members of an arm are divided into in their fields, as if they had been given."""
+        found = divided(members)._asdict()
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        given = [name for name in found if getattr(self, name) != defaults[name]]
+        if given:
+            raise RequestError(
+                f"space.members_per_arm = {members} says what {', '.join(given)} {'is' if len(given) == 1 else 'are'}: leave "
+                f"{'it' if len(given) == 1 else 'them'} out, or members_per_arm"
+            )
+        for name, value in (found | {"members_per_arm": None}).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def most_blocks(self) -> int:
+        """Return in how many blocks an arm is confirmed at most."""
+        asked = self.confirm_blocks
+        return asked.max_blocks if isinstance(asked, Until) else asked
+
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
         """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size)."""
         own = {f.name for f in dataclasses.fields(self)} - {"arms", "overrides", *TRIAL_FIELDS}
         direct: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in changes if key in own
         }
+        if "members_per_arm" in direct:
+            direct = {**divided(direct.pop("members_per_arm"))._asdict(), **direct}
         return dataclasses.replace(
             self, **direct, overrides=self.overrides + tuple(c for c in changes if c[0] not in own)
         )

@@ -94,8 +94,8 @@ def estimate(
         own_parts, looking = parts[design.name], timed[id(parts[design.name])]
         plan = trials[design.name].plan(len(own_parts.train))
         members = num_members(space, design)
-        measured = members if space.metrics_on == "all" else min(space.confirm_blocks, space.measured_blocks)
-        watched = min(space.confirm_blocks, space.watched_blocks) * space.block_seeds
+        measured = members if space.metrics_on == "all" else min(space.most_blocks, space.measured_blocks)
+        watched = min(space.most_blocks, space.watched_blocks) * space.block_seeds
         per_update = seconds[design.name]
         looking_s = measured * looking.metrics_s + watched * looking.while_training_s(space, plan)
         core_s = members * (plan.num_updates * per_update + looking.evaluation_s) + looking_s
@@ -108,6 +108,6 @@ def estimate(
     total = sum(row.core_s for row in rows)
     members = sum(row.members for row in rows)
     left = max(0.0, 1.0 - already_done / max(1, members))
-    confirmed = space.confirm_blocks * space.block_seeds * len(designs)
+    confirmed = space.most_blocks * space.block_seeds * len(designs)
     disk = confirmed * num_parameters * 4 + members * 20_000
     return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))

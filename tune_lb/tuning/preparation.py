@@ -163,7 +163,7 @@ def _write_targets(request: Request, data: LoadedData, facts: DataFacts) -> None
     """Store the true classes of the test part of every split that arms are confirmed in, and which examples they are."""
     space = request.space
     fresh = fresh_splits(space.fresh_splits, facts)
-    used = sorted({block.split_seed for block in blocks("confirm", space.confirm_blocks, fresh_splits=fresh)})
+    used = sorted({block.split_seed for block in blocks("confirm", space.most_blocks, fresh_splits=fresh)})
     for name, sets in [(None, data.main), *data.others.items()]:
         if target_kind(sets[0].test.targets) == "classes":
             coded, examples = {}, {}
@@ -186,7 +186,7 @@ def _block_notes(space: Space, facts: DataFacts) -> list[str]:
     if not fresh_splits(space.fresh_splits, facts):
         why = "as asked" if space.fresh_splits is False else "the data cannot be cut anew"
         notes.append(f"every block has split 0 ({why}): blocks are seeds, and nothing is said of other splits")
-    if space.confirm_blocks < FEWEST_BLOCKS:
+    if space.most_blocks < FEWEST_BLOCKS:
         notes.append(
             f"confirm_blocks = {space.confirm_blocks}: an interval of a difference takes at least {FEWEST_BLOCKS} "
             "blocks, a narrow one 12 or more"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tune_lb.search.planner import ArmProgress, Search
+from tune_lb.search.arm_progress import ArmProgress
+from tune_lb.search.planner import Search
 from tune_lb.tuning.preparation import Prepared
 from tune_lb.tuning.time_left import TimeLeft
 

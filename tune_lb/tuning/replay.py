@@ -23,7 +23,7 @@ from tune_lb.tuning.recorded_proposals import recorded_proposals
 Scores = dict[MemberKey, Score]
 """By (trial_id, seed)."""
 
-SCORED = ("trial_id", "seed", "status", "validation_error", "validation_loss", "validation_soft_error")
+SCORED = ("trial_id", "seed", "status", "validation_error", "validation_loss", "validation_soft_error", "test_error")
 """Columns that scores are made of."""
 
 PROCEDURE = "blocks"

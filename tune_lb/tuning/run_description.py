@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from tune_lb.space.data_sets import all_sources
 from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
+from tune_lb.space.until import Until
 from tune_lb.tuning.data_loading import LoadedData, with_other_test_part
 from tune_lb.tuning.replay import PROCEDURE
 from tune_lb.tuning.request import Request
@@ -83,7 +85,7 @@ def run_description(
 
 def design_of(space: Space) -> dict[str, Any]:
     """Return the numbers of the procedure, by the names of the space's fields."""
-    return {name: getattr(space, name) for name in DESIGN}
+    return {name: _plain(getattr(space, name)) for name in DESIGN}
 
 
 def extensions(known: Mapping[str, Any] | None, space: Space) -> list[dict[str, Any]]:
@@ -94,8 +96,13 @@ def extensions(known: Mapping[str, Any] | None, space: Space) -> list[dict[str, 
     if known is None:
         return []
     before = {name: known[name] for name in EXTENDED}
-    changed = before != {name: getattr(space, name) for name in EXTENDED}
+    changed = before != {name: _plain(getattr(space, name)) for name in EXTENDED}
     return [*known.get("extended", []), *([{"at": known["written_at"], **before}] if changed else [])]
+
+
+def _plain(value: Any) -> Any:
+    """Return a field as JSON has it: Until as its fields."""
+    return dataclasses.asdict(value) if isinstance(value, Until) else value
 
 
 def _data(sets: Mapping[int, DataSet]) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.space.test_space import space
 from tune_lb.errors import RequestError
-from tune_lb.search.division import FEWEST, divided
+from tune_lb.space.description import space_hash
+from tune_lb.space.division import FEWEST, divided
+from tune_lb.space.until import Until
 
 # members an arm; n, q, r, confirm blocks x seeds: the table of the study
 TABLE = {
@@ -55,3 +58,27 @@ def test_beyond_what_was_studied_search_stays_and_the_rest_is_doubled():
 def test_what_cannot_be_divided_is_one_line(members, message):
     with pytest.raises(RequestError, match=message):
         divided(members)
+
+
+FIELDS = ("num_samples", "candidates", "decide_blocks", "confirm_blocks", "block_seeds")
+
+
+def numbers(of):
+    return tuple(getattr(of, name) for name in FIELDS)
+
+
+def test_a_space_is_divided_when_it_is_made_and_by_an_override():
+    given = space(members_per_arm=40)
+    assert numbers(given) == TABLE[40]
+    assert given.members_per_arm is None
+    by_hand = space(**dict(zip(FIELDS, TABLE[40], strict=True)))
+    assert space_hash(given) == space_hash(by_hand), "a space says its numbers, whoever made them"
+    asked = space(num_samples=7).overridden([("members_per_arm", 20), ("block_seeds", 3)])
+    assert numbers(asked) == (10, 1, 1, 10, 3), "what is given beside it holds"
+
+
+def test_numbers_and_what_they_are_divided_from_are_not_given_together():
+    with pytest.raises(RequestError, match="members_per_arm = 40 says what num_samples, confirm_blocks are"):
+        space(members_per_arm=40, num_samples=7, confirm_blocks=Until())
+    with pytest.raises(RequestError, match="at least 6"):
+        space().overridden([("members_per_arm", 3)])
