@@ -141,12 +141,22 @@ def _search(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="what an arm can have: divided between search, decision and confirmation",
     )
+    add(
+        "--time-budget",
+        metavar="T",
+        help="as many members an arm as are expected to take so long (90s, 30m, 2h), divided likewise",
+    )
     add("--block-seeds", type=int, metavar="M", help="members of each confirm block; more extend a finished run")
     add("--measured-blocks", type=int, metavar="K", help="confirm blocks, the first, of which a member is measured")
     add("--sampler", metavar="S", help=f"how configurations are proposed: {', '.join(NAMES)}")
     _storage(command)
     add("--address", metavar="A", help="address of a Ray cluster, auto for the one that this machine is part of")
     add("--dry-run", action="store_true", help="show the plan, its cost and the first configurations, and stop")
+    add(
+        "--spread-from",
+        metavar="RUN",
+        help="with --dry-run: what differences scatter by is taken from this run (default: the last one of the space)",
+    )
     add("--fresh", action="store_true", help="delete what the run holds and begin anew")
     add(
         "--accept-code-change",

@@ -9,8 +9,10 @@ from tune_lb.cli.answer import Answer, analyse, recommended, show_answer
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, search_command
 from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
+from tune_lb.cli.precision import known_spread, precision_of, precision_text
 from tune_lb.cli.progress import Progress
 from tune_lb.cli.runs import check_run_name
+from tune_lb.cli.time_budget import within_time
 from tune_lb.results.storage import Store
 from tune_lb.space.space import Space
 from tune_lb.tuning.request import Request
@@ -56,12 +58,18 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
     )
     if out.is_terminal:
         out.line("checking the space, then timing updates, evaluation and metrics ...")
+    if given.time_budget is not None:
+        request = within_time(request, given.time_budget, tuner.prepare, out)
+        space, again = request.space, search_command(request.asked)
+    known = known_spread(given.space, name, given.storage, given.spread_from) if given.dry_run else None
     prepared = tuner.prepare(request, write=not given.dry_run)
     show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
-    if given.dry_run:
+    if known is not None:
         show_costs(out, space, prepared.estimate)
+        out.line(precision_text(space, known))
         out.line("dry run: nothing was trained and nothing was written")
-        out.close({"run": name, "plan": costs(space, prepared.estimate)}, again)
+        plan = costs(space, prepared.estimate) | {"precision": precision_of(space, known)}
+        out.close({"run": name, "plan": plan}, again)
         return DONE
     with Progress(out) as progress:
         ending = tuner.search(prepared, progress)

@@ -98,20 +98,21 @@ class State(Protocol):
 
 def wanted_blocks(state: State, until: Until) -> dict[str, int]:
     """Return in how many blocks each arm of a search is to be confirmed: see blocks_wanted."""
-    chosen = {name: state.selected(name) for name in state.arms}
-    if None not in chosen.values():
-        for name, arm in state.arms.items():
-            if name not in state.variances:
-                state.variances[name] = _variance(state, arm)
-    selection = _with_floor(state) if state.variances else {}
-    confirming = {
-        name: None
-        if candidate is None or name not in selection
-        else Confirming(_errors(state, candidate, until.max_blocks), selection[name])
-        for name, candidate in chosen.items()
-    }
     family = [name for name, arm in state.arms.items() if arm.design.role not in OUTSIDE]
-    return blocks_wanted(until, str(state.space.reference), confirming, family)
+    return blocks_wanted(until, str(state.space.reference), confirmings(state, until.max_blocks), family)
+
+
+def confirmings(state: State, most: int) -> dict[str, Confirming | None]:
+    """Return what the arms of a search have of their first confirm blocks; None for all while one has no configuration yet."""
+    chosen = {name: state.selected(name) for name in state.arms}
+    found = {name: candidate for name, candidate in chosen.items() if candidate is not None}
+    if len(found) < len(chosen):
+        return dict.fromkeys(chosen)
+    for name, arm in state.arms.items():
+        if name not in state.variances:
+            state.variances[name] = _variance(state, arm)
+    selection = _with_floor(state)
+    return {name: Confirming(_errors(state, found[name], most), selection[name]) for name in found}
 
 
 def _errors(state: State, candidate: Candidate, most: int) -> NDArray[np.float64]:
