@@ -72,6 +72,22 @@ def test_parts_are_the_rows_of_the_whole_and_their_tensors_those_of_copies():
     np.testing.assert_array_equal(together, np.arange(1797))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_splits_share_one_copy_resident_or_streamed():
+    first, second = Digits().load(0), Digits().load(1)
+    for resident in (True, False):
+        device = OnDevice("cuda", resident)
+        one, other = device.parts(first), device.parts(second)
+        assert one.train.all_inputs.data_ptr() == other.test.all_inputs.data_ptr()
+        assert one.train.is_resident == resident
+        host = on_device(second, "cpu").train
+        for index in (slice(2, 9), torch.tensor([5, 1, 1])):
+            assert torch.equal(other.train.standardized(index).cpu(), host.standardized(index))
+            rows = other.train.rows_at(torch.arange(3, device=other.train.inputs_device))
+            assert torch.equal(other.train.standardized_rows(rows).cpu(), host.standardized(slice(0, 3)))
+        assert torch.equal(other.train.targets.cpu(), host.targets)
+
+
 # recorded before splits were indices: trial ids of earlier runs hang on them
 @pytest.mark.parametrize(
     ("source", "split_seed", "fingerprint"),
