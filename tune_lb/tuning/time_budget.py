@@ -12,7 +12,9 @@ from tune_lb.space.space import Space
 from tune_lb.tuning.cost_estimate import Estimate
 from tune_lb.tuning.request import RAY_START_S
 
-MOST = 10_000
+MOST = 1000
+"""Members of an arm beyond which a time is not used up: what is left to be won then is the search's, not more blocks'."""
+
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -36,7 +38,7 @@ def members_that_fit(space: Space, estimate: Estimate, budget_s: float) -> int:
             f"--time-budget: the smallest comparison, {FEWEST} members of each arm, takes about {least:.0f} s here: allow that, or "
             "take a smaller budget of epochs, fewer arms or more workers"
         )
-    low, high = FEWEST, MOST
+    low, high = FEWEST, MOST + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if wall_s(space, estimate, middle) <= budget_s else (low, middle)
