@@ -36,5 +36,6 @@ def test_the_numbers_of_blocks():
 def test_an_arm_is_known_at_its_width_or_when_the_search_alone_is_wider():
     assert is_known(0.002, 0.002)
     assert not is_known(0.0021, 0.002)
-    assert is_known(0.004, 0.002, selection=(0.002 / 1.9) ** 2)
-    assert least_half_width(1e-6, family=5) == pytest.approx(stats.norm.ppf(0.995) * 1e-3)
+    assert is_known(0.004, 0.002, selection=(0.002 / 2.2) ** 2)
+    assert not is_known(0.004, 0.002, selection=(0.002 / 2.25) ** 2)
+    assert least_half_width(1e-6, family=5) == pytest.approx(stats.t.ppf(0.995, 10) * 1e-3)

@@ -65,10 +65,10 @@ def test_what_is_wanted_never_falls_while_blocks_come_in():
 
 
 def test_a_width_that_no_block_reaches_is_not_waited_for():
-    # t(inf, .975) sqrt(2 * 0.0009^2) = 0.25 points, above the 0.2 that are wanted
+    # t(.975, 10) sqrt(2 * 0.0009^2) = 0.28 points, above the 0.2 that are wanted
     arms = {"large": Confirming(REFERENCE.errors, 0.0009**2), "a": arm(0.01, selection=0.0009**2)}
     assert blocks_wanted(Until(), "large", arms, ("a",))["a"] == 10
-    assert blocks_wanted(Until(half_width=0.26, max_blocks=30), "large", arms, ("a",))["a"] == 30
+    assert blocks_wanted(Until(half_width=0.3, max_blocks=30), "large", arms, ("a",))["a"] == 30
 
 
 def test_nothing_is_decided_before_the_variance_of_every_selection_is_known():

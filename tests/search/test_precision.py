@@ -18,19 +18,25 @@ from tune_lb.space.until import Until
 SPREAD = Spread(between=0.002, within=0.004, selection=0.0005)
 
 
+def satterthwaite(blocks):
+    """Variance of the mean over blocks, standard error with the selection's, and its degrees of freedom (1946)."""
+    own, selection = (0.002**2 + 0.004**2 / 2) / blocks, 2 * 0.0005**2
+    freedom = (own + selection) ** 2 / (own**2 / (blocks - 1) + selection**2 / 10)
+    return own, math.sqrt(own + selection), freedom
+
+
 def test_half_widths_are_those_of_the_formula_over_the_family():
     of = planner.compared(confirm_blocks=12, block_seeds=2)
     found = expected_precision(of, SPREAD)
-    variance = (0.002**2 + 0.004**2 / 2) / 12
+    variance, error, freedom = satterthwaite(12)
     # the family are the arms that something is claimed of: noisy and sharp
-    t = stats.t.ppf(1 - 0.025 / 2, 11)
-    assert found.half_width == pytest.approx(100 * t * math.sqrt(variance + 2 * 0.0005**2), rel=1e-9)
+    assert found.half_width == pytest.approx(100 * stats.t.ppf(1 - 0.025 / 2, freedom) * error, rel=1e-9)
     assert found.of_recipes == pytest.approx(100 * stats.t.ppf(0.975, 11) * math.sqrt(variance), rel=1e-9)
     assert found.blocks == 12
 
     def power(blocks):
-        error = math.sqrt((0.002**2 + 0.004**2 / 2) / blocks + 2 * 0.0005**2)
-        return stats.t.cdf(0.005 / error - stats.t.ppf(1 - 0.025 / 2, blocks - 1), blocks - 1)
+        _, error, freedom = satterthwaite(blocks)
+        return stats.t.cdf(0.005 / error - stats.t.ppf(1 - 0.025 / 2, freedom), freedom)
 
     assert power(found.blocks_for_effect) >= 0.8 > power(found.blocks_for_effect - 1)
 

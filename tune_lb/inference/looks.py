@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from tune_lb.inference.effects import ALPHA, FloatArray, quantile
+from tune_lb.inference.selection_variance import FREEDOM
 
 FIRST_LOOK, BETWEEN_LOOKS = 10, 4
 _GRID = 401
@@ -31,8 +32,8 @@ def is_known(half_width: float, wanted: float, selection: float = 0.0, family: i
 
 
 def least_half_width(selection: float, family: int = 1) -> float:
-    """Return the half-width with infinitely many blocks: z(1 - .025 / family) sqrt(V_a + V_ref)."""
-    return quantile(math.inf, family) * math.sqrt(selection)
+    """Return the half-width with infinitely many blocks: t(1 - .025 / family, FREEDOM) sqrt(V_a + V_ref), as in `paired_t`."""
+    return quantile(FREEDOM, family) * math.sqrt(selection)
 
 
 def obrien_fleming(blocks: Sequence[int], alpha: float = ALPHA) -> FloatArray:

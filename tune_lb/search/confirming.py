@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tune_lb.inference.effects import differences, paired_t
 from tune_lb.inference.looks import is_known, looks, obrien_fleming
-from tune_lb.inference.selection_variance import with_floor
+from tune_lb.inference.selection_variance import FREEDOM, with_floor
 from tune_lb.search.blocks import blocks
 from tune_lb.search.candidates import Candidate, SearchedArm
 from tune_lb.search.job import Member, MemberKey
@@ -63,9 +63,8 @@ def blocks_wanted(
             if not known or arm is None or own is None or min(len(arm.errors), len(own.errors)) < number:
                 break
             selection = arm.selection + own.selection
-            effect = paired_t(differences(arm.errors[:number], own.errors[:number]), selection, size)
-            half_width = (effect.high - effect.low) / 2
-            if is_known(half_width, POINT * until.half_width, selection, size) or effect.p < levels[k]:
+            effect = paired_t(differences(arm.errors[:number], own.errors[:number]), selection, size, FREEDOM)
+            if is_known(effect.half_width, POINT * until.half_width, selection, size) or effect.p < levels[k]:
                 break
     return {reference: max(found.values(), default=at[0]), **found}
 
