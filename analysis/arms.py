@@ -114,6 +114,8 @@ def _reason(name: str, compared: Comparison) -> str:
     found = compared.on_these.get(name)
     if found is None:
         return "not confirmed yet"
+    if found.blocks < 2:
+        return "one confirm block: an interval takes 2" if found.blocks else "no block in common with the reference"
     if found.reason == "not told from 0":
         return f"not told from the reference (Holm p = {found.p_holm:.2g})"
     return "its difference is not above the placebo's" if found.reason == "not above the placebo" else found.reason

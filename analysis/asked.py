@@ -174,7 +174,11 @@ def _design(space: Mapping[str, Any]) -> Design:
         measured_blocks=int(space.get("measured_blocks") or 0),
         fresh_splits=bool(space.get("fresh_splits", True)),
         half_width=float(until["half_width"]) if isinstance(until, Mapping) else None,
-        extended_from=tuple(map(int, space.get("extended_from") or ())),
+        extended_from=tuple(
+            int(before["confirm_blocks"])
+            for before in space.get("extended") or ()
+            if isinstance(before.get("confirm_blocks"), int) and before["confirm_blocks"] < number
+        ),
     )
 
 

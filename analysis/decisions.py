@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import FloatArray
+from analysis.arrays import FloatArray, means_of_known
 from analysis.asked import DERIVED_ROLES, Asked, AskedArm
 from analysis.member_columns import usable
 from tune_lb.inference.decision import Standing, log_loss, residual_spread, standing
@@ -36,8 +36,10 @@ class Decision:
 
     @property
     def variance(self) -> float:
-        """V, the variance of the selection; nan where it is not known; see `selection_variance`."""
-        return math.nan if self.standing is None else selection_variance(self.searched, self.standing)
+        """V, the variance of the selection, see `selection_variance`; nan where nothing was decided between two candidates."""
+        if self.standing is None or len(self.candidates) < 2:
+            return math.nan
+        return selection_variance(self.searched, self.standing)
 
 
 def chance_loss(members: pd.DataFrame, asked: Asked) -> float | None:
@@ -107,7 +109,7 @@ def _decision(search: pd.DataFrame, decide: pd.DataFrame, arm: AskedArm, asked: 
         candidates,
         how,
         np.array([]) if how is None else np.exp(_mean_logs(losses, chance)),
-        np.array([]) if how is None else np.nanmean(np.where(np.isfinite(errors), errors, np.nan), axis=1),
+        np.array([]) if how is None else means_of_known(errors),
         _searched(search, rows, candidates, arm, chance, soft_column),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,17 @@ from numpy.typing import NDArray
 from analysis.asked import Asked
 from analysis.member_columns import ERRORS, Roles
 from tune_lb.errors import RequestError
-from tune_lb.results import run_files
 from tune_lb.results.code_versions import counts, old_members
 from tune_lb.results.columns import roles_of
 from tune_lb.results.merger import HISTORY_SCHEMA
-from tune_lb.results.run_files import read_history, read_members, read_predictions, read_space, read_targets
+from tune_lb.results.run_files import (
+    read_examples,
+    read_history,
+    read_members,
+    read_predictions,
+    read_space,
+    read_targets,
+)
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_predictions
 
@@ -63,7 +69,7 @@ class Frames:
             return Predictions()
         try:
             table, problems = read_predictions(self.store)
-            true, examples = read_targets(self.store), _examples(self.store)
+            true, examples = read_targets(self.store), read_examples(self.store)
         except RequestError as error:
             return Predictions(problems=tuple(error.problems))
         table = table.filter(pc.is_in(table["trial_id"], pa.array(sorted(trial_ids), pa.string())))
@@ -103,8 +109,3 @@ def at_chance(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     chance = 1 - 1 / asked.num_classes
     replaced = {name: members[name].mask(diverged, chance) for name in errors}
     return members.assign(**replaced, **{name: members[name].mask(diverged) for name in unknown})
-
-
-def _examples(store: Store) -> Mapping[int, NDArray[np.int64]]:
-    read: Callable[[Store], Mapping[int, NDArray[np.int64]]] | None = getattr(run_files, "read_examples", None)
-    return {} if read is None else read(store)

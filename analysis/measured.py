@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import FloatArray
+from analysis.arrays import FloatArray, means_of_known
 from analysis.asked import Asked
 from analysis.blocks import arrays
 from analysis.sharpness import MIN_POINTS, RankCorrelation, rank_correlation, rank_correlations
@@ -59,7 +59,7 @@ def correlations(confirmed: pd.DataFrame, values: Sequence[str], seed: int = 0) 
         tables = [arrays(measured, name) for name in (value, "generalization_gap", "train_loss")]
         arms = list(tables[0])
         # (3, arms, S)
-        means = np.array([[_row_means(table[arm]) for arm in arms] for table in tables])
+        means = np.array([[means_of_known(table[arm]) for arm in arms] for table in tables])
         if not means.size:
             continue
         means = np.where(np.isfinite(means).all(axis=0), means, np.nan)
@@ -91,14 +91,6 @@ def _ends(means: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
     return np.where(often, low, np.nan), np.where(often, high, np.nan)
 
 
-def _row_means(table: FloatArray) -> FloatArray:
-    there = np.isfinite(table)
-    counts = there.sum(axis=1)
-    return np.asarray(np.where(there, table, 0.0).sum(axis=1) / np.where(counts, counts, np.nan))
-
-
 def _over_blocks(means: FloatArray) -> FloatArray:
     """(3, arms), means over the blocks that are known; nan for an arm with none."""
-    there = np.isfinite(means)
-    counts = there.sum(axis=2)
-    return np.asarray(np.where(there, means, 0.0).sum(axis=2) / np.where(counts, counts, np.nan))
+    return means_of_known(means)

@@ -69,7 +69,7 @@ def _why(decision: Decision | None, chosen: str) -> dict[str, str]:
     own = decision.candidates.index(chosen)
     others = [k for k in range(len(decision.candidates)) if k != own]
     losses, errors = decision.losses, 100 * decision.soft_errors
-    best = [name for name, values in (("loss", losses), ("soft error", errors)) if values[own] == np.nanmin(values)]
+    best = [name for name, values in (("loss", losses), ("soft error", errors)) if values[own] <= np.nanmin(values)]
     lowest = "both" if len(best) == 2 else best[0] if best else "neither: a compromise"
     return {
         "validation loss": _among(losses, own, others),

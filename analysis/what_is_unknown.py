@@ -147,10 +147,10 @@ def _blocks(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
     if asked.design is not None and not asked.design.fresh_splits:
         yield "All blocks have one cut of the data: how much the answer depends on the cut is not known."
-    few = [name for name, row in arms.items() if 0 < row["num_blocks"] < min(MIN_BLOCKS, _asked_blocks(results))]
-    short = [name for name in few if arms[name]["num_blocks"] < 2]
+    short = [name for name, row in arms.items() if row["num_blocks"] == 1]
     if short:
         yield f"One confirm block of {_listed(short)}: an interval takes 2."
+    few = [name for name, row in arms.items() if 0 < row["num_blocks"] < min(MIN_BLOCKS, _asked_blocks(results))]
     rest = [name for name in few if name not in short]
     if rest:
         everyone = set(rest) == {name for name, row in arms.items() if row["n"]}

@@ -116,7 +116,7 @@ class GapClosed(NamedTuple):
 
 
 def drop_reason(asked: Asked, drop: Contrast | None, sampling_error: float | None) -> str:
-    """Why no share of the drop can be given (docs/inference.md, section 5), "" where it can."""
+    """Why no share of the drop can be given (docs/inference_old_design.md, section 5), "" where it can."""
     if asked.scheduler:
         return f"trials were stopped by {asked.scheduler}: arms cannot be compared"
     if drop is None:

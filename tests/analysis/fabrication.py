@@ -106,7 +106,8 @@ def _searched(
     if len(points) > 1:
         rows = [member(i, "search", 0) for i in range(len(points))]
         order = sorted(range(len(points)), key=lambda i: rows[i]["validation_loss"])[: p.candidates]
-        tables = [[member(i, "decide", b) for b in range(p.decide_blocks)] for i in order]
+        decide_blocks = p.decide_blocks if p.candidates > 1 else 0
+        tables = [[member(i, "decide", b) for b in range(decide_blocks)] for i in order]
         rows += [row for table in tables for row in table]
         best = order[0]
         if p.candidates > 1:
