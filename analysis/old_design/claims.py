@@ -13,7 +13,7 @@ NAN = float("nan")
 
 
 def with_claims(table: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    """Return the table of arms with p_holm, the placebo's noise floor, and what may be claimed (docs/inference_old_design.md, section 4)."""
+    """Return the arms with p_holm, the placebo's noise floor, and what may be claimed (docs/inference_old_design.md, section 4)."""
     tested = ~table["role"].isin(UNTESTED_ROLES)
     p_holm = np.full(len(table), NAN)
     p_holm[tested] = holm(table.loc[tested, "p"].to_numpy(np.float64))

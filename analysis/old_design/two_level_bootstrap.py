@@ -1,4 +1,4 @@
-"""The two-level bootstrap: the whole procedure drawn again, points, reselection and seeds (docs/inference_old_design.md, section 3)."""
+"""The two-level bootstrap: the procedure drawn again, points, selection and seeds (docs/inference_old_design.md, section 3)."""
 
 from __future__ import annotations
 
