@@ -127,7 +127,8 @@ def _blocks_needed(name: str, compared: Comparison) -> float:
     pairs = compared.errors[name] - compared.errors[reference]
     whole = pairs[np.isfinite(pairs).all(axis=1)]
     selection = compared.variance(name, reference) / 2
-    if len(whole) < 2 or not math.isfinite(selection):
+    # an arm that is the reference in every block tells nothing of the blocks that a remedy takes
+    if len(whole) < 2 or not math.isfinite(selection) or not np.ptp(whole) > 0:
         return NAN
     seeds = asked.design.block_seeds if asked.design else whole.shape[1]
     needed = blocks_needed(spread_of(whole, selection), HALF_A_POINT, seeds, max(1, len(compared.family)))

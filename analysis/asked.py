@@ -54,6 +54,8 @@ class Design:
     fresh_splits: bool
     half_width: float | None = None
     """Points of test error: blocks are added until no interval is wider on either side."""
+    early: bool = False
+    """Whether arms stopped as soon as they were told from the reference, at the levels of O'Brien and Fleming."""
     extended_from: tuple[int, ...] = ()
     """The confirm_blocks with which the run had been finished before it was extended."""
 
@@ -174,6 +176,7 @@ def _design(space: Mapping[str, Any]) -> Design:
         measured_blocks=int(space.get("measured_blocks") or 0),
         fresh_splits=bool(space.get("fresh_splits", True)),
         half_width=float(until["half_width"]) if isinstance(until, Mapping) else None,
+        early=bool(until.get("early")) if isinstance(until, Mapping) else False,
         extended_from=tuple(
             int(before["confirm_blocks"])
             for before in space.get("extended") or ()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from analysis.arrays import FloatArray
 from analysis.asked import OUTSIDE_ROLES, Asked
 from analysis.blocks import arrays
 from analysis.test_sets import TestSets
-from tune_lb.inference.effects import NAN, Effect, differences, paired_t
+from tune_lb.inference.effects import ALPHA, NAN, Effect, differences, holm, paired_t, quantile
+from tune_lb.inference.looks import looks, obrien_fleming
 from tune_lb.inference.procedure import Answer, Confirmed, answers
 from tune_lb.inference.selection_variance import FREEDOM
+
+TINY = float(np.nextafter(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,40 @@ def compare(confirmed: pd.DataFrame, asked: Asked, variances: Mapping[str, float
         of_reference = Confirmed(errors[reference], variances.get(reference, math.nan))
         these = {name: dataclasses.replace(arm, examples=0.0) for name, arm in arms.items()}
         found = [answers(of_reference, of, outside=outside, placebos=placebos) for of in (these, arms)]
+        if asked.design is not None and asked.design.early:
+            found = [at_looks(of, asked.design.confirm_blocks, placebos) for of in found]
     if placebos and not placebos <= set(errors):
         found = [{name: _waiting(answer) for name, answer in of.items()} for of in found]
     return Comparison(asked, confirmed, errors, variances, test_sets, *found)
+
+
+def at_looks(found: Mapping[str, Answer], max_blocks: int, placebos: Collection[str]) -> dict[str, Answer]:
+    """Answers of arms that could stop early: p-values and intervals at the level of the look after which each stopped.
+
+    An arm is told from the reference where p is below the level of O'Brien and Fleming (1979) at its number of blocks, by Holm over
+    the family; the interval is at that level, and ends at 0, open, where Holm rejects what Bonferroni alone would not.
+    """
+    at = looks(max_blocks)
+    levels = dict(zip(at, map(float, obrien_fleming(at)), strict=True))
+    family = [name for name, answer in found.items() if math.isfinite(answer.p_holm)]
+    own = {name: levels[next((look for look in at if look >= found[name].blocks), at[-1])] for name in family}
+    scaled = np.array([min(1.0, found[name].procedure.p * ALPHA / own[name]) for name in family])
+    floor = max((abs(found[name].recipes.estimate) for name in placebos if name in found), default=0.0)
+    result = dict(found)
+    for name, p in zip(family, holm(scaled), strict=True):
+        answer, size = found[name], len(family)
+        effect = answer.procedure
+        # an interval that ends at 0 has its other end where it was
+        half = max(effect.high - effect.estimate, effect.estimate - effect.low)
+        half *= quantile(effect.freedom, size, own[name]) / quantile(effect.freedom, size)
+        low, high = effect.estimate - half, effect.estimate + half
+        if p < ALPHA and low <= 0 <= high:
+            low, high = (low, -TINY) if effect.estimate < 0 else (TINY, high)
+        told, above = bool(p < ALPHA), abs(effect.estimate) > floor
+        reason = "" if told and above else "not above the placebo" if told else "not told from 0"
+        changed = effect._replace(low=low, high=high)
+        result[name] = dataclasses.replace(answer, procedure=changed, p_holm=float(p), claim=not reason, reason=reason)
+    return result
 
 
 def placebos(compared: Comparison) -> list[str]:

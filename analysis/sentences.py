@@ -147,7 +147,7 @@ def _claim(results: Results, name: str, row: Mapping[Any, Any]) -> str:
     if better and known(row["gap_closed"]):
         text += f". It closes {_share(row['gap_closed'], row['gap_closed_low'], row['gap_closed_high'])} of the drop"
     cost = results.asked.arm(name).cost
-    text += f". It costs {significant(cost)} gradient evaluations an update." if cost > 1 else "."
+    text += f". It costs {cost:g} gradient evaluations an update." if cost > 1 else "."
     text += _new_examples(row)
     if row["matched_by"] and known(row["matched_difference"]):
         matched = with_interval(
@@ -219,7 +219,8 @@ def _sharpness(results: Results, arms: Rows) -> Iterator[str]:
 
 def correlation(row: Any, name: str) -> str:
     """A rank correlation with its interval over blocks: "+0.40 [0.10, 0.60]"."""
-    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    # + 0.0: no minus zero
+    value, low, high = (round(float(row[f"{name}{end}"]), 2) + 0.0 for end in ("", "_low", "_high"))
     return f"{value:+.2f} [{low:.2f}, {high:.2f}]" if math.isfinite(low) else f"{value:+.2f}"
 
 

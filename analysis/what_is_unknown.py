@@ -101,11 +101,24 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
         text += f"{'' if finite else ' '}for {_listed(never)} no number of blocks does it, for the selection is too uncertain"
         text += " (more decide_blocks, more candidates)."
     yield text
+    if asked.design is not None and asked.design.half_width is not None:
+        wanted = asked.design.half_width / 100
+        wider = [name for name, half in halves.items() if half > wanted]
+        reached = f"for all but {_listed(wider)}" if wider else "for all of them"
+        yield (
+            f"Blocks were added until the intervals of the tested arms reach no further than {percent(wanted)} points, at most "
+            f"{asked.design.confirm_blocks}: that was reached {reached}. "
+            + (
+                "Arms also stopped when they were told from the reference: p and intervals are O'Brien and Fleming's."
+                if asked.design.early
+                else "Stopping at a width needs no correction."
+            )
+        )
     if asked.design is not None and asked.design.extended_from:
         before = listed([count(number) for number in asked.design.extended_from])
         yield (
-            f"The run was extended after it had been finished with {before} confirm blocks. If it was extended because of what it "
-            "showed, its intervals hold 0 somewhat less often than they say."
+            f"The run was extended: it had been asked for with {before} confirm blocks before. If that was because of what it "
+            "showed, effects are found a little too easily, for the intervals do not account for looking again."
         )
 
 

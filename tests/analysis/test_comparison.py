@@ -13,6 +13,7 @@ from scipy import stats
 from analysis.results import Results
 from analysis.sentences import sentences
 from tests.analysis.fabrication import ARMS, Arm, Procedure, fabricate
+from tune_lb.inference.looks import looks, obrien_fleming
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,21 @@ def test_the_configuration_that_space_json_names_counts() -> None:
     assert row(Results(both), "sam")["test_error"] < 0.1
     unknown = replace(both, space={**frames.space, "selected": {}})
     assert row(Results(unknown), "sam")["test_error"] == pytest.approx(0.5)
+
+
+def test_arms_that_could_stop_early_are_told_at_the_level_of_their_look() -> None:
+    """Ten of at most 60 blocks: the level is far below 5 %, and the interval is as much wider."""
+    frames = fabricate()
+    until = {"half_width": 0.2, "max_blocks": 60, "early": True}
+    plain, early = Results(frames), Results(replace(frames, space={**frames.space, "confirm_blocks": until}))
+    level = obrien_fleming(looks(60))[0]
+    d = (by_block(plain, "sam") - by_block(plain, "large_batch")).to_numpy()
+    extra = row(plain, "sam")["selection_std"] ** 2 + row(plain, "large_batch")["selection_std"] ** 2
+    found = row(early, "sam")
+    assert (found["difference_low"], found["difference_high"]) == pytest.approx(t_interval(d, extra, alpha=level / 2))
+    assert found["p_holm"] == pytest.approx(min(1.0, 2 * row(plain, "sam")["p"] * 0.05 / level))
+    assert found["claim"] == (found["difference_high"] < 0)
+    assert row(early, "null")["p_holm"] == 1
 
 
 @pytest.mark.slow
