@@ -95,6 +95,9 @@ def edges(searched: pd.DataFrame, arm: AskedArm, configuration_id: str | None) -
             continue
         tried = {unit_coordinate(value, domain) for value in searched[name].dropna()}
         own = unit_coordinate(chosen[name].iloc[0], domain)
+        if "low" in domain and not domain["low"] <= chosen[name].iloc[0] <= domain["high"]:
+            # the neutral value of a remedy, from an arm that is combined
+            continue
         if len(tried) > 2 and own in (min(tried), max(tried)):
             values = searched[name].dropna()
             value = float(chosen[name].iloc[0])

@@ -170,7 +170,8 @@ def unit_points(rows: pd.DataFrame, arm: AskedArm) -> FloatArray:
 def unit_coordinate(value: Any, domain: Mapping[str, Any]) -> float:
     """Where a value lies in its domain, in [0, 1], on a log scale where the domain is; of K choices, k / (K - 1).
 
-    0.5 for a value that is missing, or in a domain of one value.
+    0.5 for a value that is missing, or in a domain of one value. What an arm has from the arms that it combines may lie outside of
+    its range, as the neutral value of a remedy that one of them lacks: it counts as the nearer end.
     """
     choices = domain.get("values")
     if choices is not None:
@@ -180,7 +181,6 @@ def unit_coordinate(value: Any, domain: Mapping[str, Any]) -> float:
     low, high = float(domain["low"]), float(domain["high"])
     if low == high or value is None or not np.isfinite(value):
         return 0.5
-    # what a combined arm took from another has neutral values, which may lie outside
     value = min(max(float(value), low), high)
     if domain.get("log"):
         value, low, high = math.log(value), math.log(low), math.log(high)

@@ -142,7 +142,10 @@ def search_curves(results: Results) -> SearchCurves | None:
         value=(100 if by_error else 1) * curves["value"], converged=~curves["arm"].isin(unfinished["arm"])
     )
     log = not by_error and bool((lines["value"] > 0).all())
-    return SearchCurves(title, lines, label, "Expectation over random k of an arm's points, one member each.", log)
+    note = "Expectation over random k of an arm's points, one member each, in one block."
+    if results.asked.placebo in set(lines["arm"]):
+        note += f" {results.asked.placebo} searches in another block: its level is not to be compared."
+    return SearchCurves(title, lines, label, note, log)
 
 
 FIGURES: dict[str, Callable[[Results], Shown | None]] = {

@@ -15,6 +15,8 @@ from analysis.sharpness import MIN_POINTS, RankCorrelation, rank_correlation, ra
 from tune_lb.inference.effects import differences, paired_t
 
 NUM_DRAWS = 1000
+LEAST_BLOCKS = 4
+"""Below, an interval is wider than anything that it could say, and draws of blocks have few different values."""
 LEAST_KNOWN = 0.9
 """Share of the draws in which a correlation must be defined for an interval."""
 GAPS = ("generalization_gap", "generalization_gap_loss")
@@ -26,7 +28,8 @@ def measured_differences(confirmed: pd.DataFrame, asked: Asked, values: Sequence
     """Arm against reference in each value, over the blocks in which both were measured: value, arm, difference, low, high, n.
 
     A value that is positive in all members is compared as a ratio to the reference's (differences of logarithms, is_ratio true),
-    any other, and a gap, as a difference. Intervals are Bonferroni-t, simultaneous over the arms of one value. n: blocks.
+    any other, and a gap, as a difference. Intervals are Bonferroni-t, simultaneous over the arms of one
+    value, from 4 blocks on. n: blocks.
     """
     rows = []
     for value in values:
@@ -41,7 +44,8 @@ def measured_differences(confirmed: pd.DataFrame, asked: Asked, values: Sequence
         found = {name: d for name, d in found.items() if d.size}
         for name, d in found.items():
             effect = paired_t(d, family=len(found))
-            ends = (effect.estimate, effect.low, effect.high)
+            known = d.size >= LEAST_BLOCKS
+            ends = (effect.estimate, effect.low, effect.high) if known else (effect.estimate, math.nan, math.nan)
             rows.append((value, name, ratio, *(map(math.exp, ends) if ratio else ends), d.size))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -77,7 +81,7 @@ def _ends(means: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
     """Quantiles of the correlations over redrawn blocks, (3,) each; nan where they are not defined often enough."""
     unknown = np.full(len(CORRELATIONS), np.nan)
     num_blocks = means.shape[2]
-    if num_blocks < 2:
+    if num_blocks < LEAST_BLOCKS:
         return unknown, unknown
     drawn = np.random.default_rng(seed).integers(0, num_blocks, (NUM_DRAWS, num_blocks))
     again = np.stack([_over_blocks(means[:, :, blocks]) for blocks in drawn])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.asked import OUTSIDE_ROLES
-from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
+from analysis.notation import count, known, percent, points, significant, with_interval
 from analysis.old_design.report import old_report
 from analysis.old_design.results import OldResults
 from analysis.report_tables import adequacy_table, decided_table, measured_tables
@@ -44,7 +44,7 @@ def report_text(results: Results | OldResults, shown: Mapping[str, Any], figures
         pictures.get("test_error", ""),
         "## Arms",
         table([row["cells"] for row in shown["rows"]]),
-        *_section("## The differences, and what may be claimed", table(_differences(results))),
+        *_section("## What may be claimed", table(_claims(results))),
         *_section("## Where the drop comes from", table(_decomposition(results)), pictures.get("history", "")),
         *_section("## Was the search large enough?", table(adequacy_table(results)), pictures.get("search", "")),
         *_sharpness(results, sharp),
@@ -63,32 +63,28 @@ def _section(title: str, *parts: str) -> list[str]:
     return [title, *parts] if any(parts) else []
 
 
-def _differences(results: Results) -> list[dict[str, str]]:
+def _claims(results: Results) -> list[dict[str, str]]:
     return [
         {
             "arm": str(row["arm"]),
-            "difference, points": points(row["difference"]),
-            "these recipes": _interval(row, "difference_recipe"),
-            "whole procedure": _interval(row, "difference"),
-            "on other test examples": _interval(row, "difference_new"),
+            "difference on other test examples": with_interval(
+                points(row["difference"]), row["difference_new_low"], row["difference_new_high"]
+            ),
             "Holm p": significant(row["p_holm"]) if row["role"] not in OUTSIDE_ROLES else "not tested",
-            "claimed": "yes"
-            if row["claim"] is True
-            else ""
-            if row["role"] in OUTSIDE_ROLES
-            else str(row["claim_reason"]),
+            "claimed": _claimed(row),
             "blocks for 0.5 points": _blocks(row["blocks_for_half_a_point"]),
             "classed differently %": percent(row["disagreement"]),
-            "trained longer": _matched(row),
+            "against the one trained longer": _matched(row),
         }
         for row in results.arms.to_dict("records")
         if known(row["difference"])
     ]
 
 
-def _interval(row: Mapping[Any, Any], name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"[{percent(low)}, {percent(high)}]" if known(low) and known(high) else MISSING
+def _claimed(row: Mapping[Any, Any]) -> str:
+    if row["role"] in OUTSIDE_ROLES:
+        return ""
+    return "yes" if row["claim"] is True else str(row["claim_reason"]).partition(" (")[0]
 
 
 def _blocks(value: float) -> str:

@@ -88,19 +88,19 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
         for name, row in tested.items()
         if not math.isnan(row["blocks_for_half_a_point"])
     }
-    text = f"The procedure's intervals are {width} points, from {_blocks_of(results)}."
+    yield f"The procedure's intervals are {width} points, from {_blocks_of(results)}."
     finite = {name: value for name, value in needed.items() if math.isfinite(value)}
+    never = [name for name in needed if name not in finite]
     if finite:
         low, high = min(finite, key=lambda name: finite[name]), max(finite, key=lambda name: finite[name])
         span = f"{count(finite[low])} confirm blocks ({low})"
         span += f" to {count(finite[high])} ({high})" if finite[high] > finite[low] else ""
-        text += f" An effect of 0.5 points would be claimed 4 times in 5 with {span}"
-        text += "." if len(finite) == len(needed) else "; "
-    if len(finite) < len(needed):
-        never = [name for name in needed if name not in finite]
-        text += f"{'' if finite else ' '}for {_listed(never)} no number of blocks does it, for the selection is too uncertain"
-        text += " (more decide_blocks, more candidates)."
-    yield text
+        yield f"An effect of 0.5 points would be claimed 4 times in 5 with {span}."
+    if never:
+        yield (
+            f"With no number of confirm blocks would an effect of 0.5 points be claimed 4 times in 5 of {_listed(never)}: the "
+            "selection is too uncertain (more decide_blocks or candidates)."
+        )
     if asked.design is not None and asked.design.half_width is not None:
         wanted = asked.design.half_width / 100
         wider = [name for name, half in halves.items() if half > wanted]

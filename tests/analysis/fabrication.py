@@ -202,6 +202,7 @@ def store_run(frames: Frames, folder: str, seed: int = 0) -> Store:
     write_targets(
         store,
         {s: encode_predictions(whole[cut], data["num_classes"]) for s, cut in cuts.items()},
+        examples=cuts,
     )
     for (trial_id, stage), rows in frames.members.groupby(["trial_id", "stage"]):
         for row in rows.to_dict("records"):

@@ -68,6 +68,8 @@ def test_unit_coordinates() -> None:
     assert unit_coordinate(20.0, {"values": [10, 20, 40]}) == 0.5
     assert unit_coordinate("layer", {"values": ["unit", "layer"]}) == 1.0
     assert unit_coordinate(3.0, {"low": 3, "high": 3}) == 0.5
+    # the neutral value of a remedy that a combined arm lacks
+    assert unit_coordinate(0.0, {"low": 1e-4, "high": 1.0, "log": True}) == 0.0
 
 
 def test_losses_count_as_chance_at_most() -> None:

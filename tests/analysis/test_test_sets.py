@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.frames import Frames, Predictions
 from analysis.results import Results
@@ -98,11 +99,15 @@ def test_for_other_examples_intervals_are_wider_by_their_error_and_the_report_sa
     plain = fabricate(ARMS, Procedure(confirm_blocks=40, own_test_split=True, num_test=TESTED))
     results = Results(Predicted(plain.space, plain.members, plain.history, plain.descriptions, plain.roles))
     row = results.arms.set_index("arm").loc["other"]
-    own = (row["difference_high"] - row["difference_low"]) / 2
-    new = (row["difference_new_high"] - row["difference_new_low"]) / 2
-    # both are t(.975, 39) times a standard error
-    t = 2.022690920036761
-    assert (new / t) ** 2 - (own / t) ** 2 == pytest.approx(row["examples_std"] ** 2)
+    errors = results.comparison.errors
+    d = (errors["other"] - errors["large_batch"]).mean(axis=1)
+    table = results.arms.set_index("arm")
+    extra = row["selection_std"] ** 2 + table.loc["large_batch", "selection_std"] ** 2 + row["examples_std"] ** 2
+    assert row["examples_std"] > 0
+    mean = d.var(ddof=1) / 40
+    freedom = (mean + extra) ** 2 / (mean**2 / 39 + extra**2 / 10)
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(mean + extra)
+    assert (row["difference_new_low"], row["difference_new_high"]) == pytest.approx((d.mean() - half, d.mean() + half))
     said = "\n".join(sentences(results))
     assert f"All blocks have the same {TESTED} test examples" in said
     assert "Other examples of the same kind would move the differences by" in said
