@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from analysis import load
+from analysis.__main__ import main
+from analysis.figures import FIGURES
 from analysis.report import report_text
 from analysis.results import Results
 from analysis.sentences import sentences
 from analysis.summary import summary
-from tests.analysis.fabrication import ARMS, TRIED_LONGER, Arm, Procedure, fabricate
+from analysis.table_columns import described
+from tests.analysis.fabrication import ARMS, TRIED_LONGER, Arm, Procedure, fabricate, store_run
 
 
 def text(results: Results) -> str:
@@ -76,6 +84,49 @@ def test_partial_results_are_reported(kept: float) -> None:
     assert [row["arm"] for row in shown["rows"]] == list(ARMS)
     unfinished = ("Not confirmed yet", "No arm is confirmed yet", "confirm blocks so far")
     assert any(words in line for words in unfinished for line in shown["sentences"])
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As workers leave it, with history, predictions and which examples every cut tests."""
+    folder = tmp_path_factory.mktemp("runs") / "fabricated"
+    store_run(fabricate(ARMS, Procedure(num_samples=4, candidates=2, decide_blocks=2, confirm_blocks=4)), str(folder))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_stored_run_has_a_report_with_its_tables_and_figures(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([run_folder.name, "--storage", str(run_folder.parent), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown["paths"]) == {
+        "arms.parquet",
+        "configurations.parquet",
+        "report.md",
+        *(f"{n}.png" for n in FIGURES),
+    }
+    assert all(Path(path).stat().st_size > 0 for path in shown["paths"].values())
+    results = load(run_folder)
+    assert isinstance(results, Results)
+    table = pd.read_parquet(run_folder / "report" / "arms.parquet")
+    assert table["test_error"].tolist() == pytest.approx(results.arms["test_error"].tolist())
+    assert np.isfinite(results.arms.set_index("arm").loc["sam", "examples_std"])
+    assert "Other examples of the same kind would move the differences by" in "\n".join(shown["sentences"])
+    for name in ("arms", "configurations"):
+        columns = described(getattr(results, name), results.frames.descriptions, name).schema
+        assert [field.name for field in columns if not (field.metadata or {}).get(b"description")] == []
+
+
+@pytest.mark.slow
+def test_damaged_files_are_named_and_skipped(run_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    for broken in sorted((copy / "trials").glob("sam_*.confirm.*.members.parquet")):
+        broken.write_bytes(broken.read_bytes()[:100])
+    shown = summary(load(copy))
+    assert any(broken.name in problem for problem in shown["problems"])
+    assert [row["n"] for row in shown["rows"] if row["arm"] == "sam"] == [0]
+    assert any("could not be used" in line for line in shown["sentences"])
 
 
 def without(*names: str) -> dict[str, Arm]:
