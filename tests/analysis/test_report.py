@@ -146,3 +146,40 @@ def test_spaces_without_some_roles_are_reported(arms: dict[str, Arm]) -> None:
     found = Results(fabricate(arms, Procedure(num_samples=4)))
     assert len(summary(found)["rows"]) == len(arms)
     assert text(found)
+
+
+def test_an_extended_run_says_so() -> None:
+    frames = fabricate()
+    before = [{"at": "2026-01-01T00:00:00", "confirm_blocks": 6, "block_seeds": 2}]
+    said = text(Results(replace(frames, space={**frames.space, "extended": before})))
+    assert "The run was extended: it had been asked for with 6 confirm blocks before." in said
+    assert "extended" not in text(Results(frames))
+
+
+@pytest.mark.parametrize(("half_width", "reached"), [(0.5, "for all of them"), (0.1, "for all but sam")])
+def test_blocks_until_a_width_say_whether_it_was_reached(half_width: float, reached: str) -> None:
+    frames = fabricate()
+    until = {"half_width": half_width, "max_blocks": 60, "early": False}
+    said = text(Results(replace(frames, space={**frames.space, "confirm_blocks": until})))
+    assert f"reach no further than {half_width:.2f} points, at most 60: that was reached {reached}." in said
+    assert "Stopping at a width needs no correction" in said
+
+
+def test_one_cut_of_the_data_is_said() -> None:
+    said = text(Results(fabricate(ARMS, Procedure(fresh_splits=False))))
+    assert "All blocks have one cut of the data" in said
+    assert "All blocks have the same 300 test examples: the intervals are over seeds" in said
+
+
+def test_a_placebo_that_differs_fails_the_check() -> None:
+    said = text(Results(fabricate({**ARMS, "placebo": Arm(0.06, "placebo")})))
+    assert "The check FAILS" in said
+
+
+def test_what_the_recipes_show_alone_is_no_claim() -> None:
+    """A difference that the recipes' interval shows and the procedure's does not."""
+    noisy = Procedure(loss_noise=0.3, curvature=0.3, arm_block_std=0.0005, confirm_blocks=12)
+    found = [Results(fabricate(ARMS | {"null": Arm(0.05)}, noisy, seed)) for seed in range(6)]
+    said = [line for results in found for line in sentences(results)]
+    assert any(line.startswith("With the values that the search found, null differs from large_batch") for line in said)
+    assert not any(line.startswith("null lowers") for line in said)
