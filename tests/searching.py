@@ -237,6 +237,16 @@ class Searches:
         return self.folder / "runs" / "tiny"
 
 
+def members_file(searches: Searches, stage: str, arm: str | None = None) -> tuple[Path, set[str]]:
+    """Return a members file of a stage (and arm), and the weights of those in it as the witness knows them."""
+    stored = {key: seen for seen, key in searches.stored("tiny").items()}
+    for path in sorted((searches.folder / "runs" / "tiny" / "trials").glob(f"*.{stage}.*.members.parquet")):
+        rows = pd.read_parquet(path).to_dict("records")
+        if arm is None or rows[0]["arm"] == arm:
+            return path, {stored[row["trial_id"], row["seed"]] for row in rows}
+    raise AssertionError(f"no file of stage {stage} and arm {arm}")
+
+
 def assert_as_if_nothing_had_been(searches: Searches, whole: Searches) -> None:
     """Hold the members of a run to those of one that nothing happened to: the same, with the same weights and errors."""
     found, expected = searches.results("tiny"), whole.results("tiny")

@@ -25,7 +25,7 @@ KINDS = dict(counting=Counting, numpy=FromNumPy, functional=Functional, remember
 SPACE = Space(
     question="Are they the same?", data=Clusters(num_train=60), budget=Epochs(2), batch_size=30, lr=0.1, model=Body,
     arms=(Arm("small", batch_size=10), Arm("large"), *(Arm(name, model=model) for name, model in KINDS.items())),
-    baseline="small", reference="large", derived=False, placebo=False, candidates=1, confirm_blocks=2, block_seeds=1,
+    baseline="small", reference="large", derived=False, placebo=False, confirm_blocks=2, block_seeds=1, fresh_splits=False,
 )
 """
 

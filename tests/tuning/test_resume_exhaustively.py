@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.searching import SEARCH, TIMEOUT_S, Searches, assert_as_if_nothing_had_been, assert_kills_cost_no_result
+from tests.searching import (
+    SEARCH,
+    TIMEOUT_S,
+    Searches,
+    assert_as_if_nothing_had_been,
+    assert_kills_cost_no_result,
+    members_file,
+)
 from tests.tuning.test_resume import MOMENTS
 
 pytestmark = [
@@ -23,15 +30,15 @@ ALL_MOMENTS = (
     ("ledger@.proposed.0.json", "/ledger/"),
     ("step@step 1 of 4", "step 1 of 4"),
     ("step@step 19 of 20", "step 19 of 20"),
-    ("rename@.search.0-1.history", "/trials/"),
-    ("rename@.search.0-1.predictions", "/trials/"),
-    ("rename@.search.0-1.members", "/trials/"),
+    ("rename@.search.0.history", "/trials/"),
+    ("rename@.search.0.predictions", "/trials/"),
+    ("rename@.search.0.members", "/trials/"),
     ("report@.search.", ".search."),
-    ("rename@.rescreen.1000-1000.members", "/trials/"),
-    ("report@.rescreen.", ".rescreen."),
+    ("rename@.decide.0.members", "/trials/"),
+    ("report@.decide.", ".decide."),
     ("rename@/weights/", "/weights/"),
-    ("rename@.confirm.2000-2001.history", "/trials/"),
-    ("rename@.confirm.2000-2001.predictions", "/trials/"),
+    ("rename@.confirm.0.history", "/trials/"),
+    ("rename@.confirm.0.predictions", "/trials/"),
     ("report@.confirm.", ".confirm."),
     ("rename@/results/", "/results/"),
     ("rename@/space.json", "/space.json"),
@@ -51,7 +58,7 @@ def test_killed_again_and_again(
     assert_kills_cost_no_result(searches, whole[0], moments, num_workers=2)
 
 
-def test_interrupted_then_gone_on_with_more_seeds(searches: Searches) -> None:
+def test_interrupted_then_gone_on_with_more_blocks(searches: Searches) -> None:
     words = ("search", "spaces/tiny.py", "--storage", "out/deep", "--name", "mine")
     process, _ = searches.start_until("report@.confirm.", *words)
     os.killpg(process.pid, signal.SIGINT)
@@ -59,8 +66,8 @@ def test_interrupted_then_gone_on_with_more_seeds(searches: Searches) -> None:
     assert (process.returncode, err) == (130, ""), out
     searches.kill_all()
     stored, before = searches.stored("mine", "out/deep"), len(searches.trained())
-    assert 0 < len(stored) < 20
-    code, out, err = searches.run(*words, "--seeds", "3", "confirm_seeds=3")
+    assert 0 < len(stored) < 24
+    code, out, err = searches.run(*words, "--confirm-blocks", "3")
     assert (code, err) == (0, ""), out
     new = searches.trained()[before:]
     assert len(new) == len(set(new))
@@ -68,8 +75,8 @@ def test_interrupted_then_gone_on_with_more_seeds(searches: Searches) -> None:
     results = searches.results("mine", "out/deep")
     assert set(results["witness"]) == set(new) | set(stored)
     counts = results.reset_index().groupby(["arm", "stage"]).size().unstack()
-    assert counts["search"].to_dict() == {"small": 6, "large": 6, "noisy": 6}
-    assert counts["confirm"].to_dict() == {"small": 3, "large": 3, "noisy": 3}
+    assert counts["search"].to_dict() == {"small": 2, "large": 2, "noisy": 2}
+    assert counts["confirm"].to_dict() == {"small": 6, "large": 6, "noisy": 6}
 
 
 def test_killed_while_a_failure_is_recorded(searches: Searches) -> None:
@@ -96,19 +103,27 @@ def test_a_damaged_file_of_a_finished_search_then_begun_anew(
     searches: Searches, whole: tuple[Searches, str, str]
 ) -> None:
     run = searches.copy_run(whole[0])
-    broken = min((run / "trials").glob("*.search.0-1.members.parquet"))
-    trial = broken.name.split(".")[0]
-    lost = {seen for seen, (own, seed) in searches.stored("tiny").items() if own == trial and seed in (0, 1)}
+    broken, lost = members_file(searches, "search")
     broken.write_bytes(broken.read_bytes()[:100])
     code, out, err = searches.run(*SEARCH)
     assert (code, err) == (0, ""), out
     assert broken.name in out
     assert sorted(searches.trained()) == sorted(lost)
     assert_as_if_nothing_had_been(searches, whole[0])
-    changes = ("epochs=2", "noisy.batch_size=50", "--num-samples", "1", "--seeds", "1", "confirm_seeds=1", "--fresh")
+    changes = (
+        "epochs=2",
+        "noisy.batch_size=50",
+        "--num-samples",
+        "1",
+        "--confirm-blocks",
+        "1",
+        "--block-seeds",
+        "1",
+        "--fresh",
+    )
     code, out, err = searches.run(*SEARCH, *changes)
     assert (code, err) == (0, ""), out
     results = searches.results("tiny")
-    assert len(results) == 3 * 2
+    assert len(results) == 3, "one configuration is confirmed at once"
     assert set(results["epochs"]) == {2.0}
-    assert json.loads((run / "space.json").read_text())["seeds"] == 1
+    assert json.loads((run / "space.json").read_text())["block_seeds"] == 1

@@ -78,7 +78,7 @@ class RunningJob:
     def finish(self) -> dict[MemberKey, Score]:
         """Store what is not stored yet; return the scores of the members that were trained."""
         self._store()
-        pause("report", f"{self.job.key}.{self.job.stage}")
+        pause("report", job_stem(self.job.key, self.job.stage, self.part))
         return self.scores
 
     def _end(self, work: RunningStack) -> None:
