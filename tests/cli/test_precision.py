@@ -125,10 +125,14 @@ def test_a_time_becomes_members_of_each_arm_which_the_next_command_names(call: C
         assert line in err
 
 
-def test_a_run_until_is_stored_and_goes_on_from_its_files(place: Path, tmp_path: Path) -> None:
-    _, space = asked_space(str(place / "mine.py"), ["confirm_blocks=Until(3.0, 18)"])
-    store = Store(tmp_path)
-    found = prepare(Request(space, "run", store))
+def test_a_run_until_is_stored_and_goes_on_from_its_files(call: Called, place: Path, tmp_path: Path) -> None:
+    path, words = str(place / "mine.py"), ["confirm_blocks=Until(3.0, 18)"]
+    _, space = asked_space(path, words)
+    store = Store(tmp_path).child("run")
+    found = prepare(Request(space, "run", store, {"space": path, "path": path, "overrides": words, "options": {}}))
+    code, out, _ = call("status", "run", "--storage", str(tmp_path), "--json")
+    assert (code, json.loads(out)["done"]) == (0, False)
+    assert [arm["confirm"]["total"] for arm in json.loads(out)["arms"]] == [20, 20], "the first look is after 10 blocks"
     rows = [row for row in trained(found) if row["stage"] == "confirm"]
     known = read_space(store)
     assert known["confirm_blocks"] == {"half_width": 3.0, "max_blocks": 18, "early": False}
@@ -136,6 +140,9 @@ def test_a_run_until_is_stored_and_goes_on_from_its_files(place: Path, tmp_path:
     assert blocks["large"] == blocks["noisy"]
     assert blocks["noisy"] in (10, 14, 18)
     assert replayed_run(store, space, known).finished
+    code, out, _ = call("status", "run", "--storage", str(tmp_path), "--json")
+    assert json.loads(out)["done"]
+    assert {arm["arm"]: arm["confirm"]["total"] // 2 for arm in json.loads(out)["arms"]} == blocks
     _, wider = asked_space(str(place / "mine.py"), ["confirm_blocks=Until(0.0001, 22)"])
     again = replayed_run(store, wider, known)
     assert not again.finished, "a narrower width goes on where the other stopped"

@@ -16,6 +16,7 @@ from tune_lb.search.proposers import proposers
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
+from tune_lb.space.until import Until
 
 if TYPE_CHECKING:
     from tune_lb.tuning.cost_estimate import ArmEstimate, Estimate
@@ -31,10 +32,12 @@ def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool
     there = f"; {estimate.already_done:,} are trained already" if estimate.already_done else ""
     at_a_time = "one process" if estimate.concurrency == 1 else f"{estimate.concurrency} processes at a time"
     where = " on the cluster, timed on this machine" if on_cluster else ""
-    time = f"about {duration(estimate.wall_s)} with {at_a_time}{where} ({duration(estimate.core_s)} of work)"
+    # where it is confirmed until something is known nobody knows more
+    most = "at most " if isinstance(space.confirm_blocks, Until) else ""
+    time = f"{most}about {duration(estimate.wall_s)} with {at_a_time}{where} ({duration(estimate.core_s)} of work)"
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
-    lines.add_row("members", f"{members:,}; of an arm: {stages_text(space)}{there}")
+    lines.add_row("members", f"{most}{members:,}; of an arm: {stages_text(space)}{there}")
     for line in _data_lines(estimate):
         lines.add_row("data", line)
     lines.add_row("looks", _looks(space, estimate))

@@ -14,12 +14,14 @@ from rich.table import Table
 from tune_lb.cli.answer import show_left_out
 from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, duration, on_run
-from tune_lb.cli.runs import check_run_name, find_run
+from tune_lb.cli.runs import check_run_name, find_run, space_of_run
+from tune_lb.errors import RequestError
 from tune_lb.results.code_versions import counts
 from tune_lb.results.columns import FINISHED, OLD_STAGES, STAGES
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.run_files import read_members, read_space
-from tune_lb.tuning.replay import of_old_design
+from tune_lb.results.storage import Store
+from tune_lb.tuning.replay import of_old_design, replayed_run
 
 COLUMNS = ("arm", "stage", "status", "trial_id", "finished_at", "error")
 
@@ -36,7 +38,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     every = members.select(columns).to_pylist()
     rows = [row for row in every if counts(row, known.get("code", {}))]
     stages = OLD_STAGES if of_old_design(known) else STAGES
-    arms = [_arm(arm, known, rows, stages) for arm in known["arms"]]
+    confirmed = _confirmed(store, known)
+    arms = [_arm(arm, known, rows, stages, confirmed.get(arm["name"])) for arm in known["arms"]]
     out.paragraph(str(known.get("question", "")), style="bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for header in ("arm", *stages, "diverged", "failed"):
@@ -46,7 +49,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
         table.add_row(arm["arm"], *shares, str(arm["diverged"] or ""), str(arm["failed"] or ""))
     out.show(table)
     out.line()
-    finished = all(arm["confirm"]["done"] >= arm["confirm"]["total"] for arm in arms)
+    totals = [(arm["confirm"]["done"], arm["confirm"]["total"]) for arm in arms]
+    finished = all(total is not None and done >= total for done, total in totals)
     times = [row["finished_at"] for row in rows if row["finished_at"]] + [event.time for event in events]
     last = max(times, default=None)
     state = "done" if finished else "not done"
@@ -63,19 +67,34 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
 
 def _arm(
-    arm: Mapping[str, Any], known: Mapping[str, Any], rows: list[dict[str, Any]], stages: Sequence[str]
+    arm: Mapping[str, Any],
+    known: Mapping[str, Any],
+    rows: list[dict[str, Any]],
+    stages: Sequence[str],
+    confirmed: int | None,
 ) -> dict[str, Any]:
     """Return members done and expected by stage."""
     own = [row for row in rows if row["arm"] == arm["name"]]
     done = Counter(row["stage"] for row in own if row["status"] in FINISHED)
-    total = _expected(arm, known)
+    total = _expected(arm, known, confirmed)
     statuses = Counter(row["status"] for row in own)
     failed = sum(number for status, number in statuses.items() if status not in FINISHED)
     found = {stage: {"done": done[stage], "total": total[stage]} for stage in stages}
     return {"arm": arm["name"], **found, "diverged": statuses["diverged"], "failed": failed}
 
 
-def _expected(arm: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, int | None]:
+def _confirmed(store: Store, known: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many confirm members each arm is known to need, of a run that goes on until differences are known."""
+    if of_old_design(known) or isinstance(known["confirm_blocks"], int):
+        return {}
+    try:
+        state = replayed_run(store, space_of_run(known), known)
+    except RequestError:
+        return {}  # its space has changed or is gone; what is there is counted all the same
+    return {arm: state.expected(arm)["confirm"] for arm in state.arms}
+
+
+def _expected(arm: Mapping[str, Any], known: Mapping[str, Any], confirmed: int | None) -> dict[str, int | None]:
     samples = arm["num_samples"] if arm["dimensions"] else 0
     if of_old_design(known):
         # which were rescreened was known only when the search stage was done
@@ -85,9 +104,8 @@ def _expected(arm: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, int
         return {"search": searched, "rescreen": None if searched else 0, "confirm": confirmed}
     samples = samples if samples > 1 else 0
     kept = min(known["candidates"], samples)
-    blocks = known["confirm_blocks"]
-    # until what is wanted is known nobody knows how many there will be
-    confirmed = None if isinstance(blocks, dict) else blocks * known["block_seeds"]
+    if isinstance(known["confirm_blocks"], int):
+        confirmed = known["confirm_blocks"] * known["block_seeds"]
     return {"search": samples, "decide": kept * known["decide_blocks"] if kept > 1 else 0, "confirm": confirmed}
 
 
