@@ -43,7 +43,7 @@ class Searched:
 def selection_variance(searched: Searched, decided: Standing, draws: int = 100, seed: int = 0) -> float:
     """Return V, the variance of the error of the candidate decided for, over repetitions of the search's last steps.
 
-    `draws` times one of the K candidates, drawn at random, is left out (of three or more), for the search might not have met it;
+    `draws` times one of the K candidates, drawn at random, is left out, for the search might not have met it;
     N(0, s_l^2 / r) is added to the mean log losses and N(0, s_e^2 / r) to the mean soft errors of the others, and it is decided
     again; s: the residual spreads of the candidates x blocks tables, r: blocks. V is the variance (about its mean) of the fitted
     test error of what is chosen, see `fitted_errors`. 0 with one candidate, and with none that is left; nan where the spread is
@@ -64,7 +64,7 @@ def selection_variance(searched: Searched, decided: Standing, draws: int = 100, 
     losses = decided.loss[left] + decided.loss_spread * noise[0]
     errors = None if decided.error is None else decided.error[left] + decided.error_spread * noise[1]
     # a row each: who is there in a repetition, in order
-    there = np.sort(rng.random((draws, num_left)).argsort(axis=1)[:, : max(2, num_left - 1)], axis=1)
+    there = np.sort(rng.random((draws, num_left)).argsort(axis=1)[:, : num_left - 1], axis=1)
     again = choices(
         np.take_along_axis(losses, there, axis=1), None if errors is None else np.take_along_axis(errors, there, axis=1)
     )
