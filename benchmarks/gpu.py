@@ -16,10 +16,10 @@ Parts, most important first; each is a list of measurements:
     microbatches  the size that `microbatch: auto` finds, and its peak beside the limit
     search        `python -m tune_lb search quickstart` with 1, 4 and 2 workers on the device
 
-Every measurement is a process of its own, so that one that dies or hangs costs its own rows. All begin at once and prepare
-(imports, compilers), a dozen at a time, while the tests run; then one after the other runs its clock alone. What has failed is a
-row with its error. A Parquet is written after each measurement: one row for each number, long form. The time of a part is its share
-of --minutes, and all ends when these are over.
+Every measurement is a process of its own, so that one that dies or hangs costs its own rows. The tests run first, while a few of
+the others prepare (imports, compilers); then these prepare, a dozen at a time, and one after the other runs its clock. What has
+failed is a row with its error. A Parquet is written after each measurement: one row for each number, long form. The time of a part
+is its share of --minutes, and all ends when these are over. gpu_report.py prints the tables.
 """
 
 from __future__ import annotations
@@ -70,19 +70,22 @@ COLUMNS = {
 """preparing: how many other measurements still compiled while this one ran its clock."""
 
 LIMITS_S = {
-    "tests": 85.0,
+    "tests": 150.0,
     "updates": 10.0,
     "networks": 24.0,
     "remedies": 25.0,
     "sharpness": 30.0,
     "share": 15.0,
     "microbatches": 45.0,
-    "search": 150.0,
+    "search": 100.0,
 }
 """Seconds that one measurement of a part may run its clock where there are six minutes in all."""
 
 AT_A_TIME = 14
 """Measurements that prepare at a time."""
+
+BESIDE_TESTS = 3
+"""So many while the tests run, which compile too."""
 
 PREPARED_BY = 0.25
 """Share of the time at which the clocks begin, whoever is not ready yet."""
@@ -230,7 +233,8 @@ def in_processes(chosen: Mapping[str, tuple[str, Measurement]], given: argparse.
     everyone, unstarted, early = list(waiting), list(waiting), None
 
     def more() -> None:
-        while unstarted and sum(each.is_preparing for each in everyone) < AT_A_TIME:
+        most = BESIDE_TESTS if early is not None and early.is_alive() else AT_A_TIME
+        while unstarted and sum(each.is_preparing for each in everyone) < most:
             unstarted.pop(0).start()
 
     def left() -> float:
@@ -258,14 +262,15 @@ def in_processes(chosen: Mapping[str, tuple[str, Measurement]], given: argparse.
         return waiting[0] if waiting and waiting[0].ready.is_set() else None
 
     try:
-        more()
         if waiting[0].part == "tests" and len(waiting) > 1:
-            # no clock in them: they run while the others compile
+            # no clock in them: they run while a few of the others prepare, and the clocks wait for their end
             tests = waiting.pop(0)
+            unstarted.remove(tests)
+            tests.start()
             early = threading.Thread(target=tests.run, args=(limit("tests"),))
             early.start()
-        while (time.monotonic() - begun < PREPARED_BY * whole) and (
-            (early is not None and early.is_alive()) or unstarted or any(each.is_preparing for each in waiting)
+        while (early is not None and early.is_alive()) or (
+            time.monotonic() - begun < PREPARED_BY * whole and (unstarted or any(each.is_preparing for each in waiting))
         ):
             more()
             time.sleep(0.2)
@@ -327,6 +332,20 @@ def child(name: str, given: argparse.Namespace) -> None:
                 pass
 
 
+def asked_for(
+    known: Mapping[str, tuple[str, Measurement]], only: Sequence[str] | None
+) -> dict[str, tuple[str, Measurement]]:
+    """Return the measurements that are asked for, in the order in which they are."""
+    found: dict[str, tuple[str, Measurement]] = {}
+    for asked in [""] if only is None else only:
+        found |= {
+            name: each
+            for name, each in known.items()
+            if name not in found and (each[0] == asked or name.startswith(asked))
+        }
+    return found
+
+
 def _device(given: argparse.Namespace) -> str:
     return "cpu" if given.stand_in else "cuda"
 
@@ -346,11 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.measurement:
         child(given.measurement, given)
         return 0
-    chosen = {
-        name: found
-        for name, found in measurements(given.stand_in).items()
-        if given.only is None or any(found[0] == asked or name.startswith(asked) for asked in given.only)
-    }
+    chosen = asked_for(measurements(given.stand_in), given.only)
     if given.list:
         print("\n".join(chosen))
         return 0

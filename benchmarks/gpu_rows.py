@@ -9,6 +9,7 @@ import itertools
 import platform
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,8 +77,10 @@ class Given:
         try:
             yield
         except Exception as error:  # whatever fails on a device that this has never run on is a finding
-            lines = str(error).strip().splitlines() or [""]
-            self.record(what, way, None, "", error=f"{type(error).__name__}: {lines[0]}"[:400], **more)
+            # compilers say what was wrong on a line after the first
+            said = " | ".join(line.strip() for line in str(error).splitlines()[:6] if line.strip())
+            self.record(what, way, None, "", error=f"{type(error).__name__}: {said}"[:800], **more)
+            traceback.print_exc()
         finally:
             if self.on_gpu:
                 gc.collect()

@@ -29,7 +29,8 @@ NETWORKS: dict[str, tuple[MLP, Any, int]] = {
     "quickstart, B = 400": (MLP(hidden=(128, 128, 128)), DIGITS, 400),
     "F1, B = 256": (F1(), Pixels(num_train=4096, shape=(784,)), 256),
 }
-MEMBERS = (1, 4, 16, 64, 256)
+LARGE = 200_000_000
+"""Weights of a stack above which some ways are left out."""
 
 
 def measure(name: str, members: int, given: Given) -> Iterator[None]:
@@ -43,6 +44,8 @@ def measure(name: str, members: int, given: Given) -> Iterator[None]:
     about = {"network": name.partition(",")[0], "batch_size": batch_size, "members": members, "precision": "fp32"}
     calls: dict[str, tuple[Callable[[], Any], float]] = {}
     ours = ("alone", "plain") if members == 1 else ("together",)
+    # every way holds its own weights: of the largest stack only the ways that matter, for all wait on one device
+    large = sum(math.prod(pair) for pair in itertools.pairwise(model.hidden)) * members > LARGE
     compiled = "compiled_alone" if members == 1 else "compiled_together"
     trying = functools.partial(given.trying, "update", **about)
     for way in (*ours, compiled):
@@ -55,16 +58,16 @@ def measure(name: str, members: int, given: Given) -> Iterator[None]:
         training = Training(trial, range(members), parts, execution=ours[0])
         calls["batches alone"] = (functools.partial(batches, training), steps_of(training))
     if given.on_gpu:
-        for way in (ours[0], compiled):
-            with trying(f"graph of {way}"):
-                found, steps = graphed(trial, parts, members, way)
-                calls |= {f"graph of {way}{label}": (call, steps) for label, call in found.items()}
+        with trying(f"graph of {compiled}"):
+            found, steps = graphed(trial, parts, members, compiled)
+            calls |= {f"graph of {compiled}{label}": (call, steps) for label, call in found.items()}
     if members == 1:
         for way, options in {"ordinary": {}, "ordinary, fused": {"fused": True}}.items():
             with trying(way):
                 calls[way] = ordinary(trial, parts, given.device, **options)
-    with trying("stack by hand"):
-        calls["stack by hand"] = by_hand(model, parts, batch_size, members, given.device, graph=False)
+    if not large:
+        with trying("stack by hand"):
+            calls["stack by hand"] = by_hand(model, parts, batch_size, members, given.device, graph=False)
     if given.on_gpu:
         with trying("stack by hand, graph"):
             calls["stack by hand, graph"] = by_hand(model, parts, batch_size, members, given.device, graph=True)
@@ -100,19 +103,19 @@ def batches(training: Training) -> None:
 def graphed(trial: Trial, parts: Parts, members: int, way: str) -> tuple[dict[str, Callable[[], Any]], float]:
     """Return replays of a CUDA graph of tune_lb's own step, with its own batches copied into the graph's, and with none.
 
-    Whether a step can be captured, and what it then takes: the step that would be compiled, eager or compiled.
+    The compiled step alone: an eager one takes its rate as a number, which a graph would keep, or as a tensor that torch.optim's
+    foreach form waits for, which a capture forbids.
     """
     training = Training(trial, range(members), parts, execution=way.removeprefix("compiled_"))
     group = training.groups[0]
     program = CompiledStep(trial, group, members_first=training.stacked)
     program.load(group.params, group.optimizer)
     program.rate.fill_(LR)
-    step = program.compiled if way.startswith("compiled") else program.step
     batch, buffers = static(training._next(group)[1]), {k: v.clone() for k, v in group.buffers.items()}
 
     def once() -> None:
         with torch.no_grad():
-            _, updated = step(program.params, buffers, batch, program.rate)
+            _, updated = program.compiled(program.params, buffers, batch, program.rate)
             for name, value in buffers.items():
                 value.copy_(updated[name])
 
@@ -129,6 +132,8 @@ def graphed(trial: Trial, parts: Parts, members: int, way: str) -> tuple[dict[st
         for _ in range(steps):
             graph.replay()
 
+    # a graph writes to the tensors it was captured with, and keeps none of them: freed, they would be another's
+    without.kept = with_batches.kept = once  # type: ignore[attr-defined]
     return {"": with_batches, ", no batches": without}, steps
 
 

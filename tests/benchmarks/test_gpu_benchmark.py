@@ -91,3 +91,16 @@ def test_without_a_device_it_says_what_to_do(program, tmp_path, monkeypatch, cap
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert program.main(["--out", str(tmp_path)]) == 2
     assert "--stand-in runs everything on the CPU" in capsys.readouterr().err
+
+
+def test_measurements_come_in_the_order_in_which_they_are_asked_for(program):
+    known = dict.fromkeys(("a/1", "a/2", "b"), ("", None)) | {"a/1": ("a", None)}
+    assert list(program.asked_for(known, ["b", "a/2", "a"])) == ["b", "a/2", "a/1"]
+    assert list(program.asked_for(known, None)) == ["a/1", "a/2", "b"]
+
+
+def test_the_report_says_what_was_measured_and_what_was_not(program):
+    rows = pd.read_parquet(BENCHMARKS / "gpu" / "h100.parquet")
+    text = importlib.import_module("gpu_report").tables(rows)
+    assert "| quickstart | 20 | graph of compiled_together |  | 0.075 | 0.0325 | 0.00892 | 0.0176 |" in text
+    assert "| tests | tests | did not end within 88 s | 1 |" in text
