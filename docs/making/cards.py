@@ -161,7 +161,7 @@ def _how_it_acts(kind: type[Remedy]) -> list[str]:
     refusals = [text[7].upper() + text[8:] if text.startswith("Refuse ") else text for text in refusals]
     refusals += [f"{other}: {reason}." for other, reason in sorted(kind.excludes.items())]
     if kind.differentiates_gradients:
-        refusals.append('precision="bf16": it takes small differences of gradients.')
+        refusals.append('precision="bf16" and "tf32": it takes small differences of gradients.')
     return [
         table(
             ("hook", "what it does"),

@@ -67,6 +67,7 @@ OTHERS = {
     "numpy": trial(lr=np.float64(0.2), batch_size=np.int64(8), optimizer=AdamW(eps=np.float64(1e-6))),
     "phases": trial(phases=(Phase(epochs=1.0, batch_size=4),)),
     "bf16": trial(precision="bf16"),
+    "tf32": trial(precision="tf32"),
 }
 OTHERS |= {
     f"optimizer_{name}": trial(model=body_and_head, optimizer=own, budget=Epochs(5.0), lr=0.1)

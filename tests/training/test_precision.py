@@ -187,7 +187,7 @@ def test_a_space_and_its_arms_take_it_and_unknown_ones_are_refused():
     assert {d.template.precision for d in checked_designs(one) if d.name in ("large_batch", "placebo")} == {"bf16"}
     assert {d.template.precision for d in checked_designs(one) if d.name in ("small_batch", "sam")} == {"fp32"}
     problems = space_problems(space.overridden([("precision", "bf17")]))
-    assert problems == ["space.precision = bf17: must be one of 'fp32', 'bf16'; did you mean 'bf16'?"]
+    assert problems == ["space.precision = bf17: must be one of 'fp32', 'bf16', 'tf32'; did you mean 'bf16'?"]
 
 
 def test_a_network_that_does_not_run_under_autocast_is_refused():

@@ -62,7 +62,9 @@ def not_plain(trial: Trial, data: DataSet, module: nn.Module) -> list[str]:
         f"{remedy!r}, a remedy from {type(remedy).__module__}" for remedy in trial.active if not is_written_out(remedy)
     ]
     found += [f"start from the weights after {phase!r}" for phase in trial.phases]
-    if trial.precision != "fp32":
+    if trial.precision == "tf32":
+        found.append("precision tf32: torch.backends.cudnn.allow_tf32 and torch.set_float32_matmul_precision('high')")
+    elif trial.precision != "fp32":
         found.append(f"precision {trial.precision}: forward passes of training under torch.autocast")
     if trial.budget.watches_loss:
         found.append(f"{trial.budget!r}, which ends the training by what its loss does")

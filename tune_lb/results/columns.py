@@ -106,7 +106,7 @@ CONFIGURATION: Final = _all(
         budget="what ends training, and when",
     ),
     Column("initialization", "str", "how the network's start was drawn; null: as the network does it itself"),
-    Column("precision", "str", "fp32, or bf16 for training's forward passes; evaluation and metrics are in fp32"),
+    Column("precision", "str", "fp32, or bf16 or tf32 for training; evaluation and metrics are in fp32"),
     Column("batch_size", "int", "examples per update"),
     *_columns(
         "float",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tune_lb.arithmetic import float32
 from tune_lb.streams import GlobalState, global_state
 from tune_lb.surface.swapped import PYTHON_STATE
 from tune_lb.trees import first_leaf, leaves, mapped
@@ -23,11 +24,11 @@ from tune_lb.trees import first_leaf, leaves, mapped
 def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool) -> Iterator[None]:
     """Put a module in evaluation mode, its batch norms in training mode if batch_statistics, and all flags back.
 
-    Autocast is off inside, so that results have the dtype they are said to have; compiled networks run as they are written, for
-    compiled code cannot be differentiated twice. A module that draws random numbers in this mode (torch's, NumPy's, Python's)
-    raises RandomInEvaluation at the end of the block, as its loss is not a function of its weights; the generators are put
-    back, and so are attributes that a module of somebody's own has set. Buffers are the caller's to protect: batch norm
-    writes into them.
+    Autocast and TF32 are off inside, so that results have the dtype they are said to have; compiled networks run as they are
+    written, for compiled code cannot be differentiated twice. A module that draws random numbers in this mode (torch's, NumPy's,
+    Python's) raises RandomInEvaluation at the end of the block, as its loss is not a function of its weights; the generators are
+    put back, and so are attributes that a module of somebody's own has set. Buffers are the caller's to protect: batch norm writes
+    into them.
     """
     flags = [(part, part.training) for part in module.modules()]
     own = [
@@ -39,7 +40,7 @@ def measuring(module: nn.Module, device: torch.device, *, batch_statistics: bool
             wanted = batch_statistics and isinstance(part, _BatchNorm)
             if flag != wanted:
                 part.training = wanted
-        with torch.autocast(device.type, enabled=False), _not_compiled():
+        with torch.autocast(device.type, enabled=False), _not_compiled(), float32():
             yield
     finally:
         for part, attributes in own:

@@ -209,7 +209,7 @@ def precision_problems(trial: Trial, module: nn.Module, shape: Any, examples: An
     what = f"precision = {trial.precision!r}"
     found = [
         f"{what}: {remedy.name} takes Hessian-vector products as differences of gradients, which are lost in the "
-        "rounding of bfloat16; use precision fp32"
+        f"rounding of {'bfloat16' if trial.precision == 'bf16' else 'TF32'}; use precision fp32"
         for remedy in trial.active
         if remedy.differentiates_gradients
     ]

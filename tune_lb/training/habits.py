@@ -9,6 +9,7 @@ import torch
 
 from tune_lb.settings.identity import identity
 from tune_lb.streams import seeded
+from tune_lb.training.gradient import Params
 from tune_lb.training.members import channels_last
 from tune_lb.training.networks import Networks
 from tune_lb.training.trial import Trial
@@ -37,6 +38,16 @@ def habits_of(trial: Trial) -> Habits:
     except TypeError:
         return Habits()  # a function that has no name: nothing else is made of it
     return _known.setdefault(key, Habits())
+
+
+def laid_out(params: Params, habits: Habits, networks: Networks) -> Params:
+    """Return the parameters with kernels' channels last, where there are kernels and the network runs so.
+
+    Convolutions are then a third faster on a CPU (benchmarks/train_step.py) and up to 2.5 times on a GPU (benchmarks/gpu.py).
+    """
+    if not any(value.dim() == 4 for value in params.values()) or not takes_channels_last(habits, networks):
+        return params
+    return {name: channels_last(value) for name, value in params.items()}
 
 
 def takes_channels_last(habits: Habits, networks: Networks) -> bool:

@@ -1,4 +1,4 @@
-"""Precision: the forward pass of training in bfloat16 where that is asked for."""
+"""Precision: the forward pass of training in bfloat16 where that is asked for. TF32 is the trainings' own: see arithmetic."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Call = Callable[[Mapping[str, Tensor], Any], Tensor]
 
 
 def in_precision(call: Call, precision: str) -> Call:
-    """Return the function with its forward pass in that precision and its outputs in float32; fp32: the function itself.
+    """Return the function with its forward pass in that precision and its outputs in float32; fp32, tf32: the function itself.
 
     Raises ValueError for other than float32 inputs, which autocast would leave as they are.
     """
-    if precision == "fp32":
+    if precision in ("fp32", "tf32"):
         return call
 
     def lowered(tensors: Mapping[str, Tensor], inputs: Any) -> Tensor:

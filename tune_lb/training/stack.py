@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from tune_lb.arithmetic import float32
 from tune_lb.optimizers.of_members import MemberOptimizer
 from tune_lb.pause import pause
 from tune_lb.streams import global_state
@@ -49,7 +50,8 @@ class Stack:
         """Train every member to the next multiple of so many epochs, at least one update; return what each training observed."""
         going = [training for training in self.trainings if not training.done]
         end = going[0].next_stop(epochs)
-        self._train(going[0].step, end)
+        with float32(tf32=going[0].trial.precision == "tf32"):
+            self._train(going[0].step, end)
         for group in (group for training in going for group in training.groups):
             group.step = end
         rows = [[row for group in training.groups for row in training.report(group)] for training in self.trainings]

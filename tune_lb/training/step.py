@@ -43,7 +43,7 @@ def composed_gradient(
         module, loss = remedy.model(module), remedy.loss(loss)
     # eager and alone autograd is the fastest; stacking and compiling need a function that differentiates functions
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
-    if trial.precision != "fp32" and execution.endswith("together"):
+    if trial.precision == "bf16" and execution.endswith("together"):
         module = normalizing_in_fp32(module)
     hooked = microbatch is not None or any(overrides(remedy, "gradient") for remedy in trial.active)
     if many and not hooked:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from tune_lb.arithmetic import float32
 from tune_lb.data.device import Examples, Parts
 from tune_lb.optimizers.building import built, options_of
 from tune_lb.pause import pause
@@ -20,8 +21,8 @@ from tune_lb.training.compiled_step import CompiledStep, compiled_step, program_
 from tune_lb.training.divergence import first_divergence
 from tune_lb.training.evaluation import quality, recalibrated
 from tune_lb.training.gradient import DROPOUT_KEY, MEMBERS_FIRST, Batch, Buffers, GradientFn, Params, only, stack
-from tune_lb.training.habits import habits_of, takes_channels_last
-from tune_lb.training.members import HistoryRow, Members, TrainedMember, channels_last, part_of
+from tune_lb.training.habits import habits_of, laid_out
+from tune_lb.training.members import HistoryRow, Members, TrainedMember, part_of
 from tune_lb.training.networks import Networks, Start, tensors
 from tune_lb.training.remedy import Remedy, State, overrides
 from tune_lb.training.step import composed_gradient, composed_step
@@ -116,7 +117,8 @@ class Training:
                 _, batch, states = self._next(group)
                 # copies: a network may set its own weights in a forward pass
                 params = {name: value.clone() for name, value in group.params.items()}
-                _, gradients, _ = group.gradient(params, group.buffers | states, batch)
+                with float32(tf32=self.trial.precision == "tf32"):
+                    _, gradients, _ = group.gradient(params, group.buffers | states, batch)
                 found |= {
                     seed: one_member(gradients, i, self.stacked, self.remedies) for i, seed in enumerate(group.seeds)
                 }
@@ -199,11 +201,8 @@ class Training:
             starts = [(remedy.replicated(params, self.trial.batch_size), buffers) for params, buffers in starts]
         together = stack if self.stacked else only
         params, buffers = together([start[0] for start in starts]), together([start[1] for start in starts])
-        if self.execution == "alone" and not self.stacked and self.device.type == "cpu":
-            # convolutions are a third faster there with the channels last: benchmarks/train_step.py
-            has_kernels = any(value.dim() == 4 for value in params.values())
-            if has_kernels and takes_channels_last(self.habits, self.networks):
-                params = {name: channels_last(value) for name, value in params.items()}
+        if self.execution == "alone" and not self.stacked:
+            params = laid_out(params, self.habits, self.networks)
         states = {
             remedy.name: together([self._initial_state(remedy, *pair) for pair in zip(seeds, starts, strict=True)])
             for remedy in self.remedies
@@ -234,7 +233,7 @@ class Training:
     def _surprised(self, group: Members, end: int) -> bool:
         """Train to a step; say whether the network did what it was not known to do, so that this must be done again."""
         before, known = global_state(), dataclasses.replace(self.habits)
-        with self._running(group):
+        with float32(tf32=self.trial.precision == "tf32"), self._running(group):
             while group.step < end and not group.ended:
                 self._update(group)
                 pause("step", f"step {group.step} of {self.plan.num_updates}")

@@ -8,10 +8,12 @@ plain: one member at a time, by the forward and backward pass of the network its
 tensors and inputs (see plain_gradient)."""
 
 
-PRECISIONS = ("fp32", "bf16")
-"""fp32: all in float32. bf16: matrix products and convolutions of training's forward pass, and so of its backward pass, in
-bfloat16 (torch.autocast: 8 bits of mantissa, float32's range, no loss scaling). Parameters, gradients, optimiser, batch-norm
-statistics and the loss itself stay float32, as do evaluation, metrics and every Hessian-vector product."""
+PRECISIONS = ("fp32", "bf16", "tf32")
+"""fp32: all in float32, with all of its bits on a GPU too. bf16: matrix products and convolutions of training's forward pass, and
+so of its backward pass, in bfloat16 (torch.autocast: 8 bits of mantissa, float32's range, no loss scaling). Parameters, gradients,
+optimiser, batch-norm statistics and the loss itself stay float32, as do evaluation, metrics and every Hessian-vector product. tf32:
+matrix products and convolutions of training on a GPU round what they multiply to TF32 (10 bits of mantissa, float32's range); fp32
+elsewhere."""
 
 
 AUTO = "auto"
