@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.decisions import unit_coordinate
 from tests.search import test_planner as planner
 from tune_lb.inference.decision import standing
 from tune_lb.inference.selection_variance import Searched, selection_variance
 from tune_lb.search.confirming import Confirming, blocks_wanted
 from tune_lb.search.score import Score
-from tune_lb.search.selection import variance_of_selection
+from tune_lb.search.selection import coordinate, variance_of_selection
+from tune_lb.settings.domain import over
 from tune_lb.space.checks import space_problems
 from tune_lb.space.until import Until
 
@@ -214,6 +216,33 @@ def test_the_variance_of_selections_is_that_of_the_analysis():
     )
     assert expected > 0
     assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("domain", "value", "expected"),
+    [
+        (over(1e-6, 1e-2, log=True), 1e-3, 0.75),
+        (over(1e-6, 1e-2, log=True), 0.0, 0.0),
+        (over(2.0, 4.0), 3.5, 0.75),
+        (over(2.0, 4.0), 9.0, 1.0),
+        (over(2.0, 4.0), None, 0.5),
+        (over(["a", "b", "c"]), "b", 0.5),
+        (over([10, 20, 50]), 50, 1.0),
+        (over([10, 20, 50]), None, 0.5),
+        (over([10]), 10, 0.5),
+    ],
+)
+def test_a_value_has_a_place_in_its_domain_as_in_the_analysis(domain, value, expected):
+    assert coordinate(domain, value) == pytest.approx(expected)
+    assert unit_coordinate(value, domain.as_json()) == pytest.approx(expected)
+
+
+def test_an_arm_that_combines_others_is_confirmed_until_like_them():
+    of = planner.compared(*planner.ARMS, planner.BOTH, confirm_blocks=UNTIL)
+    search, counts = confirmed(of)
+    assert search.finished
+    assert counts["both"] >= 20
+    assert math.isfinite(search.variances["both"])
 
 
 def test_a_space_without_a_reference_cannot_be_confirmed_until():

@@ -42,7 +42,7 @@ def variance_of_selection(
     has_soft = any(score is not None and math.isfinite(score.soft_error) for scores in table for score in scores)
     losses = np.array([score.loss for *_, score in there])
     found = Searched(
-        points=np.array([[_coordinate(d, values[name]) for name, d in dimensions.items()] for values, *_ in there]),
+        points=np.array([[coordinate(d, values[name]) for name, d in dimensions.items()] for values, *_ in there]),
         block=np.array([block for _, block, *_ in there], dtype=np.int64),
         candidate=np.array([k for _, _, k, _ in there], dtype=np.int64),
         log_loss=log_loss(losses, chance if math.isfinite(chance) else None),
@@ -56,12 +56,18 @@ def _number(kept: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> int
     return next((k for k, own in enumerate(kept) if own == values), -1)
 
 
-def _coordinate(domain: Domain, value: Any) -> float:
-    """Return where a value lies in its domain, in [0, 1], on a log scale where the domain is; of K choices, k / (K - 1)."""
+def coordinate(domain: Domain, value: Any) -> float:
+    """Return where a value lies in its domain, in [0, 1], on a log scale where the domain is; of K choices, k / (K - 1).
+
+    0.5 for a missing value, and for a choice that is not listed. The same as analysis/decisions.py has of rows.
+    """
     if not isinstance(domain, Interval):
         places = [k for k, choice in enumerate(domain.values) if choice == value]
         return places[0] / (len(domain.values) - 1) if places and len(domain.values) > 1 else 0.5
-    low, high, at = float(domain.low), float(domain.high), float(value)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return 0.5
+    # what a combined arm took from another has neutral values, which may lie outside
+    low, high, at = float(domain.low), float(domain.high), min(max(float(value), domain.low), domain.high)
     if domain.log:
         low, high, at = math.log(low), math.log(high), math.log(at)
     return (at - low) / (high - low)
