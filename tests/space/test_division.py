@@ -14,9 +14,9 @@ from tune_lb.space.until import Until
 TABLE = {
     92: (24, 5, 6, 19, 2),
     78: (24, 5, 6, 12, 2),
-    64: (20, 4, 6, 10, 2),
-    40: (16, 3, 2, 18, 1),
-    20: (10, 1, 1, 10, 1),
+    64: (20, 4, 6, 20, 1),
+    40: (16, 3, 4, 12, 1),
+    20: (8, 2, 2, 8, 1),
 }
 
 
@@ -74,7 +74,7 @@ def test_a_space_is_divided_when_it_is_made_and_by_an_override():
     by_hand = space(**dict(zip(FIELDS, TABLE[40], strict=True)))
     assert space_hash(given) == space_hash(by_hand), "a space says its numbers, whoever made them"
     asked = space(num_samples=7).overridden([("members_per_arm", 20), ("block_seeds", 3)])
-    assert numbers(asked) == (10, 1, 1, 10, 3), "what is given beside it holds"
+    assert numbers(asked) == (8, 2, 2, 8, 3), "what is given beside it holds"
 
 
 def test_numbers_and_what_they_are_divided_from_are_not_given_together():

@@ -47,10 +47,10 @@ def test_an_estimate_is_that_of_its_own_numbers():
 def test_the_largest_that_fits_is_found_whatever_was_timed():
     of = space(num_samples=3, decide_blocks=2, confirm_blocks=8)
     found = estimate(of)
-    # six arms of their own and two derived ones, which are only confirmed: 40 members are 16 + 3 * 2 + 18
+    # six arms of their own and two derived ones, which are only confirmed: 40 members are 16 + 3 * 4 + 12
     searched, derived = 6, 2
     assert len(checked_designs(of)) == searched + derived
-    work_s = 2.0 * (searched * 40 + derived * 18) + (searched + derived) * 3.0
+    work_s = 2.0 * (searched * 40 + derived * 12) + (searched + derived) * 3.0
     budget_s = RAY_START_S + work_s / 2
     assert members_that_fit(of, found, budget_s) == 40
     assert members_that_fit(of, found, budget_s - 0.01) == 39

@@ -26,19 +26,20 @@ class Division(NamedTuple):
 
 
 STUDIED = (
-    Division(10, 1, 1, 10, 1),
-    Division(16, 3, 2, 18, 1),
-    Division(20, 4, 6, 10, 2),
+    Division(8, 2, 2, 8, 1),
+    Division(16, 3, 4, 12, 1),
+    Division(20, 4, 6, 20, 1),
     Division(24, 5, 6, 12, 2),
     Division(24, 5, 6, 19, 2),
 )
-"""What was best of each number of members, 20, 40, 64, 78 and 92, in a study of real members (docs/inference.md)."""
+"""Designs of 20, 40, 64, 78 and 92 members whose intervals cover and whose claims hold in a study of real members
+(benchmarks/power.py)."""
 
-TWO_SEEDS_FROM = 52
+TWO_SEEDS_FROM = 72
 """Members from which a confirm block has two: below, more blocks are worth more."""
 
-DECIDED_FROM = 30
-"""Members from which it is decided between candidates: below, the search's loss alone chooses."""
+DECIDED_FROM = 12
+"""Members from which it is decided between candidates: below, the search's loss alone chooses, and nothing can be claimed."""
 
 
 def divided(members: int) -> Division:
