@@ -5,66 +5,40 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tune_lb.observation.surfaces import surface_over
+from tune_lb.observation.walk_losses import Iterate, WalkLosses, valley, vector
 from tune_lb.space.observation import Walk
-from tune_lb.surface.derivatives import flat
-from tune_lb.training.evaluation import recalibrated
-from tune_lb.training.gradient import Buffers, Params
+from tune_lb.training.gradient import Params
 from tune_lb.training.members import HistoryRow
+from tune_lb.training.noiseless import Noiseless
 from tune_lb.training.running import Running
 
 WALK_COLUMNS = {
-    "walk.evaluations": "losses over the whole train set taken to observe the walk; not part of the training's cost",
+    "walk.evaluations": "losses over the train set (or max_samples of it) taken to observe the walk; not part of training's cost",
     "walk.gradients": "gradient evaluations made again to observe the walk; not part of the training's cost",
     "walk.wall_s": "time taken to observe the walk, the member's share, s; not in wall_s",
 }
 
 
-class Valley(NamedTuple):
-    """What the losses along one update say; see Walk."""
-
-    floor: float | None
-    height: float
-    barrier: float
-
-
-def valley(losses: list[float]) -> Valley:
-    """Return floor, height and barrier of the losses at w_t, between, and at w_(t+1)."""
-    first, *between, last = losses
-    floor = min(between)
-    barrier = max(0.0, max(between) - max(first, last))
-    return Valley(floor if floor < min(first, last) else None, (first + last) / 2 - min(losses), barrier)
-
-
 @dataclass
 class _Trail:
-    """What is remembered of one member from one update to the next."""
+    """What is remembered of one member from one update to the next. step: at which that was."""
 
     start: Tensor
     epoch_start: Tensor
+    step: int
     loss: float | None = None
     gradient: Tensor | None = None
+    clean: Tensor | None = None
     path_length: float = 0.0
-
-
-@dataclass
-class _Iterate:
-    """A member's own weights, before anything is made of them for evaluation."""
-
-    params: Params
-    buffers: Buffers
-    names: list[str]
-    """The trainable ones."""
-    point: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.point = _vector(self.params, self.names)
+    threshold: float | None = None
+    """Rise above which a point counts as a barrier, in this epoch."""
+    updates: int = 0
+    barriers: int = 0
 
 
 class Walker:
@@ -78,32 +52,39 @@ class Walker:
     ) -> None:
         self.walk, self.training, self.on_failure = walk, training, on_failure
         self.looking_s = 0.0
+        self.losses = WalkLosses(walk, training)
+        self.noiseless = Noiseless()
+        self.has_noise = any(remedy.adds_noise for remedy in training.trial.active)
         self._starts: dict[int, Tensor] = {}
+        self._trails: dict[int, _Trail] = {}
 
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
         """Train to the next multiple of so many epochs, one update at a time where the epoch is watched."""
         started = time.perf_counter()
         training = self.training
         iterates = self._iterates()
-        trails = {seed: _Trail(self._start(seed, at), at.point) for seed, at in iterates.items()}
+        trails = {seed: self._trail(seed, at) for seed, at in iterates.items()}
         rows: list[HistoryRow] = []
         seen: list[HistoryRow] = []
         training_s = 0.0
         if self._is_watched():
             end = training.next_stop(epochs)
             while training.step < end and not training.done:
-                gradients = self._gradients(iterates)
+                gradients, clean = (self._gradients(iterates, noise=noise) for noise in (True, False))
                 before_s = time.perf_counter()
                 rows += training.advance(1e-9)
                 training_s += time.perf_counter() - before_s
                 after = self._iterates()
                 for seed in sorted(after.keys() & gradients.keys()):
-                    gradient = _vector(gradients[seed], after[seed].names)
+                    found = [
+                        vector(tree[seed], after[seed].names) if seed in tree else None for tree in (gradients, clean)
+                    ]
                     try:
-                        seen += self._observed(seed, trails[seed], iterates[seed], after[seed], gradient)
+                        seen += self._observed(seed, trails[seed], iterates[seed], after[seed], *found)
                     except Exception as error:  # raised by the user's network or loss: it costs these rows only
                         self._failed(seed, error)
-                        trails[seed].loss = trails[seed].gradient = None
+                        trails[seed].loss = trails[seed].gradient = trails[seed].clean = None
+                    trails[seed].step = training.step
                 iterates = after
             rows = self._joined(rows)
         else:
@@ -114,15 +95,29 @@ class Walker:
         for seed, at in iterates.items():
             trail = trails[seed]
             seen.append(self._row(seed, "walk.epoch_distance", float((at.point - trail.epoch_start).norm())))
-            if trail.loss is None:
+            if not trail.updates:
                 seen.append(self._row(seed, "walk.distance", float((at.point - trail.start).norm())))
+            elif self.walk.points:
+                seen.append(self._row(seed, "walk.barriers", float(trail.barriers)))
+        self._trails = trails
         spent = time.perf_counter() - started - training_s
         self.looking_s += spent
         return rows + seen + self._costs(seen, spent)
 
-    def _gradients(self, iterates: Mapping[int, _Iterate]) -> dict[int, Params]:
+    def _trail(self, seed: int, at: Iterate) -> _Trail:
+        """Return what is known of a member as an epoch begins: the last gradient and loss, where the update before was watched."""
+        trail = _Trail(self._start(seed, at), at.point, self.training.step)
+        last = self._trails.get(seed)
+        if last is not None and last.updates and last.step == self.training.step:
+            trail.loss, trail.gradient, trail.clean = last.loss, last.gradient, last.clean
+        return trail
+
+    def _gradients(self, iterates: Mapping[int, Iterate], *, noise: bool) -> dict[int, Params]:
+        """Return by seed the gradient of the next update; without noise: nothing where no remedy adds any."""
+        if not noise and not self.has_noise:
+            return {}
         try:
-            return self.training.gradients()
+            return self.training.gradients(None if noise else self.noiseless)
         except (
             Exception
         ) as error:  # raised by the user's network or loss; the update itself will say so, if it does too
@@ -141,39 +136,51 @@ class Walker:
         return number in self.walk.epochs
 
     def _observed(
-        self, seed: int, trail: _Trail, before: _Iterate, after: _Iterate, gradient: Tensor
+        self, seed: int, trail: _Trail, before: Iterate, after: Iterate, gradient: Tensor | None, clean: Tensor | None
     ) -> list[HistoryRow]:
-        first = self._loss(before, before, 0.0) if trail.loss is None else trail.loss
-        shares = [i / (self.walk.points + 1) for i in range(1, self.walk.points + 2)]
-        losses = [first, *(self._loss(before, after, share) for share in shares)]
-        found = valley(losses) if all(map(math.isfinite, losses)) else Valley(None, math.nan, math.nan)
         length = float((after.point - before.point).norm())
         values: dict[str, float | None] = {
-            "loss": losses[-1],
-            "floor": found.floor,
-            "height": found.height,
-            "barrier": found.barrier,
-            "cosine": None if trail.gradient is None else cosine(trail.gradient, gradient),
+            "cosine": _cosine(trail.gradient, gradient),
+            "clean_cosine": _cosine(trail.clean, clean),
             "distance": float((after.point - trail.start).norm()),
             "step_length": length,
             "path_length": trail.path_length + length,
         }
-        trail.loss, trail.gradient, trail.path_length = losses[-1], gradient, trail.path_length + length
+        rows = []
+        if self.walk.points:
+            is_first = trail.loss is None
+            losses = self.losses.along(before, after, trail.loss)
+            # the step at which the epoch begins has a loss too, and no update before it that could tell it
+            if is_first and math.isfinite(losses[0]):
+                rows.append(
+                    self._row(seed, "walk.loss", losses[0])._replace(step=trail.step, epoch=self._epoch(trail.step))
+                )
+            values |= self._valley(trail, before, after, losses)
+            trail.loss = losses[-1]
+        trail.gradient, trail.clean, trail.path_length = gradient, clean, trail.path_length + length
+        trail.updates += 1
         # a member on its way to divergence has weights, and no loss there
-        found_values = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
-        return [self._row(seed, f"walk.{name}", value) for name, value in found_values.items()]
+        found = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        return rows + [self._row(seed, f"walk.{name}", value) for name, value in found.items()]
 
-    def _loss(self, before: _Iterate, after: _Iterate, share: float) -> float:
-        """Return the train loss at before + share (after - before), exactly `after` at share 1."""
-        training, train = self.training, self.training.parts.train
-        params = after.params
-        if share < 1:
-            params = {name: torch.lerp(value, after.params[name], share) for name, value in before.params.items()}
-        buffers = recalibrated(training.evaluation_module, params, after.buffers, train)
-        pair = (params, buffers)
-        return surface_over(training.evaluation_module, pair, training.trial.example_loss, train).value()
+    def _valley(self, trail: _Trail, before: Iterate, after: Iterate, losses: list[float]) -> dict[str, float | None]:
+        if not all(map(math.isfinite, losses)):
+            return {"loss": losses[-1]}
+        values: dict[str, float | None] = {f"loss_{i}": value for i, value in enumerate(losses[1:-1], 1)}
+        if trail.threshold is None:
+            trail.threshold = self.walk.barrier_above
+        if trail.threshold is None:
+            values["rounding"] = trail.threshold = self.losses.rounding(before, after, losses)
+        found = valley(losses)
+        is_barrier = found.barrier > trail.threshold
+        trail.barriers += is_barrier
+        more = {"floor": found.floor, "height": found.height, "barrier": found.barrier, "is_barrier": float(is_barrier)}
+        return {"loss": losses[-1], **values, **more}
 
-    def _iterates(self) -> dict[int, _Iterate]:
+    def _epoch(self, step: int) -> float:
+        return self.training.plan.boundaries[step] / self.training.plan.num_train
+
+    def _iterates(self) -> dict[int, Iterate]:
         training = self.training
         names = [name for name, _ in training.evaluation_module.named_parameters()]
         found = {}
@@ -182,14 +189,14 @@ class Walker:
             if seed not in ended:
                 values = trainable | buffers
                 params = {name: values.pop(name) for name in names}
-                at = _Iterate(params, values, list(trainable))
+                at = Iterate(params, values, list(trainable))
                 if at.point.isfinite().all():
                     found[seed] = at
         return found
 
-    def _start(self, seed: int, at: _Iterate) -> Tensor:
+    def _start(self, seed: int, at: Iterate) -> Tensor:
         if seed not in self._starts:
-            self._starts[seed] = _vector(self.training.initial(seed), at.names)
+            self._starts[seed] = vector(self.training.initial(seed), at.names)
         return self._starts[seed]
 
     def _row(self, seed: int, name: str, value: float) -> HistoryRow:
@@ -213,8 +220,11 @@ class Walker:
         seeds = sorted({row.seed for row in seen})
         rows = []
         for seed in seeds:
-            updates = sum(row.seed == seed and row.name == "walk.loss" for row in seen)
-            losses = updates * (self.walk.points + 1) + (updates > 0)
+            names = [row.name for row in seen if row.seed == seed]
+            updates = names.count("walk.step_length")
+            own, exact = names.count("walk.loss"), names.count("walk.rounding") * (self.training.dtype != torch.float64)
+            losses = own + names.count("walk.height") * self.walk.points + exact * (self.walk.points + 2)
+            updates *= 1 + self.has_noise
             costs = {"evaluations": losses, "gradients": updates, "wall_s": spent / len(seeds)}
             rows += [self._row(seed, f"walk.{name}", float(value)) for name, value in costs.items()]
         return rows
@@ -231,13 +241,12 @@ def walk_costs(rows: list[HistoryRow]) -> Mapping[int, dict[str, float | int]]:
     return found
 
 
+def _cosine(a: Tensor | None, b: Tensor | None) -> float | None:
+    return None if a is None or b is None else cosine(a, b)
+
+
 def cosine(a: Tensor, b: Tensor) -> float | None:
     """Return the cosine of the angle between two vectors; None where one is 0."""
     a, b = a.double(), b.double()
     lengths = float(a.norm() * b.norm())
     return float(a @ b) / lengths if lengths else None
-
-
-def _vector(tree: Params, names: list[str]) -> Tensor:
-    """Return the named tensors as one float64 vector."""
-    return flat([tree[name].double() for name in names])

@@ -37,6 +37,7 @@ class FisherNoise(Remedy):
     """
 
     name: ClassVar[str] = "fisher_noise"
+    adds_noise: ClassVar[bool] = True
     excludes: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("initial_variance_noise", "layer_noise"), "both add the noise that the batch lacks"
     )

@@ -49,6 +49,7 @@ class GradientNoise(Remedy):
     """
 
     name: ClassVar[str] = "gradient_noise"
+    adds_noise: ClassVar[bool] = True
 
     alpha: float = setting(
         0.0,

@@ -34,6 +34,7 @@ class InitialVarianceNoise(Remedy):
     """
 
     name: ClassVar[str] = "initial_variance_noise"
+    adds_noise: ClassVar[bool] = True
 
     factor: float = setting(
         0.0,

@@ -56,6 +56,7 @@ class LayerNoise(Remedy):
     """
 
     name: ClassVar[str] = "layer_noise"
+    adds_noise: ClassVar[bool] = True
     excludes: ClassVar[Mapping[str, str]] = {"initial_variance_noise": "both measure the noise that they add"}
 
     scale: float = setting(

@@ -37,6 +37,7 @@ class MultiplicativeNoise(Remedy):
     """
 
     name: ClassVar[str] = NAME
+    adds_noise: ClassVar[bool] = True
 
     small_batch_size: int | None = setting(
         None,

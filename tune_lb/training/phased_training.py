@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tune_lb.data.device import Parts
-from tune_lb.training.gradient import Buffers, Params
+from tune_lb.training.gradient import Buffers, GradientFn, Params
 from tune_lb.training.members import HistoryRow, Members, TrainedMember
 from tune_lb.training.microbatch_size import chosen_size
 from tune_lb.training.running import Running
@@ -104,10 +104,10 @@ class PhasedTraining:
         self._enter()
         return self.first_steps[self.number] + self.now.next_stop(epochs)
 
-    def gradients(self) -> dict[int, Params]:
+    def gradients(self, of: Callable[[Training], GradientFn] | None = None) -> dict[int, Params]:
         """Return by seed the gradient that each next update is given; see Training."""
         self._enter()
-        return self.now.gradients()
+        return self.now.gradients(of)
 
     def initial(self, seed: int) -> Params:
         """Return the trainable parameters that a member began the first phase with."""

@@ -105,6 +105,9 @@ class Remedy(Settings):
     always_in_pieces: ClassVar[bool] = False
     """Whether no gradient is taken of more examples than its `piece_sizes` say."""
 
+    adds_noise: ClassVar[bool] = False
+    """Whether it adds noise to the gradient: what looks at members can ask for the gradient without it."""
+
     differentiates_gradients: ClassVar[bool] = False
     """Whether it takes small differences of gradients, which need their full precision."""
 

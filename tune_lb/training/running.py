@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tune_lb.data.device import Parts
 from tune_lb.training.gradient import Buffers, Params
 from tune_lb.training.members import HistoryRow, Members, TrainedMember
+from tune_lb.training.noiseless import Noiseless
 from tune_lb.training.plan import Plan
 from tune_lb.training.trial import Trial
 
@@ -71,8 +72,8 @@ class Running(Protocol):
         """Return the step at which advance(epochs) stops."""
         ...
 
-    def gradients(self) -> dict[int, Params]:
-        """Return by seed the gradient that each next update is given, remedies included; nothing changes."""
+    def gradients(self, of: Noiseless | None = None) -> dict[int, Params]:
+        """Return by seed what each next update is given as its gradient (or without noise, by `of`); nothing changes."""
         ...
 
     def initial(self, seed: int) -> Params:

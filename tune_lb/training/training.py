@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -109,8 +109,8 @@ class Training:
         """Return the step at which advance(epochs) stops."""
         return self.plan.next_stop(self.step, epochs)
 
-    def gradients(self) -> dict[int, Params]:
-        """Return by seed the gradient that each next update is given, remedies included; nothing changes. Cost: an update's."""
+    def gradients(self, of: Callable[[Training], GradientFn] | None = None) -> dict[int, Params]:
+        """Return by seed what each next update is given as its gradient (or what `of` says); nothing changes. Cost: an update's."""
         found: dict[int, Params] = {}
         for group in self.groups:
             if not group.ended:
@@ -118,7 +118,7 @@ class Training:
                 # copies: a network may set its own weights in a forward pass
                 params = {name: value.clone() for name, value in group.params.items()}
                 with float32(tf32=self.trial.precision == "tf32"):
-                    _, gradients, _ = group.gradient(params, group.buffers | states, batch)
+                    _, gradients, _ = (of(self) if of else group.gradient)(params, group.buffers | states, batch)
                 found |= {
                     seed: one_member(gradients, i, self.stacked, self.remedies) for i, seed in enumerate(group.seeds)
                 }
