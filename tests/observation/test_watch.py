@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pathlib
 from dataclasses import replace
 
 import pytest
 import torch
 
+import tune_lb
 from tests.jobs import finished, job_of, work_on
-from tests.trainings import Blobs, flat, parts_of, trial
+from tests.trainings import Blobs, flat, history, parts_of, trial
 from tests.trainings import training as start_training
 from tests.tuning.test_running_job import a_trial, context_of, history_of
 from tune_lb.budgets import Epochs
@@ -19,10 +21,11 @@ from tune_lb.metrics.trace import Trace
 from tune_lb.models.mlp import MLP
 from tune_lb.observation.observer import Observer
 from tune_lb.observation.outcome import METRIC_SEED
+from tune_lb.settings.identity import identity
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import space_problems
 from tune_lb.space.description import description, space_hash
-from tune_lb.space.observation import Watch
+from tune_lb.space.observation import Walk, Watch
 from tune_lb.space.space import Space
 from tune_lb.training.evaluation import recalibrated
 
@@ -148,3 +151,97 @@ def test_a_space_without_a_watch_is_described_as_before_and_one_with_is_another(
     assert "watch" not in description(space(None))
     assert space_hash(space(None)) != space_hash(space(Watch())) != space_hash(space(Watch(every_epochs=2)))
     assert space_problems(space(WATCH)) == []
+
+
+@pytest.mark.parametrize("walk", [None, Walk(epochs=(1,), points=0), Walk(epochs=(), points=1)], ids=str)
+@pytest.mark.parametrize("execution", ["alone", "together"])
+def test_looks_inside_an_epoch_change_nothing_and_see_the_network_of_that_step(execution, walk):
+    of = trial(budget=Epochs(3.0), lr=0.02)
+    steps = (0, 1, 4, 5)
+    running = start_training(of, (0, 1), execution)
+    watch = Watch(metrics=("parameter_norm",), epochs=(2,), steps=steps)
+    observer, rows = Observer(running, watched=True, watch=watch, walk=walk), []
+    while not running.done:
+        rows += observer.advance()
+    plain = start_training(of, (0, 1), execution)
+    expected = history(plain)
+    for a, b in zip(running.trained(), plain.trained(), strict=True):
+        assert torch.equal(flat(a.params | a.buffers), flat(b.params | b.buffers))
+    own = [row for row in rows if row.name in ("running_train_loss", "lr")]
+    assert [row[:4] for row in own] == [row[:4] for row in expected if row.name in ("running_train_loss", "lr")]
+    assert [row.value for row in own] == pytest.approx(
+        [row.value for row in expected if row.name in ("running_train_loss", "lr")], rel=1e-9
+    )
+    stepped = start_training(of, (0, 1), execution)
+    for step in range(10):
+        if step:
+            stepped.advance(1e-9)
+        losses = {row.seed: row.value for row in stepped.evaluate() if row.name == "train_loss"}
+        for member in stepped.trained():
+            seen = {row.name: row.value for row in rows if row.step == step and row.seed == member.seed}
+            looked = step in (*steps, 6, 9)
+            assert ("parameter_norm" in seen) == looked
+            if looked:
+                assert seen["parameter_norm"] == pytest.approx(float(flat(member.params).norm()), rel=1e-6)
+                assert seen["train_loss"] == pytest.approx(losses[member.seed], rel=1e-9)
+
+
+def test_a_loss_crossing_is_seen_at_the_steps_that_are_asked_for():
+    of = trial(budget=Epochs(2.0), lr=0.05)
+    plain = start_training(of)
+    start = next(row.value for row in plain.evaluate() if row.name == "train_loss")
+    plain.advance(1e-9)
+    after = next(row.value for row in plain.evaluate() if row.name == "train_loss")
+    limit = (start + after) / 2
+    assert after < start
+    found = {}
+    for steps in ((), (0, 1)):
+        observer = Observer(
+            start_training(of), watched=True, crossings=(limit,), watch=Watch(("parameter_norm",), steps=steps)
+        )
+        rows = [row for _ in range(2) for row in observer.advance()]
+        found[steps] = [row.step for row in rows if row.name.startswith("lambda_max@")]
+    assert found == {(): [3], (0, 1): [1]}
+
+
+def test_test_loss_and_error_at_every_epoch_end():
+    of = trial(budget=Epochs(3.0), lr=0.02)
+    running, rows = start_training(of), []
+    observer = Observer(running, watched=True, watch=Watch(("parameter_norm",), every_epochs=3, test_error=True))
+    while not running.done:
+        rows += observer.advance()
+    again = start_training(of)
+    for epoch in (1, 2, 3):
+        again.advance()
+        member, module = next(again.trained()), again.evaluation_module
+        module.load_state_dict(member.params | recalibrated(module, member.params, member.buffers, again.parts.train))
+        part = again.parts.test
+        outputs = module(part.standardized().to(flat(member.params)))
+        assert of_name(rows, "test_loss")[epoch] == pytest.approx(
+            of.loss(outputs, part.targets).mean().item(), rel=1e-9
+        )
+        wrong = (outputs.argmax(-1) != part.targets).double().mean().item()
+        assert of_name(rows, "test_error")[epoch] == pytest.approx(wrong, abs=1e-12)
+    assert not [row for row in observed(of, WATCH)[1] if row.name == "test_error"]
+
+
+def test_nothing_that_selects_can_read_what_is_observed():
+    # what the planner is told of a member is its row; no history, no looks
+    root = pathlib.Path(tune_lb.__file__).parent
+    for package in ("search", "samplers", "inference"):
+        for file in sorted((root / package).glob("*.py")):
+            text = file.read_text()
+            assert "tune_lb.observation" not in text, file
+            assert "HistoryRow" not in text, file
+
+
+@pytest.mark.parametrize(("steps", "words"), [((-1,), "counted from 0"), ((0.5,), "counted from 0"), ((0, 10), "")])
+def test_steps_are_counts(steps, words):
+    lines = Watch(steps=steps).problems()
+    assert bool(lines) == bool(words)
+    assert all(words in line for line in lines)
+
+
+def test_spaces_without_the_new_fields_are_those_of_before():
+    assert identity(Watch()).keys() == {"type", "metrics", "every_epochs", "epochs", "splits"}
+    assert identity(Walk()).keys() == {"type", "epochs", "points"}

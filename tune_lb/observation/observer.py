@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure_all
 from tune_lb.metrics.metric import Metric, Value, reason_of
 from tune_lb.observation.outcome import METRIC_SEED, outcomes
+from tune_lb.observation.stepping import advanced
 from tune_lb.observation.surfaces import surface_over
 from tune_lb.observation.walker import Walker, walk_costs
 from tune_lb.observation.watcher import Watcher
@@ -49,22 +51,37 @@ class Observer:
 
     def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
         """Train on and return what was seen."""
+        steps = self.watcher.watch.steps if self.watcher else ()
+        seen: list[HistoryRow] = []
+        looks_s = 0.0
+
+        def look() -> None:
+            nonlocal looks_s
+            before = time.perf_counter()
+            seen.extend(self._looked())
+            looks_s += time.perf_counter() - before
+
+        if self.training.step == 0 and 0 in steps:
+            seen += self._looked()
         started = time.perf_counter()
         looked = self.walker.looking_s if self.walker else 0.0
-        rows = (self.walker or self.training).advance(epochs)
-        self.wall_s += time.perf_counter() - started
+        way = self.walker.advance if self.walker else functools.partial(advanced, self.training)
+        rows = way(epochs, steps, look)
+        self.wall_s += time.perf_counter() - started - looks_s
         if self.walker:
             self.wall_s -= self.walker.looking_s - looked
-        return rows + self._looked() if self.watched else rows
+        return rows + seen + self._looked() if self.watched else rows
 
     def _looked(self) -> list[HistoryRow]:
+        """Return what is seen now: losses, what the watch measures, and lambda_max where a loss crossing was passed."""
         rows: list[HistoryRow] = []
         try:
             rows += self.training.evaluate()
         except Exception as error:  # raised by the user's network or loss
             for seed in self._seeds():
                 self._failed(seed, "losses at epoch ends", error)
-        rows += self.watcher.look(self._failed) if self.watcher else []
+        if self.watcher:
+            rows += self.watcher.test_quality(self._failed) + self.watcher.look(self._failed)
         members = {member.seed: member for member in self.training.trained()}
         for row in list(rows):
             left = self.crossings.setdefault(row.seed, list(self.thresholds))

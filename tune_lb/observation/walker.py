@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tune_lb.observation.stepping import advanced, joined
 from tune_lb.observation.walk_losses import Iterate, WalkLosses, valley, vector
 from tune_lb.space.observation import Walk
 from tune_lb.training.gradient import Params
@@ -58,10 +59,15 @@ class Walker:
         self._starts: dict[int, Tensor] = {}
         self._trails: dict[int, _Trail] = {}
 
-    def advance(self, epochs: float = 1.0) -> list[HistoryRow]:
-        """Train to the next multiple of so many epochs, one update at a time where the epoch is watched."""
+    def advance(
+        self, epochs: float = 1.0, stops: Collection[int] = (), at_stop: Callable[[], None] = lambda: None
+    ) -> list[HistoryRow]:
+        """Train to the next multiple of so many epochs, one update at a time where the epoch is watched.
+
+        at_stop is called after the updates `stops`, as by `advanced`.
+        """
         started = time.perf_counter()
-        training = self.training
+        training, first = self.training, self.training.step
         iterates = self._iterates()
         trails = {seed: self._trail(seed, at) for seed, at in iterates.items()}
         rows: list[HistoryRow] = []
@@ -73,6 +79,8 @@ class Walker:
                 gradients, clean = (self._gradients(iterates, noise=noise) for noise in (True, False))
                 before_s = time.perf_counter()
                 rows += training.advance(1e-9)
+                if training.step in stops and training.step < end:
+                    at_stop()
                 training_s += time.perf_counter() - before_s
                 after = self._iterates()
                 for seed in sorted(after.keys() & gradients.keys()):
@@ -86,10 +94,10 @@ class Walker:
                         trails[seed].loss = trails[seed].gradient = trails[seed].clean = None
                     trails[seed].step = training.step
                 iterates = after
-            rows = self._joined(rows)
+            rows = joined(training, rows, first)
         else:
             before_s = time.perf_counter()
-            rows = training.advance(epochs)
+            rows = advanced(training, epochs, stops, at_stop)
             training_s = time.perf_counter() - before_s
             iterates = self._iterates()
         for seed, at in iterates.items():
@@ -201,20 +209,6 @@ class Walker:
 
     def _row(self, seed: int, name: str, value: float) -> HistoryRow:
         return HistoryRow(seed, self.training.step, self.training.epoch, name, value)
-
-    def _joined(self, rows: list[HistoryRow]) -> list[HistoryRow]:
-        """Return one row in place of those of every update: the mean loss, the last rate, of members that have not diverged."""
-        by_name: dict[tuple[int, str], list[HistoryRow]] = {}
-        for row in rows:
-            by_name.setdefault((row.seed, row.name), []).append(row)
-        diverged = {seed for group in self.training.groups for seed in group.diverged_at}
-        joined = []
-        for (seed, name), found in by_name.items():
-            if seed not in diverged:
-                values = torch.tensor([row.value for row in found], dtype=torch.float64)
-                value = float(values.mean()) if name == "running_train_loss" else found[-1].value
-                joined.append(found[-1]._replace(value=value))
-        return joined
 
     def _costs(self, seen: list[HistoryRow], spent: float) -> list[HistoryRow]:
         seeds = sorted({row.seed for row in seen})

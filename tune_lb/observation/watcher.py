@@ -14,7 +14,7 @@ from tune_lb.metrics.metric import prefixed
 from tune_lb.metrics.names import as_metrics
 from tune_lb.observation.surfaces import surface_over
 from tune_lb.space.observation import Watch
-from tune_lb.training.evaluation import recalibrated
+from tune_lb.training.evaluation import quality, recalibrated
 from tune_lb.training.members import HistoryRow, TrainedMember
 from tune_lb.training.running import Running
 
@@ -32,9 +32,11 @@ class Watcher:
     looking_s: float = field(default=0.0, init=False)
 
     def look(self, on_failure: OnFailure) -> list[HistoryRow]:
-        """Return what is measured now, at the end of an epoch: nothing where the watch does not look at it."""
+        """Return what is measured now, at the end of an epoch or at a step of the watch: nothing where it does not look at it."""
         epoch = math.ceil(self.training.epoch - 1e-9)
-        if not self.watch.looks_at(epoch) and not self.training.done:
+        step, plan = self.training.step, self.training.plan
+        ends_epoch = step > 0 and plan.ends_epoch(step) and self.watch.looks_at(epoch)
+        if step not in self.watch.steps and not ends_epoch and not self.training.done:
             return []
         rows: list[HistoryRow] = []
         for member in self.training.trained():
@@ -52,6 +54,25 @@ class Watcher:
             taken = time.perf_counter() - started
             self.looking_s += taken
             rows.append(HistoryRow(*place, "watch.wall_s", taken))
+        return rows
+
+    def test_quality(self, on_failure: OnFailure) -> list[HistoryRow]:
+        """Return loss and error on the test part of every member that has not diverged, where they are asked for."""
+        training, rows = self.training, list[HistoryRow]()
+        if not self.watch.test_error or not len(training.parts.test):
+            return rows
+        module, loss, part = training.evaluation_module, training.trial.example_loss, training.parts.test
+        for member in training.trained():
+            if member.diverged_at_step is not None:
+                continue
+            place = (member.seed, training.step, training.epoch)
+            try:
+                buffers = recalibrated(module, member.params, member.buffers, training.parts.train)
+                found = quality(module, member.params, buffers, loss, part, training.trial.error)
+            except Exception as error:  # raised by the user's network or loss
+                on_failure(member.seed, "test loss and error", error)
+                continue
+            rows += [HistoryRow(*place, "test_loss", found.loss), HistoryRow(*place, "test_error", found.error)]
         return rows
 
     def _found(self, member: TrainedMember, split: str, on_failure: OnFailure) -> dict[str, float]:

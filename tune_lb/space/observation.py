@@ -93,6 +93,8 @@ class Watch(Settings):
     with Maxi-Batch SGD", figures 3 and 4 (the test set in batches of 500: batch_lambda_max); Xing et al., 2018, figures
     3 and 6.
 
+    test_error: also test_loss and test_error at every epoch end, for curves beside train_loss and validation_loss; nothing is ever
+    selected by what is observed. steps: looks after so many updates too, 0 before the first one: losses, loss crossings, metrics.
     metrics: names or instances. every_epochs: from one look to the next. epochs: the epochs to look at, counted from 1,
     in place of every_epochs. splits: parts of the data.
     """
@@ -101,6 +103,8 @@ class Watch(Settings):
     every_epochs: int = setting(1, "epochs from one look to the next", low=1)
     epochs: tuple[int, ...] = setting((), "epochs to look at, counted from 1, in place of every_epochs")
     splits: tuple[str, ...] = setting(("train",), "parts of the data: train, validation, test")
+    test_error: bool = setting(False, "also loss and error on the test part at epoch ends", added_later=True)
+    steps: tuple[int, ...] = setting((), "updates after which to look too; 0: before the first", added_later=True)
 
     def problems(self, where: str = "") -> list[str]:
         """Also refuse metrics and parts that there are not, and epochs that are no counts."""
@@ -115,6 +119,8 @@ class Watch(Settings):
             found.append(f"{place}.splits = {self.splits}: one or more of {', '.join(SPLITS)}, each once")
         if not all(isinstance(e, int) and not isinstance(e, bool) and e >= 1 for e in self.epochs):
             found.append(f"{place}.epochs = {self.epochs}: epochs are counted from 1, as in (1, 10, 20)")
+        if not all(isinstance(step, int) and not isinstance(step, bool) and step >= 0 for step in self.steps):
+            found.append(f"{place}.steps = {self.steps}: updates are counted from 0, as in (0, 1, 10, 100)")
         if self.epochs and self.every_epochs != 1:
             found.append(f"{place}: every_epochs = {self.every_epochs} and epochs = {self.epochs}: give one of them")
         return found

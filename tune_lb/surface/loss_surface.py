@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tune_lb.losses import LossFn
 from tune_lb.surface.derivatives import Graph, flat, free_bytes, gradients
-from tune_lb.surface.network_over_data import NetworkOverData
+from tune_lb.surface.network_over_data import BatchNormMode, NetworkOverData
 from tune_lb.surface.products import Products, by_differences, has_own_functions, right_products, twice_differentiable
 from tune_lb.trees import mapped
 
@@ -106,6 +106,33 @@ class LossSurface(NetworkOverData):
         )
         own.batch_norm = self.batch_norm
         own.share_products(self)
+        return own
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether targets are classes, one whole number for each example."""
+        return self._targets.ndim == 1 and not self._targets.is_floating_point()
+
+    def under(
+        self, *, loss: LossFn | None = None, batch_norm: BatchNormMode | None = None, chunk: int | None = None
+    ) -> LossSurface:
+        """Return the surface of another loss, or with other batch-norm statistics, at the same weights over the same examples."""
+        mode: BatchNormMode = "batch" if self.batch_norm == "batch" else "running"
+        own = LossSurface(
+            self._module,
+            {**self.unflatten(self._point), **self._frozen},
+            self._buffers,
+            loss or self._loss,
+            self._inputs,
+            self._targets,
+            batch_norm=batch_norm or mode,
+            chunk=chunk or self._asked_chunk,
+            dtype=self.dtype,
+            transform=self._transform,
+            split=self.split,
+            weights=self._weights,
+        )
+        own.batch_norm = batch_norm or self.batch_norm
         return own
 
     def value(self, point: Tensor | None = None) -> float:
