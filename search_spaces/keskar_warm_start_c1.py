@@ -1,0 +1,55 @@
+"""Keskar et al. (2017), figure 5, network C1 on CIFAR-10: a large batch that starts where a small one was after some epochs.
+
+As published: 100 epochs of batch 256, every iterate starts 100 epochs of batch 5,000; few warm epochs gain nothing, later ones
+bring accuracy back and sharpness down. Here an arm for each number of warm epochs, a phase of the small batch before the large
+one.
+"""
+
+from search_spaces._published import UNTUNED
+from tune_lb import Arm, Epochs, Phase, Space
+from tune_lb.data import CIFAR10
+from tune_lb.metrics import Keskar
+from tune_lb.models import C1, Initialization
+from tune_lb.optimizers import Adam
+from tune_lb.schedules import Constant
+from tune_lb.space.experiment import Experiment
+
+
+def space(num_train: int, large: int, warm: tuple[int, ...], epochs: float, seeds: int, max_samples: int) -> Space:
+    """Return an arm for each number of warm epochs, beside the small batch alone and the large one from a random start."""
+    return Space(
+        question="Keskar et al. (2017), figure 5: after how many small-batch epochs does a large batch keep the accuracy?",
+        data=CIFAR10(num_train=num_train, num_validation=0),
+        model=C1(),
+        initialization=Initialization("glorot_uniform"),
+        optimizer=Adam(),
+        lr=1e-3,
+        schedule=Constant(),
+        budget=Epochs(epochs),
+        batch_size=large,
+        arms=(
+            Arm("small_batch", batch_size=256),
+            Arm("large_batch"),
+            *(Arm(f"warm_{number}", phases=(Phase(epochs=number, batch_size=256),)) for number in warm),
+        ),
+        baseline="small_batch",
+        reference="large_batch",
+        confirm_blocks=seeds,
+        metrics=(Keskar(spaces=("full",), max_samples=max_samples),),
+        **UNTUNED,
+    )
+
+
+SPACE = Experiment(
+    rows=("keskar: figure 5",),
+    small=space(5_000, 500, (1, 5, 15, 30), 30, 3, 500),
+    paper=space(50_000, 5_000, tuple(range(5, 101, 5)), 100, 5, 50_000),
+    differs=(
+        "5,000 of 50,000 train images, so a large batch of 500",
+        "30 epochs in place of 100",
+        "4 warm starts in place of 100",
+    ),
+    paper_differs=("20 warm starts in place of 100",),
+    cost="COST",
+    paper_cost="COST",
+)

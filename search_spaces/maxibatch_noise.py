@@ -1,0 +1,62 @@
+"""Hynes (maxi-batch SGD), sections 2.1 and 2.4: gradient noise and batch-norm statistics as causes of the drop.
+
+Published, without numbers: white noise of one fixed variance on the gradients that enter each convolution does not help and can
+destabilise; noise with the layer-wise variances of the batch of 50 neither; statistics of 50 inputs in place of the batch's lower
+the accuracy slightly. Assumed: the variances (three sizes), noise on the weights' gradients beside that on the back-propagated
+ones.
+"""
+
+from search_spaces._published import UNTUNED, word
+from tune_lb import Arm, Epochs, Space
+from tune_lb.data import CIFAR10
+from tune_lb.metrics import LambdaMax
+from tune_lb.models import ResNet
+from tune_lb.optimizers import SGD
+from tune_lb.remedies import GradientNoise, LayerNoise, SubsampleBatchNorm
+from tune_lb.schedules import Step
+from tune_lb.space.experiment import Experiment
+
+
+def space(num_train: int, depth: int, large: int, epochs: float, falls: float, seeds: int) -> Space:
+    """Return batch 50, a large batch, and the large batch with each kind of noise and with statistics of 50 examples."""
+    return Space(
+        question="Hynes: does noise, white or as the small batch has it in each layer, bring a large batch back?",
+        data=CIFAR10(num_train=num_train, num_validation=0),
+        model=ResNet(depth=depth, preactivation=True),
+        optimizer=SGD(momentum=0.9, weight_decay=1e-4),
+        lr=0.1,
+        schedule=Step(milestones=(falls,), milestone_unit="epochs"),
+        budget=Epochs(epochs),
+        batch_size=large,
+        arms=(
+            Arm("small_batch", batch_size=50),
+            Arm("large_batch"),
+            *(
+                Arm(f"white_{word(alpha)}", GradientNoise(alpha=alpha, gamma=0.0, layers="convolutions"))
+                for alpha in (1e-8, 1e-6, 1e-4)
+            ),
+            Arm("white_back_propagated", GradientNoise(alpha=1e-10, gamma=0.0, layers="convolutions", on="activation")),
+            Arm("layer_wise", LayerNoise(scale=1.0, small_batch_size=50, every=5, layers="convolutions")),
+            Arm("statistics_of_50", SubsampleBatchNorm(num_examples=50)),
+        ),
+        baseline="small_batch",
+        reference="large_batch",
+        confirm_blocks=seeds,
+        metrics=(LambdaMax(max_samples=500),),
+        **UNTUNED,
+    )
+
+
+SPACE = Experiment(
+    rows=("maxibatch: isotropic noise", "maxibatch: layer-wise noise", "maxibatch: section 2.1"),
+    small=space(2_000, 8, 500, 12, 8, 2),
+    paper=space(50_000, 32, 5_000, 120, 80, 5),
+    differs=(
+        "2,000 of 50,000 train images",
+        "8 layers in place of 32",
+        "12 epochs, the rate falls at 8",
+        "a large batch of 500",
+    ),
+    cost="COST",
+    paper_cost="COST",
+)

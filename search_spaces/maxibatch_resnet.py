@@ -1,0 +1,78 @@
+"""Hynes (maxi-batch SGD), figures 1 to 5: error, lambda_max and distance travelled of a residual network, by batch size and rate.
+
+As published: CIFAR-10, a residual network of 32 layers with identity mappings, SGD, batches of 50 to 10,000, the rate falls at
+epoch 80; batch 50 with rate 0.1 is best (93.1 % test accuracy); lambda_max (500 examples) rises in training for small batches and
+not for large ones, and jumps where the rate falls; the small batch travels farther. Assumed: momentum 0.9, weight decay 1e-4, 120
+epochs, flips and crops, rates of the batch of 10,000. Figure 2: `tune-lb landscape RUN batch_50 batch_1000`, `... batch_10000
+batch_10000_lr_0p4`.
+"""
+
+from search_spaces._published import UNTUNED, at_batches, word
+from tune_lb import Arm, Epochs, Space, Walk, Watch
+from tune_lb.data import CIFAR10
+from tune_lb.metrics import BatchLambdaMax, LambdaMax
+from tune_lb.models import ResNet
+from tune_lb.optimizers import SGD
+from tune_lb.schedules import Step
+from tune_lb.space.experiment import Experiment
+
+
+def space(
+    num_train: int,
+    depth: int,
+    sizes: tuple[int, ...],
+    rates: tuple[float, ...],
+    epochs: float,
+    falls: float,
+    looks: int,
+) -> Space:
+    """Return an arm for each batch size at rate 0.1, and for each further rate of the largest."""
+    return Space(
+        question="Hynes: how do test error, lambda_max and the distance travelled depend on the batch size and on the rate?",
+        data=CIFAR10(num_train=num_train, num_validation=0),
+        model=ResNet(depth=depth, preactivation=True),
+        optimizer=SGD(momentum=0.9, weight_decay=1e-4),
+        lr=0.1,
+        schedule=Step(milestones=(falls,), milestone_unit="epochs"),
+        budget=Epochs(epochs),
+        arms=(
+            *at_batches(sizes),
+            *(Arm(f"batch_{sizes[-1]}_lr_{word(rate)}", batch_size=sizes[-1], lr=rate) for rate in rates),
+        ),
+        baseline=f"batch_{sizes[0]}",
+        reference=f"batch_{sizes[-1]}",
+        confirm_blocks=2,
+        watched_blocks=1,
+        metrics=(LambdaMax(max_samples=500),),
+        watch=Watch(
+            metrics=(LambdaMax(max_samples=500), BatchLambdaMax(batch_size=500)),
+            every_epochs=looks,
+            splits=("train", "test"),
+        ),
+        walk=Walk(epochs=()),
+        **UNTUNED,
+    )
+
+
+SPACE = Experiment(
+    rows=(
+        "maxibatch: figure 1",
+        "maxibatch: figure 2, top",
+        "maxibatch: figure 2, bottom",
+        "maxibatch: Hessian-vector products",
+        "maxibatch: lambda_max",
+        "maxibatch: figure 3",
+        "maxibatch: figure 4",
+        "maxibatch: figure 5",
+    ),
+    small=space(2_000, 8, (50, 200, 1_000), (0.4,), 12, 8, 4),
+    paper=space(50_000, 32, (50, 100, 250, 500, 1_000, 5_000, 10_000), (0.2, 0.4, 0.8), 120, 80, 5),
+    differs=(
+        "2,000 of 50,000 train images",
+        "8 layers in place of 32",
+        "12 epochs, the rate falls at 8",
+        "batches of 50, 200 and 1,000",
+    ),
+    cost="COST",
+    paper_cost="COST",
+)

@@ -1,0 +1,63 @@
+"""Xing et al. (2018, A Walk with SGD), ResNet-56 on CIFAR-10: the walk with another network.
+
+As published: SGD without momentum, batch 100, rates 0.3 and 0.15, 100 epochs. Published: barriers in epochs 1, 10, 25, 100: 0, 0,
+2, 23; heights 0.0380, 0.0131, 0.0094, 0.0017 (rate 0.3) and 0.0084, 0.0034, 0.0020, 0.0013 (0.15). Assumed: the other batch
+sizes.
+"""
+
+from search_spaces._published import UNTUNED, at_batches, word
+from tune_lb import Arm, Epochs, Space, Walk, Watch
+from tune_lb.data import CIFAR10
+from tune_lb.metrics import LambdaMax
+from tune_lb.models import ResNet
+from tune_lb.optimizers import SGD
+from tune_lb.schedules import Constant
+from tune_lb.space.experiment import Experiment
+
+
+def space(
+    num_train: int,
+    epochs: float,
+    watched: tuple[int, ...],
+    sizes: tuple[int, ...],
+    rates: tuple[float, ...],
+    max_samples: int,
+    looks: int,
+    depth: int,
+) -> Space:
+    """Return an arm for each batch size at the base rate, and for each further rate at the base batch of 100."""
+    return Space(
+        question="Xing et al. (2018): does SGD on a residual network cross barriers, and how does it move?",
+        data=CIFAR10(num_train=num_train, num_validation=0),
+        model=ResNet(depth=depth),
+        optimizer=SGD(momentum=0.0),
+        lr=0.3,
+        schedule=Constant(),
+        budget=Epochs(epochs),
+        arms=(
+            *at_batches(sizes),
+            *(Arm(f"batch_100_lr_{word(rate)}", batch_size=100, lr=rate) for rate in rates),
+        ),
+        baseline="batch_100",
+        reference=f"batch_{sizes[-1]}",
+        confirm_blocks=2,
+        watched_blocks=1,
+        walk=Walk(epochs=watched),
+        watch=Watch(metrics=(LambdaMax(max_samples=max_samples),), every_epochs=looks, splits=("train",)),
+        **UNTUNED,
+    )
+
+
+SPACE = Experiment(
+    rows=("walk: table 1", "walk: tables 2 and 3", "walk: figures 10 to 30"),
+    small=space(500, 3, (1, 3), (100, 500), (0.15,), 100, 1, 8),
+    paper=space(45_000, 100, (1, 10, 25, 100), (100, 500, 45_000), (0.15, 0.1), 5_000, 5, 56),
+    differs=(
+        "500 of 45,000 train images, so 5 updates an epoch in place of 450",
+        "8 layers in place of 56",
+        "3 epochs in place of 100",
+    ),
+    paper_differs=("spectral norm on 5,000 images",),
+    cost="COST",
+    paper_cost="COST",
+)

@@ -1,0 +1,72 @@
+"""Xing et al. (2018, A Walk with SGD), VGG-11 on CIFAR-10: the base case of the paper.
+
+As published: SGD without momentum, constant rate 0.1, batch 100, 45,000 train images, 100 epochs; the loss at 10 points between
+consecutive iterates in epochs 1, 10, 25, 100. Published: barriers 0, 0, 5, 13; heights 0.0625, 0.0199, 0.0104, 0.0025 (rate 0.1);
+the spectral norm falls, then rises at the end with a dip of the validation accuracy; gradient descent bounces in a valley
+(figure 1: the arm of all examples). Assumed: the other batch sizes and rates.
+"""
+
+from search_spaces._published import UNTUNED, at_batches, word
+from tune_lb import Arm, Epochs, Space, Walk, Watch
+from tune_lb.data import CIFAR10
+from tune_lb.metrics import LambdaMax
+from tune_lb.models import VGG11
+from tune_lb.optimizers import SGD
+from tune_lb.schedules import Constant
+from tune_lb.space.experiment import Experiment
+
+
+def space(
+    num_train: int,
+    epochs: float,
+    watched: tuple[int, ...],
+    sizes: tuple[int, ...],
+    rates: tuple[float, ...],
+    max_samples: int,
+    looks: int,
+    num_validation: int,
+) -> Space:
+    """Return an arm for each batch size at the base rate, and for each further rate at the base batch of 100."""
+    return Space(
+        question="Xing et al. (2018): does SGD on VGG-11 cross barriers, and how does it move, by batch size and rate?",
+        data=CIFAR10(num_train=num_train, num_validation=num_validation),
+        model=VGG11(),
+        optimizer=SGD(momentum=0.0),
+        lr=0.1,
+        schedule=Constant(),
+        budget=Epochs(epochs),
+        arms=(
+            *at_batches(sizes),
+            *(Arm(f"batch_100_lr_{word(rate)}", batch_size=100, lr=rate) for rate in rates),
+        ),
+        baseline="batch_100",
+        reference=f"batch_{sizes[-1]}",
+        confirm_blocks=2,
+        watched_blocks=1,
+        walk=Walk(epochs=watched),
+        watch=Watch(metrics=(LambdaMax(max_samples=max_samples),), every_epochs=looks, splits=("train", "validation")),
+        **UNTUNED,
+    )
+
+
+SPACE = Experiment(
+    rows=(
+        "walk: figure 1",
+        "walk: figure 2",
+        "walk: table 1",
+        "walk: figure 9",
+        "walk: figures 3 and 6",
+        "walk: figure 4",
+        "walk: tables 2 and 3",
+    ),
+    small=space(500, 3, (1, 3), (100, 500), (0.05,), 100, 1, 200),
+    paper=space(45_000, 100, (1, 10, 25, 100), (100, 500, 1_000, 45_000), (0.05, 0.2, 0.3), 5_000, 5, 5_000),
+    differs=(
+        "500 of 45,000 train images, so 5 updates an epoch in place of 450",
+        "3 epochs in place of 100",
+        "spectral norm on 100 images",
+    ),
+    paper_differs=("spectral norm on 5,000 images", "gradient descent in one step of all examples"),
+    cost="COST",
+    paper_cost="COST",
+)
