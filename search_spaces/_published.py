@@ -12,8 +12,10 @@ UNTUNED: dict[str, Any] = {
     "compute_matched": False,
     "fresh_splits": False,
     "block_seeds": 1,
+    "crossings": None,
 }
-"""Fields of a space whose every arm is as published: no search, so no arms that a search is compared with."""
+"""Fields of a space whose every arm is as published: no search, so no arms that a search is compared with, and only the looks that
+are asked for."""
 
 
 def at_batches(sizes: tuple[int, ...], **settings: Any) -> tuple[Arm, ...]:

@@ -55,6 +55,6 @@ SPACE = Experiment(
         "batch 50 against 1,000 in place of 128 against 4,096",
     ),
     paper_differs=("no gradient clipping", "no augmentation"),
-    cost="COST",
-    paper_cost="COST",
+    cost="not measured",
+    paper_cost="not measured",
 )

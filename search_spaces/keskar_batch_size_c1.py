@@ -44,6 +44,6 @@ SPACE = Experiment(
         "batches of 32 to 2,000",
         "sharpness on 500 images",
     ),
-    cost="COST",
-    paper_cost="COST",
+    cost="not measured",
+    paper_cost="not measured",
 )

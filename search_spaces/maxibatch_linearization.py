@@ -54,6 +54,6 @@ SPACE = Experiment(
         "12 epochs, the rate falls at 8",
         "a large batch of 500",
     ),
-    cost="COST",
-    paper_cost="COST",
+    cost="not measured",
+    paper_cost="not measured",
 )

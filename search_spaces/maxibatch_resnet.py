@@ -73,6 +73,6 @@ SPACE = Experiment(
         "12 epochs, the rate falls at 8",
         "batches of 50, 200 and 1,000",
     ),
-    cost="COST",
-    paper_cost="COST",
+    cost="not measured",
+    paper_cost="not measured",
 )

@@ -41,6 +41,7 @@ def space(num_train: int, rates: list[float], sizes: list[int], epochs: float, b
         metrics=(LambdaMax(max_samples=max_samples),),
         metrics_on="all",
         placebo=False,
+        crossings=None,
         derived=False,
         compute_matched=False,
     )
@@ -52,6 +53,6 @@ SPACE = Experiment(
     paper=space(50_000, [0.003, 0.01, 0.03, 0.1, 0.3], [32, 128, 512, 2_048, 8_192], 12, 5, 10_000),
     differs=("1,000 of 60,000 train images", "a grid of 3 x 3", "4 epochs", "sharpness on 200 images"),
     paper_differs=("the paper proposes it and gives no values: all are assumed",),
-    cost="COST",
-    paper_cost="COST",
+    cost="not measured",
+    paper_cost="not measured",
 )

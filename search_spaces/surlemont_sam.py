@@ -66,6 +66,6 @@ SPACE = Experiment(
     paper=space(60_000, (32, 128, 512, 2_048, 8_192), 12, 5, 10_000),
     differs=("1,000 of 60,000 train images", "batches of 32 and 500", "6 epochs", "sharpness on 200 images"),
     paper_differs=("the paper gives no data set, batch sizes, rates, rho or epochs: all are assumed",),
-    cost="COST",
-    paper_cost="COST",
+    cost="not measured",
+    paper_cost="not measured",
 )

@@ -29,6 +29,7 @@ def space(epochs: float, low: float, high: float, **settings: object) -> Space:
         ),
         reference="steps",
         derived=False,
+        crossings=None,
         **settings,
     )
 
@@ -52,6 +53,6 @@ SPACE = Experiment(
     ),
     differs=("MNIST, 2,000 images, and an MLP in place of CIFAR-10 and ResNet-56", "10 epochs in place of 100"),
     paper_differs=("quasi-random points in place of a grid",),
-    cost="COST",
-    paper_cost="COST",
+    cost="not measured",
+    paper_cost="not measured",
 )

@@ -1,4 +1,4 @@
-"""What every test runs under: one thread, real data where they are, and soak, gpu and zoo tests only where they are asked for."""
+"""What every test runs under: one thread, real data where they are, and other kinds only where they are asked for."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def own_modules_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is slow by its kind, leave out soak, gpu and zoo tests unless -m names them, skip what needs what is not there.
+    """Mark what is slow by its kind, leave out soak, gpu, zoo and spaces unless -m names them, skip what needs what is not there.
 
     `data("CIFAR10", ...)` names data sets, `data` alone is MNIST. `-m` itself is applied after this. Searches come first: one
     of several processes begins with them, the others take what it has not come to.
     """
-    for kind in ("soak", "gpu", "zoo"):
+    for kind in ("soak", "gpu", "zoo", "spaces"):
         if kind not in config.option.markexpr:
             config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(kind)])
             items[:] = [item for item in items if not item.get_closest_marker(kind)]
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     for item in items:
-        if any(item.get_closest_marker(kind) for kind in ("soak", "zoo", "ray", "data")):
+        if any(item.get_closest_marker(kind) for kind in ("soak", "zoo", "spaces", "ray", "data")):
             item.add_marker(pytest.mark.slow)
         marker = item.get_closest_marker("data")
         missing = [name for name in (marker.args or ("MNIST",)) if look(name, data_root()) is None] if marker else []

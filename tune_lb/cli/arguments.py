@@ -157,6 +157,11 @@ def _search(command: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="with --dry-run: what differences scatter by is taken from this run (default: the last one of the space)",
     )
+    add(
+        "--smoke",
+        action="store_true",
+        help="try the whole path first: two updates an arm on few examples, in a run of its own",
+    )
     add("--fresh", action="store_true", help="delete what the run holds and begin anew")
     add(
         "--accept-code-change",

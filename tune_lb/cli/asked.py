@@ -86,7 +86,8 @@ def asked_space(
 def asked_of(given: argparse.Namespace, loaded: Loaded) -> dict[str, Any]:
     """Return what a search was asked, as space.json keeps it: as typed, and where the space lies."""
     options = {key: getattr(given, key) for key in OPTIONS if getattr(given, key) is not None}
-    return {"space": given.space, "path": str(loaded.path), "overrides": list(given.overrides), "options": options}
+    found = {"space": given.space, "path": str(loaded.path), "overrides": list(given.overrides), "options": options}
+    return found | ({"smoke": True} if given.smoke else {})
 
 
 def search_command(asked: Mapping[str, Any]) -> str:
@@ -95,6 +96,7 @@ def search_command(asked: Mapping[str, Any]) -> str:
     for key, value in asked.get("options", {}).items():
         if value is not None and not (key == "storage" and value == "runs"):
             words += [f"--{key.replace('_', '-')}", str(value)]
+    words += ["--smoke"] * bool(asked.get("smoke"))
     return command("search", *words)
 
 

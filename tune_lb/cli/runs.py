@@ -17,6 +17,7 @@ from tune_lb.space.description import description
 from tune_lb.space.loading import space_names
 from tune_lb.space.old_fields import trained_alike, without_old
 from tune_lb.space.own_code import code_of_arms
+from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
 from tune_lb.tuning.code_changes import changed_code
 from tune_lb.tuning.replay import of_old_design
@@ -62,6 +63,7 @@ def space_of_run(known: Mapping[str, Any]) -> Space:
     options = {key: value for key, value in asked.get("options", {}).items() if key in FIELD_OPTIONS}
     scale = asked.get("options", {}).get("scale")
     _, space = asked_space(where, asked.get("overrides", []), options, scale)
+    space = smoke(space) if asked.get("smoke") else space
     was, now = known["resolved"], description(space)
     lines = changes(*(trained_alike(was, now) if old else (was, now)))
     if lines:

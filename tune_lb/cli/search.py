@@ -14,6 +14,7 @@ from tune_lb.cli.progress import Progress
 from tune_lb.cli.runs import check_run_name
 from tune_lb.cli.time_budget import within_time
 from tune_lb.results.storage import Store
+from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
 from tune_lb.tuning.request import Request
 from tune_lb.tuning.signals import sigterm_interrupts
@@ -27,6 +28,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
         given.space, given.overrides, {key: getattr(given, key) for key in FIELD_OPTIONS}, given.scale
     )
     name = given.name or loaded.name
+    if given.smoke:
+        # it is tried again from the start each time
+        space, name, given.fresh = smoke(space), f"{name}_smoke", True
     check_run_name(name)
     asked = asked_of(given, loaded)
     store = Store(given.storage).child(name)

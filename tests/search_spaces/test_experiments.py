@@ -1,0 +1,69 @@
+"""Experiments of the papers: possible at both scales, whole in a smoke run, and honest about what differs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Called
+from tests.cli.conftest import call as call  # a fixture
+from tune_lb.space.checks import checked_designs, space_problems
+from tune_lb.space.loading import declared, load_space, space_names
+from tune_lb.space.papers import ROWS, SCALES, SCRIPTS
+from tune_lb.space.smoke import LARGEST_BATCH, UPDATES, smoke
+
+EXPERIMENTS = [name for name in space_names() if declared(name).rows]
+WITH_DATA = [name for name in EXPERIMENTS if name not in ("keskar_f2", "jaiswal_imagenet")]
+"""Those whose data are free."""
+TRIED = ("surlemont_sam", "walk_mlp", "jaiswal_caltech101")
+"""Smoke runs of these are part of every run of all tests; those of the others are left to -m spaces."""
+
+
+def test_every_row_is_repeated() -> None:
+    held = {row for name in EXPERIMENTS for row in declared(name).rows}
+    assert held | set(SCRIPTS) == set(ROWS)
+    assert held & set(SCRIPTS) == set()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_possible_at_either_scale(name: str, scale: str) -> None:
+    space = load_space(name, scale).space
+    assert space_problems(space) == []
+    assert space.rows == declared(name).rows
+    assert scale == "paper" or space.differs, "what is reduced is said"
+    cost = declared(name).cost if scale == "small" else declared(name).paper_cost
+    assert cost is not None
+    assert any(word in cost for word in ("minute", "hour", "day", "not measured"))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", space_names())
+def test_a_smoke_run_is_possible_of_every_space(name: str, scale: str) -> None:
+    space = load_space(name, scale if name in EXPERIMENTS else None).space
+    smoked = smoke(space)
+    assert space_problems(smoked) == []
+    assert [arm.name for arm in smoked.arms] == [arm.name for arm in space.arms]
+    for design in checked_designs(smoked):
+        budget, size = design.template.budget, design.template.batch_size
+        assert getattr(budget, "updates", UPDATES) == UPDATES
+        sizes = size.to_check() if hasattr(size, "to_check") else [size]
+        assert max(sizes) <= LARGEST_BATCH
+        assert type(design.template.model) is type(space.arms[0].settings.get("model", space.model))
+
+
+@pytest.mark.data
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "name", [name if name in TRIED else pytest.param(name, marks=pytest.mark.spaces) for name in WITH_DATA]
+)
+def test_a_smoke_run_goes_the_whole_path(name: str, call: Called, tmp_path: Path) -> None:
+    code, out, err = call("search", name, "--smoke", "--json", "--storage", str(tmp_path))
+    assert code == 0, err
+    answer = json.loads(out)
+    arms = {design.name for design in checked_designs(smoke(load_space(name).space))}
+    assert answer["run"] == f"{name}_smoke"
+    assert {row["arm"] for row in answer["rows"]} == arms
+    assert (tmp_path / f"{name}_smoke" / "report" / "report.md").is_file()

@@ -1,0 +1,125 @@
+"""Smoke runs: every arm of a space for two updates on a cut of the data, so that its whole path is seen before it is paid for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tune_lb.budgets import Updates
+from tune_lb.data.dataset import DataSet, DataSource
+from tune_lb.settings.domain import Choice, Interval
+from tune_lb.space.arm import Arm
+from tune_lb.space.space import Space
+from tune_lb.training.phase import Phase
+
+UPDATES = 2
+EXAMPLES = 64
+"""Examples that are trained on at least, validated and tested on, and measured on at most."""
+LARGEST_BATCH = 512
+"""Larger batches are cut to it; smaller ones stay, since ghost groups and pieces divide them."""
+
+PROCEDURE: dict[str, Any] = {
+    "num_samples": 1,
+    "candidates": 1,
+    "decide_blocks": 1,
+    "confirm_blocks": 1,
+    "block_seeds": 1,
+    "measured_blocks": 1,
+    "watched_blocks": 1,
+}
+
+
+@dataclass(frozen=True)
+class FirstExamples(DataSource):
+    """The first examples of each part of another data set."""
+
+    source: DataSource
+    num_train: int
+    num_others: int
+
+    def load(self, split_seed: int) -> DataSet:
+        """Return the cut parts. Raises RequestError as the other data set does."""
+        whole = self.source.load(split_seed)
+        parts = {"train": self.num_train, "validation": self.num_others, "test": self.num_others}
+        return dataclasses.replace(whole, **{name: getattr(whole, name).first(n) for name, n in parts.items()})
+
+    def has_own_test_split(self) -> bool:
+        """Say what the other data set says."""
+        return self.source.has_own_test_split()
+
+    def can_be_cut(self) -> bool:
+        """Say what the other data set says."""
+        return self.source.can_be_cut()
+
+    def located(self) -> Self:
+        """Return the same examples of the other data set as it is found from anywhere on this machine."""
+        return dataclasses.replace(self, source=self.source.located())
+
+
+def smoke(space: Space) -> Space:
+    """Return the space with one member an arm and stage, two updates each, on few examples; networks are whole.
+
+    Batches above LARGEST_BATCH are cut to it, budgets become two updates, phases one update of theirs, and whatever is measured
+    looks at EXAMPLES examples.
+    """
+    given = [arm.settings.get("batch_size", space.batch_size) for arm in space.arms]
+    num_train = max(EXAMPLES, *(_most(_cut(size)) for size in given if size is not None))
+    walk, watch = space.walk, space.watch
+    changes: dict[str, Any] = PROCEDURE | {
+        "question": f"A smoke run, whose numbers say nothing: {space.question}",
+        "data": FirstExamples(space.data, num_train, EXAMPLES),
+        "arms": tuple(_smoked(arm, num_train) for arm in space.arms),
+        "budget": Updates(UPDATES),
+        "batch_size": _cut(space.batch_size),
+        "phases": _phases(space.phases, num_train),
+        "metrics": tuple(map(_on_few, space.metrics)),
+        "walk": walk and dataclasses.replace(walk, epochs=(1,) if walk.epochs else ()),
+        "watch": watch and dataclasses.replace(watch, metrics=tuple(map(_on_few, watch.metrics))),
+    }
+    return dataclasses.replace(space, **changes)
+
+
+def _smoked(arm: Arm, num_train: int) -> Arm:
+    settings: Mapping[str, Any] = arm.settings
+    own = dict(settings)
+    if "data" in own:
+        own["data"] = FirstExamples(own["data"], num_train, EXAMPLES)
+    if "budget" in own:
+        own["budget"] = Updates(UPDATES)
+    if "batch_size" in own:
+        own["batch_size"] = _cut(own["batch_size"])
+    if "phases" in own:
+        own["phases"] = _phases(own["phases"], num_train)
+    return Arm(arm.name, *arm.remedies, combines=arm.combines, **own)
+
+
+def _cut(size: Any) -> Any:
+    if isinstance(size, Choice):
+        return dataclasses.replace(size, values=tuple(dict.fromkeys(map(_cut, size.values))))
+    if isinstance(size, Interval):
+        return dataclasses.replace(size, low=_cut(size.low), high=_cut(size.high))
+    return size if size is None else min(size, LARGEST_BATCH)
+
+
+def _most(size: Any) -> int:
+    return int(max(size.to_check())) if isinstance(size, Choice | Interval) else int(size)
+
+
+def _phases(phases: tuple[Phase, ...], num_train: int) -> tuple[Phase, ...]:
+    """Return phases of one update each."""
+    found = []
+    for phase in phases:
+        size = _cut(phase.batch_size)
+        epochs = (size or LARGEST_BATCH) / num_train
+        found.append(dataclasses.replace(phase, batch_size=size, epochs=min(phase.epochs, epochs)))
+    return tuple(found)
+
+
+def _on_few(metric: Any) -> Any:
+    """Return a metric on few examples; names and metrics that have no say in that are as they are."""
+    if not dataclasses.is_dataclass(metric) or isinstance(metric, type) or not hasattr(metric, "max_samples"):
+        return metric
+    most = metric.max_samples
+    return dataclasses.replace(metric, max_samples=EXAMPLES if most is None else min(most, EXAMPLES))
