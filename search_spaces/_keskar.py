@@ -12,7 +12,7 @@ from tune_lb.optimizers import Adam
 from tune_lb.schedules import Constant
 
 
-def regimes(question: str, large: int, *, epochs: float, seeds: int, max_samples: int, **settings: Any) -> Space:
+def regimes(*, question: str, large: int, epochs: float, seeds: int, max_samples: int, **settings: Any) -> Space:
     """Return small batch (256) against large, with sharpness on max_samples train examples in the full space and in a subspace."""
     return Space(
         question=question,

@@ -30,8 +30,8 @@ SPACE = Experiment(
         "keskar: anisotropy",
     ),
     small=regimes(
-        "Keskar et al. (2017), C1 on 5,000 images of CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
-        500,
+        question="Keskar et al. (2017), C1 on 5,000 images of CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
+        large=500,
         epochs=30,
         seeds=3,
         max_samples=500,
@@ -41,8 +41,8 @@ SPACE = Experiment(
         watch=Watch(metrics=(Keskar(spaces=("full",), max_samples=500),), every_epochs=5),
     ),
     paper=regimes(
-        "Keskar et al. (2017), C1 on CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
-        5000,
+        question="Keskar et al. (2017), C1 on CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
+        large=5000,
         epochs=100,
         seeds=5,
         max_samples=50_000,

@@ -14,8 +14,8 @@ START = Initialization("glorot_uniform")
 SPACE = Experiment(
     rows=("keskar: table 2", "keskar: table 3", "keskar: table 4"),
     small=regimes(
-        "Keskar et al. (2017), C2 on 1,000 images of CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
-        100,
+        question="Keskar et al. (2017), C2 on 1,000 images of CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
+        large=100,
         epochs=10,
         seeds=2,
         max_samples=500,
@@ -24,8 +24,8 @@ SPACE = Experiment(
         initialization=START,
     ),
     paper=regimes(
-        "Keskar et al. (2017), C2 on CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
-        5000,
+        question="Keskar et al. (2017), C2 on CIFAR-10: batch 256 against a tenth, as in tables 2 to 4",
+        large=5000,
         epochs=100,
         seeds=5,
         max_samples=50_000,

@@ -15,8 +15,8 @@ START = Initialization("glorot_uniform")
 SPACE = Experiment(
     rows=("keskar: table 2", "keskar: table 3", "keskar: table 4"),
     small=regimes(
-        "Keskar et al. (2017), F1 on 10,000 images of MNIST: batch 256 against a tenth, as in tables 2 to 4",
-        1_000,
+        question="Keskar et al. (2017), F1 on 10,000 images of MNIST: batch 256 against a tenth, as in tables 2 to 4",
+        large=1_000,
         epochs=20,
         seeds=3,
         max_samples=1_000,
@@ -26,8 +26,8 @@ SPACE = Experiment(
     ),
     # all 60,000 images train, so nothing can be selected, and nothing is: every field is fixed
     paper=regimes(
-        "Keskar et al. (2017), tables 2 to 4, network F1: MNIST, batch 256 against 6,000, nothing tuned, as in the paper",
-        6_000,
+        question="Keskar et al. (2017), tables 2 to 4, network F1: MNIST, batch 256 against 6,000, nothing tuned, as in the paper",
+        large=6_000,
         epochs=60,
         seeds=5,
         max_samples=6_000,

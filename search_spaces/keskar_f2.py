@@ -13,8 +13,8 @@ START = Initialization("glorot_uniform")
 SPACE = Experiment(
     rows=("keskar: table 2", "keskar: table 3", "keskar: table 4"),
     small=regimes(
-        "Keskar et al. (2017), F2 on a part of TIMIT: batch 256 against a tenth, as in tables 2 to 4",
-        2_000,
+        question="Keskar et al. (2017), F2 on a part of TIMIT: batch 256 against a tenth, as in tables 2 to 4",
+        large=2_000,
         epochs=10,
         seeds=2,
         max_samples=1_000,
@@ -23,8 +23,8 @@ SPACE = Experiment(
         initialization=START,
     ),
     paper=regimes(
-        "Keskar et al. (2017), F2 on TIMIT: batch 256 against a tenth, as in tables 2 to 4",
-        72_133,
+        question="Keskar et al. (2017), F2 on TIMIT: batch 256 against a tenth, as in tables 2 to 4",
+        large=72_133,
         epochs=100,
         seeds=5,
         max_samples=721_329,

@@ -75,11 +75,10 @@ def declared(name: str) -> Declared:
         return Declared()
     found: dict[str, Any] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Space", "Experiment"):
-            for word in node.keywords:
-                if word.arg in Declared._fields and word.arg not in found:
-                    with contextlib.suppress(ValueError):  # not a literal
-                        found[word.arg] = ast.literal_eval(word.value)
+        for word in node.keywords if isinstance(node, ast.Call) else []:
+            if word.arg in Declared._fields and word.arg not in found:
+                with contextlib.suppress(ValueError):  # not a literal
+                    found[word.arg] = ast.literal_eval(word.value)
     return Declared(**found)
 
 

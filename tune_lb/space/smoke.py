@@ -21,6 +21,7 @@ LARGEST_BATCH = 512
 """Larger batches are cut to it; smaller ones stay, since ghost groups and pieces divide them."""
 
 PROCEDURE: dict[str, Any] = {
+    "members_per_arm": None,
     "num_samples": 1,
     "candidates": 1,
     "decide_blocks": 1,
