@@ -7,14 +7,13 @@ longer brings nothing. Assumed: momentum 0.9, no weight decay, no pretraining, 6
 """
 
 from search_spaces._published import UNTUNED, at_batches
-from tune_lb import Arm, Epochs, Space
+from tune_lb import Arm, Epochs, Experiment, Space
 from tune_lb.data import Caltech101
 from tune_lb.metrics import LambdaMax
 from tune_lb.models import ResNet50, SmallCNN
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import GradientNoise
 from tune_lb.schedules import Step
-from tune_lb.space.experiment import Experiment
 
 
 def space(

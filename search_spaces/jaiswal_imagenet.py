@@ -7,13 +7,12 @@ val/CLASS/*.jpg.
 """
 
 from search_spaces._published import UNTUNED
-from tune_lb import Arm, Epochs, Space
+from tune_lb import Arm, Epochs, Experiment, Space
 from tune_lb.data import ImageFolder
 from tune_lb.models import ResNet50
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import Augmentation, Warmup
 from tune_lb.schedules import Step
-from tune_lb.space.experiment import Experiment
 
 
 def space(sizes: tuple[int, ...], image_size: int, epochs: float, seeds: int) -> Space:

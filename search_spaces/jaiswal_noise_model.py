@@ -6,7 +6,7 @@ small batch bring the drop from 5 % to 1-2 %. Assumed: ghost groups of the small
 """
 
 from search_spaces._published import UNTUNED
-from tune_lb import Arm, Space
+from tune_lb import Arm, Experiment, Space
 from tune_lb.budgets import Epochs, Updates
 from tune_lb.data import CIFAR10, MNIST
 from tune_lb.metrics import GradientCovariance
@@ -14,7 +14,6 @@ from tune_lb.models import MLP, ResNet
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import GhostBatchNorm, Scaling
 from tune_lb.schedules import Step
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, small: int, large: int, epochs: int, seeds: int, rate: float, **settings: object) -> Space:

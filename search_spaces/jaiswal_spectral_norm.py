@@ -4,14 +4,13 @@ As published: a ReLU network of four layers on FashionMNIST; the norm falls with
 depends on their ratio alone can be told from what does not. MNIST in place of FashionMNIST where that is not at hand.
 """
 
-from tune_lb import Arm, Epochs, Space, over
+from tune_lb import Arm, Epochs, Experiment, Space, over
 from tune_lb.data import MNIST
 from tune_lb.metrics import LambdaMax
 from tune_lb.models import FourLayerMLP
 from tune_lb.optimizers import SGD
 from tune_lb.samplers import Grid
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, ratios: list[float], sizes: list[int], epochs: float, blocks: int, max_samples: int) -> Space:

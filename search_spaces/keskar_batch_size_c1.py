@@ -5,13 +5,12 @@ the sharpness (eps 1e-3) rises to 800. Assumed: the batches themselves, rate 1e-
 """
 
 from search_spaces._published import UNTUNED, at_batches
-from tune_lb import Epochs, Space
+from tune_lb import Epochs, Experiment, Space
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import Keskar, LambdaMax
 from tune_lb.models import C1, Initialization
 from tune_lb.optimizers import Adam
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, sizes: tuple[int, ...], epochs: float, seeds: int, max_samples: int) -> Space:

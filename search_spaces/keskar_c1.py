@@ -9,11 +9,10 @@ members.
 """
 
 from search_spaces._keskar import regimes
-from tune_lb import Watch
+from tune_lb import Experiment, Watch
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import Keskar
 from tune_lb.models import C1, Initialization
-from tune_lb.space.experiment import Experiment
 
 START = Initialization("glorot_uniform")
 SPACE = Experiment(

@@ -6,9 +6,9 @@ against 87.26 +- 0.07 % on test images; sharpness (eps 1e-3) 8.68 against 925.32
 """
 
 from search_spaces._keskar import regimes
+from tune_lb import Experiment
 from tune_lb.data import CIFAR10
 from tune_lb.models import C2, Initialization
-from tune_lb.space.experiment import Experiment
 
 START = Initialization("glorot_uniform")
 SPACE = Experiment(

@@ -6,9 +6,9 @@ against 46.45 +- 0.43 % on test images; sharpness (eps 1e-3) 29.85 against 258.7
 """
 
 from search_spaces._keskar import regimes
+from tune_lb import Experiment
 from tune_lb.data import CIFAR100
 from tune_lb.models import C3, Initialization
-from tune_lb.space.experiment import Experiment
 
 START = Initialization("glorot_uniform")
 SPACE = Experiment(

@@ -6,9 +6,9 @@ against 57.81 +- 0.17 % on test images; sharpness (eps 1e-3) 12.83 against 421.8
 """
 
 from search_spaces._keskar import regimes
+from tune_lb import Experiment
 from tune_lb.data import CIFAR100
 from tune_lb.models import C4, Initialization
-from tune_lb.space.experiment import Experiment
 
 START = Initialization("glorot_uniform")
 SPACE = Experiment(

@@ -6,10 +6,10 @@ is silent: rate 1e-3, Glorot's uniform start (Keras 1), a patience of 5 epochs a
 """
 
 from search_spaces._keskar import regimes
+from tune_lb import Experiment
 from tune_lb.budgets import UntilPlateau
 from tune_lb.data import MNIST
 from tune_lb.models import F1, Initialization
-from tune_lb.space.experiment import Experiment
 
 START = Initialization("glorot_uniform")
 SPACE = Experiment(

@@ -5,9 +5,9 @@ on test frames; sharpness (eps 1e-3) 1.39 against 310.64. The corpus is not free
 """
 
 from search_spaces._keskar import regimes
+from tune_lb import Experiment
 from tune_lb.data import TIMIT
 from tune_lb.models import F2, Initialization
-from tune_lb.space.experiment import Experiment
 
 START = Initialization("glorot_uniform")
 SPACE = Experiment(

@@ -8,14 +8,13 @@ rho 0.05.
 """
 
 from search_spaces._published import UNTUNED
-from tune_lb import Arm, Epochs, Space
+from tune_lb import Arm, Epochs, Experiment, Space
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import Keskar
 from tune_lb.models import C1, Initialization
 from tune_lb.optimizers import Adam
 from tune_lb.remedies import SAM, Adversarial, Augmentation, BatchGrowth, Conservative, Stability, WarmStart
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 AUGMENTED = Augmentation(flip=True, rotation=10.0, shift=0.2)
 

@@ -6,13 +6,12 @@ one.
 """
 
 from search_spaces._published import UNTUNED
-from tune_lb import Arm, Epochs, Phase, Space
+from tune_lb import Arm, Epochs, Experiment, Phase, Space
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import Keskar
 from tune_lb.models import C1, Initialization
 from tune_lb.optimizers import Adam
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, large: int, warm: tuple[int, ...], epochs: float, seeds: int, max_samples: int) -> Space:

@@ -5,14 +5,13 @@ accuracy. Assumed: an eigenvector's sign by the gradient, a move every 50 update
 """
 
 from search_spaces._published import UNTUNED, word
-from tune_lb import Arm, Epochs, Space, Watch
+from tune_lb import Arm, Epochs, Experiment, Space, Watch
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import LambdaMax
 from tune_lb.models import ResNet
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import AdaptiveLinearization
 from tune_lb.schedules import Step
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, depth: int, large: int, epochs: float, falls: float, every: int, looks: int) -> Space:

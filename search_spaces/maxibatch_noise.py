@@ -7,14 +7,13 @@ ones.
 """
 
 from search_spaces._published import UNTUNED, word
-from tune_lb import Arm, Epochs, Space
+from tune_lb import Arm, Epochs, Experiment, Space
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import LambdaMax
 from tune_lb.models import ResNet
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import GradientNoise, LayerNoise, SubsampleBatchNorm
 from tune_lb.schedules import Step
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, depth: int, large: int, epochs: float, falls: float, seeds: int) -> Space:

@@ -8,13 +8,12 @@ batch_10000_lr_0p4`.
 """
 
 from search_spaces._published import UNTUNED, at_batches, word
-from tune_lb import Arm, Epochs, Space, Walk, Watch
+from tune_lb import Arm, Epochs, Experiment, Space, Walk, Watch
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import BatchLambdaMax, LambdaMax
 from tune_lb.models import ResNet
 from tune_lb.optimizers import SGD
 from tune_lb.schedules import Step
-from tune_lb.space.experiment import Experiment
 
 
 def space(

@@ -4,7 +4,7 @@ Published: proposed, not done. A grid over rate and batch size for SGD with and 
 optimisers as arms at the largest batch, sharpness on the loss that each trains on.
 """
 
-from tune_lb import Arm, Epochs, Space, over
+from tune_lb import Arm, Epochs, Experiment, Space, over
 from tune_lb.data import MNIST
 from tune_lb.losses import LabelSmoothedCrossEntropy
 from tune_lb.metrics import LambdaMax
@@ -12,7 +12,6 @@ from tune_lb.models import SmallCNN
 from tune_lb.optimizers import SGD, Adam, AdamW
 from tune_lb.remedies import SAM
 from tune_lb.samplers import Grid
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, rates: list[float], sizes: list[int], epochs: float, blocks: int, max_samples: int) -> Space:

@@ -7,14 +7,13 @@ implementation that it says it used trains SAM without dropout, so an arm withou
 """
 
 from search_spaces._published import UNTUNED
-from tune_lb import Arm, Epochs, Space
+from tune_lb import Arm, Epochs, Experiment, Space
 from tune_lb.data import MNIST
 from tune_lb.metrics import Keskar, LambdaMax
 from tune_lb.models import SmallCNN
 from tune_lb.optimizers import SGD, Adam
 from tune_lb.remedies import SAM
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 OPTIMIZERS = (("sgd", SGD(momentum=0.0), 0.05), ("adam", Adam(), 1e-3))
 

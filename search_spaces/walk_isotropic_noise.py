@@ -7,15 +7,13 @@ MNIST and an MLP in place of VGG-11 at the small scale; factors 0.01 and 0.1.
 """
 
 from search_spaces._published import UNTUNED, word
-from tune_lb import Arm, Phase, Space, Walk
-from tune_lb.budgets import Epochs
+from tune_lb import Arm, Epochs, Experiment, Phase, Space, Walk
 from tune_lb.data import CIFAR10, MNIST
 from tune_lb.metrics import LambdaMax
 from tune_lb.models import MLP, VGG11
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import InitialVarianceNoise
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 
 def space(num_train: int, updates: int, factors: tuple[float, float], seeds: int, **settings: object) -> Space:

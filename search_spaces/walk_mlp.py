@@ -6,13 +6,12 @@ on them. Gradient descent on all data is the arm of the largest batch. Assumed: 
 """
 
 from search_spaces._published import UNTUNED, at_batches, word
-from tune_lb import Arm, Epochs, Space, Walk, Watch
+from tune_lb import Arm, Epochs, Experiment, Space, Walk, Watch
 from tune_lb.data import MNIST
 from tune_lb.metrics import LambdaMax
 from tune_lb.models import MLP
 from tune_lb.optimizers import SGD
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 
 def space(

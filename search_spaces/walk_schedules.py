@@ -4,12 +4,11 @@ As published: batch 100, each schedule's values by a grid search; the trapezoid 
 better than cyclical rates and steps. Here every schedule is searched with the same budget and confirmed on fresh blocks.
 """
 
-from tune_lb import Arm, Epochs, Space, over
+from tune_lb import Arm, Epochs, Experiment, Space, over
 from tune_lb.data import CIFAR10, MNIST
 from tune_lb.models import MLP, ResNet
 from tune_lb.optimizers import SGD
 from tune_lb.schedules import Cyclical, Step, Trapezoid
-from tune_lb.space.experiment import Experiment
 
 CYCLES = Cyclical(period_epochs=over(2.0, 20.0, log=True), lowest=over(0.05, 0.5, log=True))
 

@@ -7,13 +7,12 @@ the spectral norm falls, then rises at the end with a dip of the validation accu
 """
 
 from search_spaces._published import UNTUNED, at_batches, word
-from tune_lb import Arm, Epochs, Space, Walk, Watch
+from tune_lb import Arm, Epochs, Experiment, Space, Walk, Watch
 from tune_lb.data import CIFAR10
 from tune_lb.metrics import LambdaMax
 from tune_lb.models import VGG11
 from tune_lb.optimizers import SGD
 from tune_lb.schedules import Constant
-from tune_lb.space.experiment import Experiment
 
 
 def space(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tune_lb.settings.setting import Settings as Settings
     from tune_lb.settings.setting import setting as setting
     from tune_lb.space.arm import Arm as Arm
+    from tune_lb.space.experiment import Experiment as Experiment
     from tune_lb.space.observation import Walk as Walk
     from tune_lb.space.observation import Watch as Watch
     from tune_lb.space.space import Space as Space
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = face(
         "tune_lb.settings.domain": "over",
         "tune_lb.settings.setting": "Settings setting",
         "tune_lb.space.arm": "Arm",
+        "tune_lb.space.experiment": "Experiment",
         "tune_lb.space.observation": "Walk Watch",
         "tune_lb.space.space": "Space",
         "tune_lb.space.until": "Until",

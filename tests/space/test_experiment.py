@@ -15,7 +15,7 @@ MODULE = """
 from tune_lb import Arm, Epochs, Space
 from tune_lb.data import Digits
 from tune_lb.models import MLP
-from tune_lb.space.experiment import Experiment
+from tune_lb import Experiment
 
 def space(epochs):
     return Space(question="which?", data=Digits(), model=MLP(), lr=0.1, batch_size=20, budget=Epochs(epochs), arms=(Arm("one"),))
