@@ -72,6 +72,16 @@ class Observer:
             self.wall_s -= self.walker.looking_s - looked
         return rows + seen + self._looked() if self.watched else rows
 
+    @property
+    def looks_inside_epochs(self) -> bool:
+        """Say whether it looks on between two ends of epochs, and so must train on by itself."""
+        return self.walker is not None or (self.watcher is not None and bool(self.watcher.watch.steps))
+
+    def saw(self, rows: list[HistoryRow], seconds: float) -> list[HistoryRow]:
+        """Return what was seen where others trained on to the end of an epoch, for so long: as advance does."""
+        self.wall_s += seconds
+        return rows + self._looked() if self.watched else rows
+
     def _looked(self) -> list[HistoryRow]:
         """Return what is seen now: losses, what the watch measures, and lambda_max where a loss crossing was passed."""
         rows: list[HistoryRow] = []

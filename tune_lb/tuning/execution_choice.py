@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +21,11 @@ from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.training.compiled_step import program_key
 from tune_lb.training.network_check import Finding
-from tune_lb.training.phased_training import begun
 from tune_lb.training.trial import Trial
 from tune_lb.training.ways import AUTO
+from tune_lb.tuning.timed_updates import TIMED_S, seconds_in_stacks, seconds_per_update
 
-TIMED_UPDATES = 4
-
-TIMED_S = 4.0
-"""No further update is timed where those before took so long together."""
+TOGETHER = "together"
 
 COMPILATION_S = 30.0
 """What compiling a program is taken to cost in each process, before it has been tried."""
@@ -44,25 +40,10 @@ class Execution:
 
     ways: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    stacked: dict[str, int] = field(default_factory=dict)
+    """Most members of an arm that train as one program, where they are trained together."""
     notes: list[str] = field(default_factory=list)
     """What could not be used and why, a line each."""
-
-
-def seconds_per_update(
-    trial: Trial, parts: Parts, way: str, members: int, microbatch: int | str | None = AUTO
-) -> float:
-    """Return the median time of an update of one member, in seconds, after one that warms up (and compiles)."""
-    training = begun(trial, range(members), parts, execution=way, microbatch=microbatch)
-    times: list[float] = []
-    for _ in range(TIMED_UPDATES):
-        if training.done or sum(times) > TIMED_S:
-            break
-        before, started = training.step, time.perf_counter()
-        training.advance(1e-9)
-        if parts.train.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append((time.perf_counter() - started) / (training.step - before))
-    return statistics.median(times[1:] or times) / members
 
 
 def choose_execution(
@@ -76,12 +57,13 @@ def choose_execution(
     processes: int,
     findings: Mapping[str, Finding],
     known: Mapping[str, str] | None = None,
+    most: Mapping[str, int] | None = None,
 ) -> Execution:
     """Return the fastest way of training for each arm, among those that work for it.
 
     trials: something to time, by arm. parts: the data of each arm. members: how many a stack holds where most
     of the time goes. updates: those of all the members of an arm together. processes: how many compile. findings: of the
-    check of networks, by arm. known: the ways of a run that goes on.
+    check of networks, by arm. known: the ways of a run that goes on. most: members of an arm that a job may hold.
     Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
     what is compared at equal batch should not. A way that fails (a model that torch.func cannot vectorise) is left out with
     a note. Raises RequestError where the one way that the space asks for fails.
@@ -96,6 +78,17 @@ def choose_execution(
         if plain:
             before = _plainly(space, arms, plain[0], before)
         timed = _timed(space, first, parts[arms[0]], members, before, found.notes, findings[arms[0]].draws)
+        largest = max((most or {}).get(arm, 1) for arm in arms)
+        stacks: dict[int, float] = {}
+        if (
+            before in (None, TOGETHER)
+            and space.execution in (AUTO, TOGETHER)
+            and not plain
+            and not findings[arms[0]].draws
+        ):
+            stacks = _stacks(first, parts[arms[0]], largest, space.microbatch, found.notes)
+        if stacks:
+            timed[TOGETHER] = min(stacks.values(), *([timed[TOGETHER]] if TOGETHER in timed else []))
         way = min(timed, key=lambda name: timed[name])
         if known is None and space.execution == "auto" and not plain and not findings[arms[0]].draws:
             programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
@@ -115,10 +108,12 @@ def choose_execution(
             )
         for arm in arms:
             found.ways[arm] = way
+            if way == TOGETHER and stacks:
+                found.stacked[arm] = min(stacks, key=lambda size: stacks[size])
             found.seconds[arm] = (
                 timed[way]
                 if arm == arms[0]
-                else _seconds(space, trials[arm], parts[arm], way, members, timed[way], first)
+                else _seconds(space, trials[arm], parts[arm], way, members, timed[way], first, stacked=bool(stacks))
             )
     return found
 
@@ -175,6 +170,19 @@ def _timed(
     return timed
 
 
+def _stacks(trial: Trial, parts: Parts, most: int, microbatch: int | str | None, notes: list[str]) -> dict[int, float]:
+    """Return seconds_in_stacks; nothing, with a note, where the network does not go that way."""
+    try:
+        return seconds_in_stacks(trial, parts, most, microbatch)
+    except torch.OutOfMemoryError as error:
+        note = f"members are trained one at a time: together they do not fit ({_line(error)})"
+    except Exception as error:  # it works alone, so it is the vectorised way that code of the user's does not go
+        note = "members are trained one at a time: torch.func cannot vectorise the model "
+        note += f"({_unvectorisable(error)})"
+    notes += [] if note in notes else [note]
+    return {}
+
+
 def _compiled_if_faster(
     trial: Trial,
     parts: Parts,
@@ -191,7 +199,7 @@ def _compiled_if_faster(
     if work_s < WORTH * COMPILATION_S * compilations or not can_compile(device):
         return way
     costs = {way: work_s}
-    for eager in list(timed):
+    for eager in [name for name in timed if name != TOGETHER or members > 1]:
         compiled = f"compiled_{eager}"
         started = time.perf_counter()
         try:
@@ -212,9 +220,11 @@ def can_compile(device: torch.device) -> bool:
     return shutil.which(compiler) is not None and triton
 
 
-def _seconds(space: Space, trial: Trial, parts: Parts, way: str, members: int, like: float, of: Trial) -> float:
+def _seconds(
+    space: Space, trial: Trial, parts: Parts, way: str, members: int, like: float, of: Trial, *, stacked: bool
+) -> float:
     """Return the time per update: timed, or where timing would compile or take long, what its gradients make likely."""
-    if way.startswith("compiled") or like * members > TIMED_S:
+    if way.startswith("compiled") or (stacked and way == TOGETHER) or like * members > TIMED_S:
         return like * trial.evaluations_per_update / of.evaluations_per_update
     with _user_code(trial):
         return seconds_per_update(trial, parts, way, members, space.microbatch)

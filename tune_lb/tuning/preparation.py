@@ -111,6 +111,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             trials,
             parts,
             members=_stacked(space, designs),
+            most={d.name: max(expected_members(space, d).values()) for d in designs},
             updates={
                 d.name: num_members(space, d) * trials[d.name].plan(num_train[d.name]).num_updates for d in designs
             },
@@ -119,7 +120,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             known=None if known is None else known["execution"],
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
-        context = dataclasses.replace(context, code=versions)
+        context = dataclasses.replace(context, code=versions, stacked=execution.stacked)
         stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
         with user_code("a short training, evaluated as members will be", made_by=space.model):
             cost = estimate(

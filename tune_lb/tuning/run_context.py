@@ -59,6 +59,8 @@ class RunContext:
     """What errors are, in words, where they are not shares of misclassified examples."""
     measured_blocks: int = 8
     watched_blocks: int = 2
+    stacked: Mapping[str, int] = field(default_factory=dict)
+    """Most members of an arm that train as one program, where members are trained together."""
 
     code: Versions = field(default_factory=dict)
     """Of the user's code, by arm."""

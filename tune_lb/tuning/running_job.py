@@ -24,6 +24,7 @@ from tune_lb.search.job import Job, Member, MemberKey
 from tune_lb.search.score import Score, score_of
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.run_context import RunContext
+from tune_lb.tuning.running_program import TOGETHER, RunningProgram, begun_together
 from tune_lb.tuning.running_stack import RunningStack
 from tune_lb.tuning.stacks import Stack, stacks
 
@@ -43,7 +44,9 @@ class RunningJob:
         self.job, self.parts_of, self.context = job, parts_of, context
         self.scores: dict[MemberKey, Score] = {}
         self.failures: dict[MemberKey, str] = {}
-        self.now: RunningStack | None = None
+        self.now: RunningStack | RunningProgram | None = None
+        self.apart: set[str] = set()
+        """Stacks that failed in a program with others and train by themselves, so that a failure costs its own members only."""
         self.trained: list[tuple[RunningStack, Rows, Rows]] = []
         """Stacks that are trained and not stored, with the rows of their members and predictions."""
         self.stored_at = time.monotonic()
@@ -60,20 +63,43 @@ class RunningJob:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
         started = time.monotonic()
         while not self.done:
-            stack = self.now.stack if self.now is not None else self.waiting.pop(0)
+            stacks = [work.stack for work in self.now.works] if self.now is not None else self.waiting[:1]
             try:
                 if self.now is None:
-                    self.now = RunningStack(self.job, stack, self.parts_of(stack.trial), self.context)
+                    self.now, stacks = self._begun()
+                    self.waiting = [stack for stack in self.waiting if stack not in stacks]
                 if self.now.advance(at_least_s - (time.monotonic() - started)):
-                    self._end(self.now)
-                    self.now = None
+                    works, self.now = self.now.works, None
+                    self._end_all(works)
             # whatever a user's model raises is the outcome of these members, not the end of the search; so is sys.exit() in it
             except (Exception, SystemExit) as error:
                 self.now = None
-                self._fail(stack, error)
+                self.waiting = [stack for stack in self.waiting if stack not in stacks]
+                if len(stacks) == 1:
+                    self._fail(stacks[0], error)
+                else:
+                    self.apart |= {stack.key for stack in stacks}
+                    self.waiting = stacks + self.waiting
             if time.monotonic() - started >= at_least_s:
                 break
         return self.done
+
+    def _begun(self) -> tuple[RunningStack | RunningProgram, list[Stack]]:
+        """Begin the first of the waiting stacks, with others of its program where members train together."""
+        first = self.waiting[0]
+        largest = self.context.stacked.get(self.job.arm, 1)
+        if self.context.execution[self.job.arm] != TOGETHER or largest == 1 or first.key in self.apart:
+            return RunningStack(self.job, first, self.parts_of(first.trial), self.context), [first]
+        others = [stack for stack in self.waiting[1:] if stack.key not in self.apart]
+        return begun_together(self.job, [first, *others], self.parts_of, self.context, largest)
+
+    def _end_all(self, works: Sequence[RunningStack]) -> None:
+        for work in works:
+            try:
+                self._end(work)
+            # as above
+            except (Exception, SystemExit) as error:
+                self._fail(work.stack, error)
 
     def finish(self) -> dict[MemberKey, Score]:
         """Store what is not stored yet; return the scores of the members that were trained."""

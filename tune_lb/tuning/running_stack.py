@@ -22,13 +22,13 @@ from tune_lb.tuning.stacks import Stack
 
 
 class RunningStack:
-    """A stack in progress."""
+    """A stack in progress. way: how it trains, where that is not how members of its arm do."""
 
-    def __init__(self, job: Job, stack: Stack, parts: Parts, context: RunContext) -> None:
+    def __init__(self, job: Job, stack: Stack, parts: Parts, context: RunContext, way: str | None = None) -> None:
         self.job, self.stack, self.context = job, stack, context
         self.checkpoints = context.store.child("checkpoints")
         self.file = f"{stack.key}.safetensors"
-        way = context.execution[job.arm]
+        way = way or context.execution[job.arm]
         self.training = begun(stack.trial, stack.seeds, parts, execution=way, microbatch=context.microbatch)
         observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
         self.observer = Observer(self.training, watched=stack.watched, **observed)  # type: ignore[arg-type]
@@ -40,13 +40,21 @@ class RunningStack:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
         started = time.monotonic()
         while not self.training.done:
-            rows = self.observer.advance()
-            self.history += [(row, self.observer.wall_s) for row in rows]
-            if time.monotonic() - self.saved_at > self.context.checkpoint_every_s and not self.training.done:
-                self._save()
+            self.keep(self.observer.advance())
             if time.monotonic() - started >= at_least_s:
                 break
         return self.training.done
+
+    @property
+    def works(self) -> list[RunningStack]:
+        """Return itself: what trains by itself."""
+        return [self]
+
+    def keep(self, rows: list[HistoryRow]) -> None:
+        """Take in what was seen, and save the training where its checkpoint is old."""
+        self.history += [(row, self.observer.wall_s) for row in rows]
+        if time.monotonic() - self.saved_at > self.context.checkpoint_every_s and not self.training.done:
+            self._save()
 
     def outcomes(self) -> list[tuple[Member, Outcome, dict[str, Any]]]:
         """Return every member of the finished training with its outcome and its row, before anything is measured."""
@@ -58,6 +66,7 @@ class RunningStack:
             unobserved = self.observer.unobserved.get(seed, {}) | outcome.unobserved
             lines = [f"{what}: {why}" for what, why in unobserved.items()]
             row = outcome.row | {"unobserved": " | ".join(lines) or None} | costs.get(seed, {})
+            row["execution"] = self.context.execution[self.job.arm]
             row["running_train_loss"] = self._last(seed, "running_train_loss")
             found.append((members[seed], outcome, row))
         return found

@@ -200,10 +200,11 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
 
 
 def _job_size(prepared: Prepared) -> JobSize:
-    """Return how large jobs are: some seconds of work, for handing one out takes 20 to 50 ms."""
+    """Return how large jobs are: some seconds of work, for handing one out takes 20 to 50 ms, or what trains as one program."""
     members = {arm.arm: arm.core_s / max(1, arm.members) for arm in prepared.estimate.arms}
     of_arms = {arm: min(MEMBERS_PER_JOB, max(1, int(JOB_S / max(cost, 1e-9)))) for arm, cost in members.items()}
-    return JobSize(MEMBERS_PER_JOB, of_arms, prepared.estimate.concurrency)
+    of_arms = {arm: max(size, prepared.context.stacked.get(arm, 1)) for arm, size in of_arms.items()}
+    return JobSize(max([MEMBERS_PER_JOB, *of_arms.values()]), of_arms, prepared.estimate.concurrency)
 
 
 def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:

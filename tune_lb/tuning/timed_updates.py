@@ -1,0 +1,78 @@
+"""Updates that are timed: of members alone, of one trial together, and of several trials as one program."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from tune_lb.data.device import Parts
+from tune_lb.training.phased_training import begun
+from tune_lb.training.running import Running
+from tune_lb.training.stack import Stack
+from tune_lb.training.stacking import stack_key
+from tune_lb.training.training import Training
+from tune_lb.training.trial import Trial
+from tune_lb.training.ways import AUTO
+
+TIMED_UPDATES = 4
+
+TIMED_S = 4.0
+"""No further update is timed where those before took so long together."""
+
+ENOUGH_S = 0.3
+"""Updates that are quick are timed for so long: a machine that does other work disturbs single ones."""
+
+STACKS = (4, 8, 16, 32, 64)
+"""Members of the stacks that are timed."""
+
+GAIN = 0.98
+"""A larger stack gains something where it takes at most this share of a smaller one's time per member."""
+
+
+def seconds_per_update(
+    trial: Trial, parts: Parts, way: str, members: int, microbatch: int | str | None = AUTO
+) -> float:
+    """Return the median time of an update of one member, in seconds, after one that warms up (and compiles)."""
+    training = begun(trial, range(members), parts, execution=way, microbatch=microbatch)
+    return _seconds_of(training, training) / members
+
+
+def seconds_in_stacks(trial: Trial, parts: Parts, most: int, microbatch: int | str | None = AUTO) -> dict[int, float]:
+    """Return the time of an update of one member, in seconds, by how many of other seeds train as one program.
+
+    Empty where they cannot (see stack_key). most: members of a job. Larger stacks are tried until two in a row gain nothing, or
+    updates take long. Raises what the network raises where torch.func does not go through it.
+    """
+    found: dict[int, float] = {}
+    idle = 0
+    for size in dict.fromkeys(min(size, most) for size in STACKS):
+        if size < 2:
+            break
+        members = [begun(trial, [seed], parts, execution="alone", microbatch=microbatch) for seed in range(size)]
+        trainings = [member for member in members if isinstance(member, Training)]
+        if len(trainings) < size or stack_key(trainings[0]) is None:
+            return {}
+        try:
+            seconds = _seconds_of(Stack(trainings), trainings[0]) / size
+        except torch.OutOfMemoryError:
+            if not found:
+                raise
+            break
+        idle = idle + 1 if found and seconds > GAIN * min(found.values()) else 0
+        found[size] = seconds
+        if idle == 2 or seconds * size > TIMED_S / TIMED_UPDATES:
+            break
+    return found
+
+
+def _seconds_of(work: Running | Stack, training: Running) -> float:
+    times: list[float] = []
+    while not work.done and sum(times) <= TIMED_S and (len(times) < TIMED_UPDATES or sum(times) < ENOUGH_S):
+        before, started = training.step, time.perf_counter()
+        work.advance(1e-9)
+        if training.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append((time.perf_counter() - started) / (training.step - before))
+    return statistics.median(times[1:] or times)
