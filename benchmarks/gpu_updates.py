@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from tune_lb.data.device import Parts, on_device
 from tune_lb.data.digits import Digits
 from tune_lb.models.mlp import F1, MLP
 from tune_lb.training.compiled_step import CompiledStep
+from tune_lb.training.compiled_step import _programs as programs
+from tune_lb.training.cuda_graph import SWITCH
 from tune_lb.training.gradient import Batch
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
@@ -48,12 +51,14 @@ def measure(name: str, members: int, given: Given) -> Iterator[None]:
     large = sum(math.prod(pair) for pair in itertools.pairwise(model.hidden)) * members > LARGE
     compiled = "compiled_alone" if members == 1 else "compiled_together"
     trying = functools.partial(given.trying, "update", **about)
-    for way in (*ours, compiled):
-        if way == compiled and (given.small or not can_compile(torch.device(given.device))):
+    for way in (*ours, compiled, f"{compiled}, no graph"):
+        if way.startswith(compiled) and (given.small or not can_compile(torch.device(given.device))):
             given.record("update", way, None, "", error="left out: no compiler, or a stand-in", **about)
             continue
         with trying(way):
-            calls[way] = training_call(Training(trial, range(members), parts, execution=way))
+            os.environ[SWITCH] = "0" if way.endswith("no graph") else "1"
+            programs.clear()
+            calls[way] = training_call(Training(trial, range(members), parts, execution=way.partition(",")[0]))
     with trying("batches alone"):
         training = Training(trial, range(members), parts, execution=ours[0])
         calls["batches alone"] = (functools.partial(batches, training), steps_of(training))

@@ -49,7 +49,10 @@ def float32_is_float32():
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)], ids=str)
-def test_a_member_trained_on_the_gpu_is_that_of_the_cpu(execution, dtype, tolerance):
+def test_a_member_trained_on_the_gpu_is_that_of_the_cpu(execution, dtype, tolerance, request):
+    if execution.startswith("compiled") and dtype == torch.float64 and torch.__version__.startswith("2.11."):
+        # seen on a CPU: wrong by its AOT pass (aot_eager) too, right with backend="eager", in float32, and in torch 2.14
+        request.applymarker(pytest.mark.xfail(reason="torch 2.11 compiles a float64 step wrongly"))
     if execution.startswith("compiled") and not can_compile(torch.device(DEVICE)):
         pytest.skip("no compiler")
     of = trial(SAM(rho=0.1), GhostBatchNorm(ghost_batch_size=4), SWA(start=0.25, every=0.5))

@@ -54,6 +54,8 @@ class BatchStream:
         index = torch.stack([self._order(seed, step) for seed in seeds])
         flat = cast(self.train.standardized_rows(index.flatten()), self.dtype)
         inputs = mapped(lambda leaf: leaf.view(*index.shape, *leaf.shape[1:]), flat)
+        if not self.drawing and not self.keys:
+            return self._batch(inputs, self.targets_at(index), step, {}, {})
         drawn = [self.drawn(seed, step, mapped(operator.itemgetter(i), inputs)) for i, seed in enumerate(seeds)]
         draws, examples = (stack(list(trees)) for trees in zip(*drawn, strict=True))
         return self._batch(inputs, self.targets_at(index), step, draws, examples)
@@ -64,7 +66,9 @@ class BatchStream:
         return targets.to(self.dtype) if targets.is_floating_point() else targets
 
     def _batch(self, inputs: Any, targets: Tensor, step: int, draws: Tensors, examples: Tensors) -> Batch:
-        return Batch(inputs, targets, torch.tensor(step, device=targets.device), draws, self.values, examples)
+        # filled there: a tensor made on the host would be waited for
+        number = torch.full((), step, dtype=torch.int64, device=targets.device)
+        return Batch(inputs, targets, number, draws, self.values, examples)
 
     def drawn(self, seed: int, step: int, inputs: Any) -> tuple[Tensors, Tensors]:
         """Return the remedies' draws, and what belongs to each example beside its input."""

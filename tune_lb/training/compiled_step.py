@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tune_lb.optimizers.building import SHARE, call_build, is_ours, regroup
 from tune_lb.settings.identity import identity
+from tune_lb.training.cuda_graph import Recordings, are_wanted
 from tune_lb.training.gradient import (
     Batch,
     Buffers,
@@ -45,7 +46,8 @@ class CompiledStep:
     """A step compiled whole (torch.compile), with tensors of its own that members are copied into and out of.
 
     One compilation then serves every trial of the same shapes and the same remedies: searched numbers, the learning rate
-    among them, enter as tensors. Cost: the first call compiles (8 to 90 s; a few seconds where the compiler's cache has it).
+    among them, enter as tensors. On a GPU the program is recorded as a CUDA graph (see cuda_graph).
+    Cost: the first call compiles (8 to 90 s; a few seconds where the compiler's cache has it).
     """
 
     def __init__(self, trial: Trial, group: Members, *, members_first: bool, backend: str = "inductor") -> None:
@@ -69,12 +71,27 @@ class CompiledStep:
         self.unmade: dict[str, list[str]] = {}
         _quiet_compiler()
         self.compiled: Callable[..., tuple[Tensor, Buffers]] = torch.compile(self.step, dynamic=False, backend=backend)
+        self.recordings = Recordings(self._made, self._state) if are_wanted(first.device) else None
 
     def __call__(self, params: Params, buffers: Buffers, batch: Batch, rate: float) -> tuple[Tensor, Buffers]:
         """Make one step; the parameters are those of `load`."""
         self.rate.fill_(rate)
         with torch.no_grad():
-            return (self._first if self.unmade else self.compiled)(self.params, buffers, batch, self.rate)
+            if self.unmade:
+                return self._first(self.params, buffers, batch, self.rate)
+            return (self._made if self.recordings is None else self.recordings)(buffers, batch)
+
+    def _made(self, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
+        return self.compiled(self.params, buffers, batch, self.rate)
+
+    def _state(self) -> list[Tensor]:
+        """Return all that a step changes in place."""
+        kept = [value for own in self.params.values() for value in self.optimizer.state[own].values()]
+        return [*self.params.values(), *kept]
+
+    def released(self, tree: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return buffers that the next members' steps do not write into."""
+        return tree if self.recordings is None else {name: value.clone() for name, value in tree.items()}
 
     def load(self, params: Params, optimizer: torch.optim.Optimizer) -> None:
         """Take over members' parameters, their optimiser's state, and the shares of its groups."""

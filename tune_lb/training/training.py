@@ -191,6 +191,8 @@ class Training:
             yield
         finally:
             group.params, group.run = params, step
+            group.buffers = self.program.released(group.buffers)
+            group.states = {name: self.program.released(state) for name, state in group.states.items()}
             self.program.store(params, group.optimizer)
 
     def begin(self, seeds: list[int]) -> Members:
