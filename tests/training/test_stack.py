@@ -24,7 +24,7 @@ from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Trapezoid
 from tune_lb.training.stack import Stack
-from tune_lb.training.stacking import stack_key, stacks_of
+from tune_lb.training.stacking import stack_key
 from tune_lb.training.training import Training
 
 CLOSE = 1e-12
@@ -212,14 +212,6 @@ def test_what_shapes_the_program_parts_stacks():
     assert [stack_key(training(of)) == key for of in others] == [False] * len(others)
     assert stack_key(training(trial(loss=lambda outputs, targets: outputs.sum(-1)))) is None
     assert stack_key(training(first, execution="together")) is None
-
-
-@pytest.mark.parametrize(("largest", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (3, [3, 2]), (9, [5])])
-def test_stacks_are_bounded_and_nearly_equal(largest, sizes):
-    own = [training(trial(lr=0.1 * i)) for i in range(1, 6)]
-    found = stacks_of([*own, training(trial(batch_size=6))], largest)
-    counts = [len(stack.trainings) if isinstance(stack, Stack) else 1 for stack in found]
-    assert counts == [*sizes, 1]
 
 
 def writes(input_shape, num_classes):

@@ -1,16 +1,14 @@
-"""Which trainings can train as one stack, and how many members are put into one."""
+"""Which trainings can train as one stack."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 
 from tune_lb.optimizers.of_members import has_member_form, program_of
 from tune_lb.settings.identity import identity
 from tune_lb.training.compiled_step import remedy_program
 from tune_lb.training.remedy import Remedy, overrides
-from tune_lb.training.stack import Stack
 from tune_lb.training.training import Training
 
 
@@ -39,38 +37,6 @@ def stack_key(training: Training) -> str | None:
     data = [training.parts.num_classes, str(training.parts.input_shape), str(targets.dtype), list(targets.shape[1:])]
     facts = [training.microbatch, str(training.dtype), str(training.device), training.step, _steps(training)]
     return json.dumps([parts, program_of(trial.optimizer), remedies, shapes, states, data, facts], sort_keys=True)
-
-
-def stacks_of(trainings: Sequence[Training], largest: int) -> list[Stack | Training]:
-    """Return trainings put into stacks of at most so many members each; by itself what finds no other, in order.
-
-    Stacks of one key are of nearly equal size.
-    """
-    by_key: dict[str, list[Training]] = {}
-    found: list[Stack | Training] = []
-    for training in trainings:
-        key = stack_key(training)
-        if key is None:
-            found.append(training)
-        else:
-            by_key.setdefault(key, []).append(training)
-    for alike in by_key.values():
-        for part in _parts(alike, largest):
-            found.append(Stack(part) if sum(len(t.groups) for t in part) > 1 else part[0])
-    return found
-
-
-def _parts(trainings: Sequence[Training], largest: int) -> list[list[Training]]:
-    members = sum(len(training.groups) for training in trainings)
-    number = -(-members // max(1, largest))
-    parts: list[list[Training]] = [[]]
-    size = 0
-    for training in trainings:
-        if parts[-1] and size >= members * len(parts) / number:
-            parts.append([])
-        parts[-1].append(training)
-        size += len(training.groups)
-    return parts
 
 
 def _is_ours(remedy: Remedy) -> bool:
