@@ -25,8 +25,8 @@ SPACE = Space(
     num_samples=24,
     candidates=5,
     decide_blocks=6,
-    confirm_blocks=12,
-    block_seeds=2,
+    confirm_blocks=24,
+    block_seeds=1,
     arms=(
         Arm("small_batch", batch_size=20),
         Arm("large_batch"),

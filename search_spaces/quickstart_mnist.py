@@ -25,8 +25,8 @@ SPACE = Space(
     num_samples=20,
     candidates=4,
     decide_blocks=4,
-    confirm_blocks=10,
-    block_seeds=2,
+    confirm_blocks=20,
+    block_seeds=1,
     arms=(
         Arm("small_batch", batch_size=32),
         Arm("large_batch"),

@@ -29,14 +29,11 @@ STUDIED = (
     Division(8, 2, 2, 8, 1),
     Division(16, 3, 4, 12, 1),
     Division(20, 4, 6, 20, 1),
-    Division(24, 5, 6, 12, 2),
-    Division(24, 5, 6, 19, 2),
+    Division(24, 5, 6, 24, 1),
+    Division(24, 5, 6, 38, 1),
 )
 """Designs of 20, 40, 64, 78 and 92 members whose intervals cover and whose claims hold in a study of real members
 (benchmarks/power.py)."""
-
-TWO_SEEDS_FROM = 72
-"""Members from which a confirm block has two: below, more blocks are worth more."""
 
 DECIDED_FROM = 12
 """Members from which it is decided between candidates: below, the search's loss alone chooses, and nothing can be claimed."""
@@ -45,7 +42,7 @@ DECIDED_FROM = 12
 def divided(members: int) -> Division:
     """Return how an arm's members are best divided: as studied, and between and beyond that in proportion.
 
-    All of them are used, or all but one. Beyond the largest that was studied the search stays and decision and confirmation grow.
+    All of them are used. Beyond the largest that was studied the search stays and decision and confirmation grow.
     Raises RequestError for fewer than FEWEST.
     """
     if isinstance(members, bool) or not isinstance(members, int):
@@ -63,10 +60,9 @@ def divided(members: int) -> Division:
     samples, candidates, decide = (round(a + share * (b - a)) for a, b in zip(before[:3], after[:3], strict=True))
     if members < DECIDED_FROM:
         candidates = decide = 1
-    seeds = 2 if members >= TWO_SEEDS_FROM else 1
     used = samples + (candidates * decide if candidates > 1 else 0)
-    blocks = (members - used) // seeds
-    return Division(samples + (members - used) % seeds, candidates, decide, blocks, seeds)
+    # a block more is worth more than a second seed in one
+    return Division(samples, candidates, decide, members - used, 1)
 
 
 def _around(members: int) -> tuple[tuple[int, Division], tuple[int, Division]]:

@@ -95,14 +95,14 @@ class Space(Settings):
     candidates: int = setting(5, "best configurations of the search that are decided between", low=1)
     decide_blocks: int = setting(6, "fresh blocks in which they are decided between", low=1, high=500)
     confirm_blocks: int | Until = setting(  # noqa: RUF009
-        12, "fresh blocks of the one configuration: an arm's result; or Until(half_width=0.2)", low=1, high=90_000
+        24, "fresh blocks of the one configuration: an arm's result; or Until(half_width=0.2)", low=1, high=90_000
     )
-    block_seeds: int = setting(2, "members of a confirm block", low=1, high=999)
+    block_seeds: int = setting(1, "members of a confirm block", low=1, high=999)
     members_per_arm: int | None = setting(
         None, "what an arm can have, in place of the five numbers above, which it is divided into; see divided"
     )
     measured_blocks: int = setting(8, "first confirm blocks of which a member is measured", low=0)
-    watched_blocks: int = setting(2, "first confirm blocks whose members are looked at while they train", low=0)
+    watched_blocks: int = setting(4, "first confirm blocks whose members are looked at while they train", low=0)
     fresh_splits: bool | None = setting(
         None, "whether every block cuts the data anew; none: wherever the data can be cut"
     )
