@@ -14,8 +14,12 @@ from scipy import stats
 from tests.cli.conftest import Called
 from tests.tuning.test_data_of_arms import trained
 from tune_lb.cli.asked import asked_space
+from tune_lb.inference.effects import paired_t
+from tune_lb.inference.looks import least_half_width
+from tune_lb.inference.selection_variance import FREEDOM
 from tune_lb.results.run_files import read_members, read_space
 from tune_lb.results.storage import Store
+from tune_lb.search.confirming import confirmings
 from tune_lb.tuning.preparation import prepare
 from tune_lb.tuning.replay import replayed_run
 from tune_lb.tuning.request import Request
@@ -143,7 +147,14 @@ def test_a_run_until_is_stored_and_goes_on_from_its_files(call: Called, place: P
     code, out, _ = call("status", "run", "--storage", str(tmp_path), "--json")
     assert json.loads(out)["done"]
     assert {arm["arm"]: arm["confirm"]["total"] // 2 for arm in json.loads(out)["arms"]} == blocks
-    _, wider = asked_space(str(place / "mine.py"), ["confirm_blocks=Until(0.0001, 22)"])
-    again = replayed_run(store, wider, known)
+    # a width between what was reached and what more blocks could reach at most
+    state = confirmings(replayed_run(store, space, known), 18)
+    selection = sum(state[arm].selection for arm in blocks)
+    both = [state[arm].errors[: blocks["noisy"]] for arm in ("noisy", "large")]
+    pairs = (both[0] - both[1]).mean(axis=1)
+    reached, least = paired_t(pairs, selection, 1, FREEDOM).half_width, least_half_width(selection)
+    _, narrower = asked_space(str(place / "mine.py"), [f"confirm_blocks=Until({50 * (reached + least)}, 22)"])
+    again = replayed_run(store, narrower, known)
+    assert least < reached
     assert not again.finished, "a narrower width goes on where the other stopped"
     assert {member.block for member in again.take().members} <= set(range(blocks["noisy"], 22))

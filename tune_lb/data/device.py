@@ -200,15 +200,19 @@ class OnDevice:
                 tensors[id(array), moved] = (array, found.to(self.device) if moved else found)
             return tensors[id(array), moved][1]
 
-        def constant(value: float | tuple[float, ...]) -> float | Tensor:
-            if not isinstance(value, tuple):
-                return value
-            return torch.tensor(value, device=self.device).reshape(data.constants_shape)
+        def constant(value: float | tuple[float, ...], *, divides: bool = False) -> float | Tensor:
+            if isinstance(value, tuple):
+                return torch.tensor(value, device=self.device).reshape(data.constants_shape)
+            # a GPU multiplies by the reciprocal of a number, which differs in the last bit, and divides by a tensor
+            by_tensor = divides and value != 1.0 and self.device.type != "cpu"
+            return torch.tensor(value, device=self.device) if by_tensor else value
 
         def examples(part: Part) -> Examples:
             inputs = mapped(lambda leaf: tensor(leaf, moved=stays), part.all_inputs)
             rows = None if part.rows is None else torch.from_numpy(part.rows).to(first_leaf(inputs).device)
-            return Examples(inputs, tensor(part.all_targets), constant(data.offset), constant(data.scale), rows)
+            return Examples(
+                inputs, tensor(part.all_targets), constant(data.offset), constant(data.scale, divides=True), rows
+            )
 
         return Parts(
             examples(data.train), examples(data.validation), examples(data.test), data.num_classes, data.input_shape

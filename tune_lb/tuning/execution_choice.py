@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import shutil
 import sys
@@ -88,7 +89,7 @@ def choose_execution(
         ):
             stacks = _stacks(first, parts[arms[0]], largest, space.microbatch, found.notes)
         if stacks:
-            timed[TOGETHER] = min(stacks.values(), *([timed[TOGETHER]] if TOGETHER in timed else []))
+            timed[TOGETHER] = min(*stacks.values(), timed.get(TOGETHER, math.inf))
         way = min(timed, key=lambda name: timed[name])
         if known is None and space.execution == "auto" and not plain and not findings[arms[0]].draws:
             programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
