@@ -14,6 +14,7 @@ from tune_lb.schedules import Constant
 
 def regimes(*, question: str, large: int, epochs: float, seeds: int, max_samples: int, **settings: Any) -> Space:
     """Return small batch (256) against large, with sharpness on max_samples train examples in the full space and in a subspace."""
+    metrics = (Keskar(max_samples=max_samples), LambdaMax(max_samples=max_samples), Anisotropy(max_samples=max_samples))
     return Space(
         question=question,
         optimizer=Adam(),
@@ -24,10 +25,5 @@ def regimes(*, question: str, large: int, epochs: float, seeds: int, max_samples
         reference="large_batch",
         confirm_blocks=seeds,
         measured_blocks=seeds,
-        metrics=(
-            Keskar(max_samples=max_samples),
-            LambdaMax(max_samples=max_samples),
-            Anisotropy(max_samples=max_samples),
-        ),
-        **({"budget": Epochs(epochs)} | UNTUNED | settings),
+        **({"budget": Epochs(epochs), "metrics": metrics} | UNTUNED | settings),
     )

@@ -9,6 +9,7 @@ from search_spaces._keskar import regimes
 from tune_lb import Experiment
 from tune_lb.budgets import UntilPlateau
 from tune_lb.data import MNIST
+from tune_lb.metrics import Keskar, LambdaMax
 from tune_lb.models import F1, Initialization
 
 START = Initialization("glorot_uniform")
@@ -35,6 +36,7 @@ SPACE = Experiment(
         model=F1(),
         initialization=START,
         budget=UntilPlateau(patience=5, tolerance=1e-3, max_epochs=60.0),
+        metrics=(Keskar(max_samples=6_000), LambdaMax()),
     ),
     differs=(
         "10,000 of 60,000 train images, so a large batch of 1,000",

@@ -14,7 +14,7 @@ from tune_lb.results.storage import Store
 from tune_lb.space.changes import MAX_LINES, changes
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import description
-from tune_lb.space.loading import space_names
+from tune_lb.space.loading import declared, space_names
 from tune_lb.space.old_fields import trained_alike, without_old
 from tune_lb.space.own_code import code_of_arms
 from tune_lb.space.smoke import smoke
@@ -62,6 +62,8 @@ def space_of_run(known: Mapping[str, Any]) -> Space:
     asked = without_old(asked) if old else asked
     options = {key: value for key, value in asked.get("options", {}).items() if key in FIELD_OPTIONS}
     scale = asked.get("options", {}).get("scale")
+    if old and where in space_names() and declared(where).rows:
+        scale = "paper"  # there was no other then
     _, space = asked_space(where, asked.get("overrides", []), options, scale)
     space = smoke(space) if asked.get("smoke") else space
     was, now = known["resolved"], description(space)
