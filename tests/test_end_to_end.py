@@ -39,8 +39,9 @@ def test_the_results_are_one_row_per_member_with_typed_columns(whole: tuple[Sear
     searched = members[members["stage"] == "search"].groupby("arm")["trial_id"].nunique()
     confirmed = members[members["stage"] == "confirm"].groupby("arm")
     assert searched.to_dict() == dict.fromkeys(("small", "large", "noisy"), 2)
-    assert confirmed["trial_id"].nunique().eq(1).all()
-    assert confirmed["seed"].agg(list).map(sorted).tolist() == [[2000, 2001]] * 3
+    assert confirmed["configuration_id"].nunique().eq(1).all()
+    assert confirmed["seed"].agg(list).map(sorted).tolist() == [[2000, 2001, 102_000, 102_001]] * 3
+    assert confirmed["split_seed"].agg(set).tolist() == [{2000, 2001}] * 3
 
 
 def test_history_and_predictions_belong_to_the_members(whole: tuple[Searches, str, str]) -> None:
@@ -51,8 +52,11 @@ def test_history_and_predictions_belong_to_the_members(whole: tuple[Searches, st
     assert history["value"].notna().all()
     predictions = pd.read_parquet(run / "predictions" / "predictions.parquet").set_index(["trial_id", "seed"])
     targets = pd.read_parquet(run / "predictions" / "targets.parquet").set_index("split_seed")["targets"]
-    for key, row in predictions.iterrows():
-        wrong = [a != b for a, b in zip(row["predictions"], targets[0], strict=True)]
+    confirmed = members.index[members["stage"] == "confirm"]
+    assert set(confirmed) <= set(predictions.index)
+    for key, row in predictions.loc[confirmed].iterrows():
+        own = targets[members.loc[key, "split_seed"]]
+        wrong = [a != b for a, b in zip(row["predictions"], own, strict=True)]
         assert sum(wrong) / len(wrong) == pytest.approx(members.loc[key, "test_error"])
 
 
@@ -64,11 +68,11 @@ def test_report_status_and_best_read_what_the_search_stored(whole: tuple[Searche
     assert code == 0, err
     arms = {row["arm"]: row for row in json.loads(out)["rows"]}
     members = pd.read_parquet(searches.folder / "runs" / "tiny" / "results")
-    for arm, trials in known["selected"].items():
-        own = members[(members["stage"] == "confirm") & (members["trial_id"] == trials["0"])]
-        assert arms[arm]["n"] == len(own) == 2
+    for arm, configuration in known["selected"].items():
+        own = members[(members["stage"] == "confirm") & (members["configuration_id"] == configuration)]
+        assert arms[arm]["n"] == len(own) == 4
     code, out, err = searches.run("best", "tiny", "noisy")
     assert (code, err) == (0, "")
     compile(out, "recipe.py", "exec")
-    selected = members[members["trial_id"] == known["selected"]["noisy"]["0"]].iloc[0]
-    assert f"{selected['gradient_noise.alpha']:.4g}" in out or repr(selected["gradient_noise.alpha"]) in out
+    selected = members[members["configuration_id"] == known["selected"]["noisy"]].iloc[0]
+    assert repr(float(selected["gradient_noise.alpha"])) in out

@@ -53,7 +53,9 @@ def test_members_of_a_search_are_those_of_a_training_by_itself(searches: Searche
         for outcome in outcomes(training, metrics=(), wall_s=0.0):
             row = rows.loc[(design.name, outcome.row["seed"])]
             for name in ("test_loss", "train_loss", "test_error"):
-                assert outcome.row[name] == row[name], (design.name, name)
+                # stacked members agree up to rounding, whoever they are with
+                expected = row[name] if way == "plain" else pytest.approx(row[name], rel=1e-5)
+                assert outcome.row[name] == expected, (design.name, name)
     code, out, err = searches.run("measure", "impure", "--metric", "trace")
     assert (code, "its row says" in out + err) == (0, False), out + err
     assert read(searches)["trace"].notna().all()
