@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,9 +14,19 @@ from tune_lb.settings.domain import Domain
 from tune_lb.settings.setting import HOLDS_PARTS, Settings, setting
 
 
+def _later(description: str) -> Any:
+    """Declare a number above 0 that came later, given by its name alone: optimisers have fields of their own behind it."""
+    found = setting(None, description, above=0.0, added_later=True)
+    return field(default=None, kw_only=True, metadata=found.metadata)
+
+
 @dataclass(frozen=True)
 class OptimizerSettings(Settings):
-    """Base of all optimisers."""
+    """Base of all optimisers.
+
+    clip_norm, clip_value: the mean gradient of the batch is clipped after remedies that choose its points (SAM) and before noise is
+    added, weight decay and momentum. Hoffer et al., 2017, clip the length at 5 in all their runs, in their code.
+    """
 
     element_wise: ClassVar[bool] = False
     """Whether every entry of a tensor is moved by itself, whatever stands beside it."""
@@ -25,6 +35,9 @@ class OptimizerSettings(Settings):
     """A sensible range of peak rates to search, for optimisers whose rates are not SGD's or Adam's."""
 
     weight_decay: float = setting(0.0, "L2 coefficient added to the gradient, coupled with the rate", low=0.0)
+
+    clip_norm: float | None = _later("largest length of the gradient, over all parameters; none: as it is")
+    clip_value: float | None = _later("largest size of an entry of the gradient, cut before the length; none: as it is")
 
     groups: tuple[Group, ...] = field(
         default=(),

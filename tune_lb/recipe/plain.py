@@ -25,6 +25,7 @@ from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Cosine, Position
 from tune_lb.streams import seeded
 from tune_lb.surface.evaluation_mode import chunk_size
+from tune_lb.training.clipping import clips
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import Trial
 
@@ -66,6 +67,8 @@ def not_plain(trial: Trial, data: DataSet, module: nn.Module) -> list[str]:
         found.append("precision tf32: torch.backends.cudnn.allow_tf32 and torch.set_float32_matmul_precision('high')")
     elif trial.precision != "fp32":
         found.append(f"precision {trial.precision}: forward passes of training under torch.autocast")
+    if clips(trial.optimizer):
+        found.append("gradient clipping")
     if trial.budget.watches_loss:
         found.append(f"{trial.budget!r}, which ends the training by what its loss does")
     found += [

@@ -35,7 +35,8 @@ def stack_key(training: Training) -> str | None:
     states = [[name, key, list(v.shape)] for name, state in group.states.items() for key, v in state.items()]
     targets = training.parts.train.targets
     data = [training.parts.num_classes, str(training.parts.input_shape), str(targets.dtype), list(targets.shape[1:])]
-    facts = [training.microbatch, str(training.dtype), str(training.device), training.step, _steps(training)]
+    clipping = [trial.optimizer.clip_norm, trial.optimizer.clip_value]
+    facts = [clipping, training.microbatch, str(training.dtype), str(training.device), training.step, _steps(training)]
     return json.dumps([parts, program_of(trial.optimizer), remedies, shapes, states, data, facts], sort_keys=True)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.optimizers.building import SHARE
+from tune_lb.training.clipping import clipped, clips
 from tune_lb.training.gradient import (
     Batch,
     Buffers,
@@ -26,7 +27,7 @@ from tune_lb.training.gradient import (
 from tune_lb.training.pieces import over_microbatches
 from tune_lb.training.plain_gradient import plain_gradient
 from tune_lb.training.precision import normalizing_in_fp32
-from tune_lb.training.remedy import BatchFn, Remedy, StepFn, UpdateFn, overrides
+from tune_lb.training.remedy import BatchFn, Nesting, Remedy, StepFn, UpdateFn, overrides
 from tune_lb.training.trial import Trial
 
 
@@ -45,7 +46,8 @@ def composed_gradient(
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
     if trial.precision == "bf16" and execution.endswith("together"):
         module = normalizing_in_fp32(module)
-    hooked = microbatch is not None or any(overrides(remedy, "gradient") for remedy in trial.active)
+    is_clipped = clips(trial.optimizer)
+    hooked = microbatch is not None or is_clipped or any(overrides(remedy, "gradient") for remedy in trial.active)
     if many and not hooked:
         return stacked_mean_gradient(module, loss, _changes(trial), trial.precision)
     if execution == "plain":
@@ -53,7 +55,12 @@ def composed_gradient(
     else:
         mean = mean_gradient(module, loss, differentiate, trial.precision)
     gradient = over_microbatches(mean, microbatch)
-    for remedy in trial.active:
+    points = [remedy for remedy in trial.active if remedy.nesting is Nesting.POINT]
+    for remedy in points:
+        gradient = remedy.gradient(gradient)
+    # before noise, which clipping would cut
+    gradient = clipped(gradient, trial.optimizer) if is_clipped else gradient
+    for remedy in trial.active[len(points) :]:
         gradient = remedy.gradient(gradient)
     change = _changes(trial)
 
