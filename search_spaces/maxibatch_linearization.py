@@ -4,26 +4,21 @@ Published, without numbers: steps of 0.02, 0.05 and 1 lower the early lambda_max
 accuracy. Assumed: an eigenvector's sign by the gradient, a move every 50 updates.
 """
 
-from search_spaces._published import UNTUNED, word
-from tune_lb import Arm, Epochs, Experiment, Space, Watch
-from tune_lb.data import CIFAR10
+from search_spaces._maxibatch import residual
+from search_spaces._published import word
+from tune_lb import Arm, Experiment, Space, Watch
 from tune_lb.metrics import LambdaMax
-from tune_lb.models import ResNet
-from tune_lb.optimizers import SGD
 from tune_lb.remedies import AdaptiveLinearization
-from tune_lb.schedules import Step
 
 
 def space(num_train: int, depth: int, large: int, epochs: float, falls: float, every: int, looks: int) -> Space:
     """Return batch 50, a large batch, and the large batch with each step of the slopes."""
-    return Space(
+    return residual(
         question="Hynes: does it help a large batch to make rectifiers linear along the Hessian's dominant eigenvector?",
-        data=CIFAR10(num_train=num_train, num_validation=0),
-        model=ResNet(depth=depth, preactivation=True),
-        optimizer=SGD(momentum=0.9, weight_decay=1e-4),
-        lr=0.1,
-        schedule=Step(milestones=(falls,), milestone_unit="epochs"),
-        budget=Epochs(epochs),
+        num_train=num_train,
+        depth=depth,
+        epochs=epochs,
+        falls=falls,
         batch_size=large,
         arms=(
             Arm("small_batch", batch_size=50),
@@ -37,9 +32,7 @@ def space(num_train: int, depth: int, large: int, epochs: float, falls: float, e
         reference="large_batch",
         confirm_blocks=2,
         watched_blocks=1,
-        metrics=(LambdaMax(max_samples=500),),
         watch=Watch(metrics=(LambdaMax(max_samples=500),), every_epochs=looks),
-        **UNTUNED,
     )
 
 

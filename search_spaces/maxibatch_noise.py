@@ -6,26 +6,20 @@ the accuracy slightly. Assumed: the variances (three sizes), noise on the weight
 ones.
 """
 
-from search_spaces._published import UNTUNED, word
-from tune_lb import Arm, Epochs, Experiment, Space
-from tune_lb.data import CIFAR10
-from tune_lb.metrics import LambdaMax
-from tune_lb.models import ResNet
-from tune_lb.optimizers import SGD
+from search_spaces._maxibatch import residual
+from search_spaces._published import word
+from tune_lb import Arm, Experiment, Space
 from tune_lb.remedies import GradientNoise, LayerNoise, SubsampleBatchNorm
-from tune_lb.schedules import Step
 
 
 def space(num_train: int, depth: int, large: int, epochs: float, falls: float, seeds: int) -> Space:
     """Return batch 50, a large batch, and the large batch with each kind of noise and with statistics of 50 examples."""
-    return Space(
+    return residual(
         question="Hynes: does noise, white or as the small batch has it in each layer, bring a large batch back?",
-        data=CIFAR10(num_train=num_train, num_validation=0),
-        model=ResNet(depth=depth, preactivation=True),
-        optimizer=SGD(momentum=0.9, weight_decay=1e-4),
-        lr=0.1,
-        schedule=Step(milestones=(falls,), milestone_unit="epochs"),
-        budget=Epochs(epochs),
+        num_train=num_train,
+        depth=depth,
+        epochs=epochs,
+        falls=falls,
         batch_size=large,
         arms=(
             Arm("small_batch", batch_size=50),
@@ -41,8 +35,6 @@ def space(num_train: int, depth: int, large: int, epochs: float, falls: float, s
         baseline="small_batch",
         reference="large_batch",
         confirm_blocks=seeds,
-        metrics=(LambdaMax(max_samples=500),),
-        **UNTUNED,
     )
 
 

@@ -7,13 +7,10 @@ epochs, flips and crops, rates of the batch of 10,000. Figure 2: `tune-lb landsc
 batch_10000_lr_0p4`.
 """
 
-from search_spaces._published import UNTUNED, at_batches, word
-from tune_lb import Arm, Epochs, Experiment, Space, Walk, Watch
-from tune_lb.data import CIFAR10
+from search_spaces._maxibatch import residual
+from search_spaces._published import at_batches, word
+from tune_lb import Arm, Experiment, Space, Walk, Watch
 from tune_lb.metrics import BatchLambdaMax, LambdaMax
-from tune_lb.models import ResNet
-from tune_lb.optimizers import SGD
-from tune_lb.schedules import Step
 
 
 def space(
@@ -26,14 +23,12 @@ def space(
     looks: int,
 ) -> Space:
     """Return an arm for each batch size at rate 0.1, and for each further rate of the largest."""
-    return Space(
+    return residual(
         question="Hynes: how do test error, lambda_max and the distance travelled depend on the batch size and on the rate?",
-        data=CIFAR10(num_train=num_train, num_validation=0),
-        model=ResNet(depth=depth, preactivation=True),
-        optimizer=SGD(momentum=0.9, weight_decay=1e-4),
-        lr=0.1,
-        schedule=Step(milestones=(falls,), milestone_unit="epochs"),
-        budget=Epochs(epochs),
+        num_train=num_train,
+        depth=depth,
+        epochs=epochs,
+        falls=falls,
         arms=(
             *at_batches(sizes),
             *(Arm(f"batch_{sizes[-1]}_lr_{word(rate)}", batch_size=sizes[-1], lr=rate) for rate in rates),
@@ -42,14 +37,12 @@ def space(
         reference=f"batch_{sizes[-1]}",
         confirm_blocks=2,
         watched_blocks=1,
-        metrics=(LambdaMax(max_samples=500),),
         watch=Watch(
             metrics=(LambdaMax(max_samples=500), BatchLambdaMax(batch_size=500)),
             every_epochs=looks,
             splits=("train", "test"),
         ),
         walk=Walk(epochs=()),
-        **UNTUNED,
     )
 
 

@@ -5,13 +5,10 @@ train set. Published: barriers in epochs 1, 10 and 25: 0, 3, 5; larger batches h
 on them. Gradient descent on all data is the arm of the largest batch. Assumed: three hidden layers of 128.
 """
 
-from search_spaces._published import UNTUNED, at_batches, word
-from tune_lb import Arm, Epochs, Experiment, Space, Walk, Watch
+from search_spaces._walk import walked
+from tune_lb import Experiment, Space
 from tune_lb.data import MNIST
-from tune_lb.metrics import LambdaMax
 from tune_lb.models import MLP
-from tune_lb.optimizers import SGD
-from tune_lb.schedules import Constant
 
 
 def space(
@@ -22,26 +19,18 @@ def space(
     rates: tuple[float, ...],
     max_samples: int,
 ) -> Space:
-    """Return an arm for each batch size at the base rate, and for each further rate at the base batch of 100."""
-    return Space(
+    """Return the walk at one scale."""
+    return walked(
         question="Xing et al. (2018): does SGD on an MLP cross barriers, and how does it move, by batch size and rate?",
         data=MNIST(num_train=num_train, num_validation=0),
         model=MLP(hidden=(128, 128, 128)),
-        optimizer=SGD(momentum=0.0),
         lr=0.1,
-        schedule=Constant(),
-        budget=Epochs(epochs),
-        arms=(
-            *at_batches(sizes),
-            *(Arm(f"batch_100_lr_{word(rate)}", batch_size=100, lr=rate) for rate in rates),
-        ),
-        baseline="batch_100",
-        reference=f"batch_{sizes[-1]}",
-        confirm_blocks=2,
-        watched_blocks=1,
-        walk=Walk(epochs=watched),
-        watch=Watch(metrics=(LambdaMax(max_samples=max_samples),), every_epochs=5, splits=("train",)),
-        **UNTUNED,
+        sizes=sizes,
+        rates=rates,
+        epochs=epochs,
+        watched=watched,
+        looks=5,
+        max_samples=max_samples,
     )
 
 

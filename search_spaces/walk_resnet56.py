@@ -5,13 +5,10 @@ As published: SGD without momentum, batch 100, rates 0.3 and 0.15, 100 epochs. P
 sizes.
 """
 
-from search_spaces._published import UNTUNED, at_batches, word
-from tune_lb import Arm, Epochs, Experiment, Space, Walk, Watch
+from search_spaces._walk import walked
+from tune_lb import Experiment, Space
 from tune_lb.data import CIFAR10
-from tune_lb.metrics import LambdaMax
 from tune_lb.models import ResNet
-from tune_lb.optimizers import SGD
-from tune_lb.schedules import Constant
 
 
 def space(
@@ -24,26 +21,18 @@ def space(
     looks: int,
     depth: int,
 ) -> Space:
-    """Return an arm for each batch size at the base rate, and for each further rate at the base batch of 100."""
-    return Space(
+    """Return the walk at one scale."""
+    return walked(
         question="Xing et al. (2018): does SGD on a residual network cross barriers, and how does it move?",
         data=CIFAR10(num_train=num_train, num_validation=0),
         model=ResNet(depth=depth),
-        optimizer=SGD(momentum=0.0),
         lr=0.3,
-        schedule=Constant(),
-        budget=Epochs(epochs),
-        arms=(
-            *at_batches(sizes),
-            *(Arm(f"batch_100_lr_{word(rate)}", batch_size=100, lr=rate) for rate in rates),
-        ),
-        baseline="batch_100",
-        reference=f"batch_{sizes[-1]}",
-        confirm_blocks=2,
-        watched_blocks=1,
-        walk=Walk(epochs=watched),
-        watch=Watch(metrics=(LambdaMax(max_samples=max_samples),), every_epochs=looks, splits=("train",)),
-        **UNTUNED,
+        sizes=sizes,
+        rates=rates,
+        epochs=epochs,
+        watched=watched,
+        looks=looks,
+        max_samples=max_samples,
     )
 
 

@@ -6,13 +6,10 @@ the spectral norm falls, then rises at the end with a dip of the validation accu
 (figure 1: the arm of all examples). Assumed: the other batch sizes and rates.
 """
 
-from search_spaces._published import UNTUNED, at_batches, word
-from tune_lb import Arm, Epochs, Experiment, Space, Walk, Watch
+from search_spaces._walk import walked
+from tune_lb import Experiment, Space
 from tune_lb.data import CIFAR10
-from tune_lb.metrics import LambdaMax
 from tune_lb.models import VGG11
-from tune_lb.optimizers import SGD
-from tune_lb.schedules import Constant
 
 
 def space(
@@ -25,26 +22,19 @@ def space(
     looks: int,
     num_validation: int,
 ) -> Space:
-    """Return an arm for each batch size at the base rate, and for each further rate at the base batch of 100."""
-    return Space(
+    """Return the walk at one scale."""
+    return walked(
         question="Xing et al. (2018): does SGD on VGG-11 cross barriers, and how does it move, by batch size and rate?",
         data=CIFAR10(num_train=num_train, num_validation=num_validation),
         model=VGG11(),
-        optimizer=SGD(momentum=0.0),
         lr=0.1,
-        schedule=Constant(),
-        budget=Epochs(epochs),
-        arms=(
-            *at_batches(sizes),
-            *(Arm(f"batch_100_lr_{word(rate)}", batch_size=100, lr=rate) for rate in rates),
-        ),
-        baseline="batch_100",
-        reference=f"batch_{sizes[-1]}",
-        confirm_blocks=2,
-        watched_blocks=1,
-        walk=Walk(epochs=watched),
-        watch=Watch(metrics=(LambdaMax(max_samples=max_samples),), every_epochs=looks, splits=("train", "validation")),
-        **UNTUNED,
+        sizes=sizes,
+        rates=rates,
+        epochs=epochs,
+        watched=watched,
+        looks=looks,
+        max_samples=max_samples,
+        splits=("train", "validation"),
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.asked import UNTESTED_ROLES, Asked
 from analysis.old_design.comparisons import ALPHA
-from analysis.old_design.intervals import holm
+from tune_lb.inference.effects import holm
 
 NAN = float("nan")
 

@@ -114,19 +114,6 @@ def sign_flip(differences: FloatArray, seed: int = 0) -> float:
     return float(np.mean(sums >= abs(differences.sum()) * (1 - 1e-9)))
 
 
-def holm(p_values: FloatArray) -> FloatArray:
-    """Holm's (1979) adjustment: the i-th smallest of m becomes max over j <= i of min(1, (m - j + 1) p_(j)).
-
-    Nan stays nan and does not count in m.
-    """
-    adjusted = np.full(p_values.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(p_values))
-    order = known[np.argsort(p_values[known], kind="stable")]
-    factors = np.arange(order.size, 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p_values[order]))
-    return adjusted
-
-
 def fieller(
     numerator: float, denominator: float, covariance: FloatArray, quantile: float = NORMAL_QUANTILE
 ) -> Interval:

@@ -7,7 +7,6 @@ from scipy import stats
 from analysis.old_design.intervals import (
     between_split_variance,
     fieller,
-    holm,
     influence,
     paired_effect,
     percentile_effect,
@@ -17,6 +16,7 @@ from analysis.old_design.intervals import (
     t_scale,
     welch_effect,
 )
+from tune_lb.inference.effects import holm
 
 RNG = np.random.default_rng(0)
 FIRST, SECOND = RNG.normal(0.05, 0.004, 8), RNG.normal(0.045, 0.006, 8)
