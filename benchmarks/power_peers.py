@@ -8,7 +8,7 @@ import numpy as np
 from power_designs import Pool
 from power_old_design import effects
 
-from analysis.old_design.intervals import holm
+from tune_lb.inference.effects import holm
 
 NUM_PLACEBOS = 5
 OLD_REPEATS = 200
