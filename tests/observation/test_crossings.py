@@ -10,6 +10,7 @@ from tests.jobs import finished, job_of, work_on
 from tests.trainings import Blobs, parts_of, trial
 from tests.trainings import training as start_training
 from tests.tuning.test_running_job import a_trial, context_of, history_of
+from tune_lb.cli.asked import read_overrides
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure
 from tune_lb.models.mlp import MLP
@@ -75,5 +76,7 @@ def test_crossings_that_are_no_losses_are_refused_in_one_line(wrong):
 
 
 def test_none_on_the_command_line_turns_it_off():
-    assert space().overridden([("crossings", None)]).crossings is None
+    for typed in ("crossings=none", "crossings=None"):
+        changes, problems = read_overrides([typed])
+        assert (space().overridden(changes).crossings, problems) == (None, [])
     assert space().overridden([("crossings", [0.5, 0.2])]).crossings == (0.5, 0.2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 
@@ -16,10 +17,13 @@ from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.settings.domain import over
+from tune_lb.settings.setting import setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs, space_problems
 from tune_lb.space.description import space_hash
+from tune_lb.space.designs import unchecked_designs
 from tune_lb.space.space import Space
+from tune_lb.training.remedy import Remedy
 
 RATE = over(1e-3, 1e-1, log=True)
 
@@ -140,6 +144,28 @@ def test_an_override_of_the_rate_replaces_the_other_way_of_giving_it():
     assert (found.candidates, found.metrics, found.overrides) == (4, (Trace(),), (("lr", 0.5),))
     twice = found.overridden([("lr", 0.25)])
     assert {d.template.lr for d in checked_designs(twice)} == {0.25}
+
+
+@dataclass(frozen=True)
+class Chosen(Remedy):
+    name: ClassVar[str] = "chosen"
+    how: str | None = setting("mean", "what is taken", one_of=("mean", "none", None))
+    what: str = setting("all", "of what")
+    most: float | None = setting(1.0, "at most")
+
+
+def test_none_is_typed_in_any_field_that_may_be_none_and_has_no_such_value():
+    asked = space(Arm("small", batch_size=4), Arm("large"), Arm("chosen", Chosen()), optimizer=SGD(clip_norm=1.0))
+    names = ("clip_norm", "chosen.how", "chosen.what", "chosen.most", "walk", "fresh_splits", "members_per_arm")
+    found = asked.overridden([(name, "none") for name in names])
+    template = {design.name: design.template for design in unchecked_designs(found)}["chosen"]
+    assert template.optimizer == SGD(clip_norm=None)
+    assert template.remedies == (Chosen(how="none", what="none", most=None),)
+    assert (found.walk, found.fresh_splits, found.members_per_arm) == (None, None, None)
+    rated = asked.overridden([("small.lr", 0.5), ("small.lr", "none"), ("small.eta_over_b", 0.25)])
+    assert {d.template.lr for d in unchecked_designs(rated) if d.name == "small"} == {None}
+    (problem,) = {line for line in space_problems(asked.overridden([("small.batch_size", "none")])) if "batch" in line}
+    assert "must be a whole number, not 'none'" in problem
 
 
 SAME_MEANING = [

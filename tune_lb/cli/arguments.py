@@ -101,7 +101,8 @@ def _overrides(command: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         metavar="KEY=VALUE",
-        help="change a field of the space (num_samples=6), of every arm (epochs=5) or of one (sam.batch_size=200)",
+        help="change a field of the space (num_samples=6), of every arm (epochs=5) or of one (sam.batch_size=200); "
+        "none where a field may be none (crossings=none)",
     )
 
 

@@ -95,5 +95,5 @@ def _of_space(space: Space) -> dict[str, str]:
     found = {"selected by": SELECTED_BY[space.select_by], "measured": f"{metrics} on {on}"}
     if space.crossings:
         limits = ", ".join(f"{limit:g}" for limit in space.crossings)
-        found["unasked"] = f"lambda_max where the train loss first falls below {limits} (crossings=None: not)"
+        found["unasked"] = f"lambda_max where the train loss first falls below {limits} (crossings=none: not)"
     return {"error": "share of wrong classes" if space.error is None else describe(space.error), **found}

@@ -41,7 +41,7 @@ def read_overrides(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[st
     """Return (key, value) of each KEY=VALUE, and what is wrong with the others.
 
     A value is a Python literal (5, 1e-3, True, None, [0, 1]), a domain (over(1, 4), over([1, 2])), Until(0.2) or, where it is none
-    of these, the string as typed.
+    of these, the string as typed; "none" is None where the field may be None (Space.overridden).
     """
     changes: list[tuple[str, Any]] = []
     problems = []

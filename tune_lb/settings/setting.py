@@ -97,6 +97,14 @@ def _allowed_types(kind: type) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def as_typed(settings: Settings, name: str, value: Any) -> Any:
+    """Return a field's value as it was typed: None for "none" where the field may be None and has no value of that name."""
+    if value != "none":
+        return value
+    types, metadata = next((types, metadata) for field, _, types, metadata in described(settings) if field == name)
+    return None if NoneType in types and "none" not in (metadata.get("one_of") or ()) else value
+
+
 def column_type(types: tuple[Any, ...]) -> Literal["float", "int", "bool", "str"]:
     """Return the column type (int, float, bool or str) that holds values of the field's types."""
     kinds = [kind for kind in types if kind is not NoneType]

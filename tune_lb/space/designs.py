@@ -12,11 +12,13 @@ from tune_lb.budgets import Epochs
 from tune_lb.errors import nearest
 from tune_lb.samplers.distinct import num_combinations
 from tune_lb.settings.domain import Choice, Domain, Interval
+from tune_lb.settings.setting import as_typed
 from tune_lb.space.arm import Arm
 from tune_lb.space.old_fields import successor
 from tune_lb.space.space import EXTENDABLE, PROCEDURE, TRIAL_FIELDS, Space
 from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
+from tune_lb.training.trial_columns import part_columns
 
 ORDER = ("baseline", "reference", "copied", "scaled", "placebo", "compute_matched", "arm")
 
@@ -110,11 +112,20 @@ def overridden_templates(space: Space, templates: Mapping[str, Trial]) -> tuple[
             meant = successor(key) or nearest(key, known)
             found.append(f"{key}={value}: no field of the space or of an arm has that name{meant}")
         for arm, name in arms.items():
-            change = {name: value}
+            change = {name: _typed(changed[arm], name, value)}
             if name in ("lr", "eta_over_b"):
                 change["eta_over_b" if name == "lr" else "lr"] = None
             changed[arm] = changed[arm].resolved(change)
     return changed, found
+
+
+def _typed(template: Trial, name: str, value: Any) -> Any:
+    """Return what was typed for a field of a trial, by the name that it is overridden under."""
+    for prefix, part in template.parts().items():
+        field = part_columns(prefix, part).get(name)
+        if field is not None:
+            return as_typed(part, field, value)
+    return as_typed(template, name, value)
 
 
 def field_names(template: Trial) -> list[str]:

@@ -25,7 +25,7 @@ from tune_lb.samplers.quasi_random import Sobol
 from tune_lb.samplers.sampler import Sampler
 from tune_lb.schedules import Cosine, ScheduleShape
 from tune_lb.settings.plain import made_plain
-from tune_lb.settings.setting import Settings, setting
+from tune_lb.settings.setting import Settings, as_typed, setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.division import divided
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
@@ -181,12 +181,17 @@ class Space(Settings):
         return asked.max_blocks if isinstance(asked, Until) else asked
 
     def overridden(self, changes: Sequence[tuple[str, Any]]) -> Space:
-        """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size)."""
+        """Return the space with KEY=VALUE changes: a field of the space, of every arm (epochs), or of one (ARM.batch_size).
+
+        "none" is None in a field that may be None.
+        """
         own = {f.name for f in dataclasses.fields(self)} - {"arms", "overrides", *TRIAL_FIELDS}
         direct: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in changes if key in own
+            key: tuple(value) if isinstance(value, list) else as_typed(self, key, value)
+            for key, value in changes
+            if key in own
         }
-        if "members_per_arm" in direct:
+        if direct.get("members_per_arm") is not None:
             direct = {**divided(direct.pop("members_per_arm"))._asdict(), **direct}
         return dataclasses.replace(
             self, **direct, overrides=self.overrides + tuple(c for c in changes if c[0] not in own)
