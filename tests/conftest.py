@@ -13,7 +13,7 @@ import torch
 from tests.searching import searches, whole  # noqa: F401  (fixtures of several modules)
 from tune_lb.data import places
 from tune_lb.data.catalogue import look
-from tune_lb.data.dataset import data_root
+from tune_lb.data.places import data_root
 
 
 @pytest.fixture(autouse=True, scope="session")

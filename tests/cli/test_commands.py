@@ -12,6 +12,7 @@ import pytest
 
 from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate, store_run
 from tests.cli.conftest import ROOT, Called
+from tune_lb.data.catalogue import IDX_FILES
 
 SPACE = """
 from tune_lb.data.digits import Digits
@@ -82,6 +83,28 @@ def test_spaces_by_paper_and_by_row(call: Called) -> None:
         chosen = json.loads(call("spaces", "--paper", paper, "--json")[1])["spaces"]
         expected = [entry["name"] for entry in listed["spaces"] if entry["rows"] and entry["rows"][0].startswith(paper)]
         assert [entry["name"] for entry in chosen] == expected
+
+
+def test_names_leave_out_spaces_whose_data_are_not_here(
+    call: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_LB_DATA", str(tmp_path))
+    everything = [entry["name"] for entry in json.loads(call("spaces", "--json")[1])["spaces"]]
+    code, out, err = call("spaces", "--names")
+    assert (code, out.splitlines()) == (0, ["quickstart", "remedies"]), "these read the embedded digits alone"
+    assert [line.split(": ")[1] for line in err.splitlines()] == [n for n in everything if n not in out.splitlines()]
+    assert "left out: keskar_f2: TIMIT is not there" in err
+    assert "LDC93S1" in err, "how to get them"
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for file in IDX_FILES:
+        (tmp_path / "MNIST" / "raw" / file).touch()
+    (tmp_path / "ImageNet").mkdir()
+    found = call("spaces", "--names")[1].splitlines()
+    assert {"quickstart_mnist", "walk_mlp", "jaiswal_imagenet"} <= set(found)
+    assert "walk_schedules" not in found, "CIFAR-10 is missing at the paper's scale"
+    listed = {entry["name"]: entry["missing"] for entry in json.loads(call("spaces", "--json")[1])["spaces"]}
+    assert (len(listed["keskar_c1"]), listed["walk_mlp"]) == (1, [])
+    assert "tune_lb data CIFAR10 --download" in listed["keskar_c1"][0]
 
 
 @pytest.mark.parametrize(

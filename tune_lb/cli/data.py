@@ -12,8 +12,8 @@ from rich.table import Table
 
 from tune_lb.cli.output import Output, command, size
 from tune_lb.data.catalogue import ENTRIES, Entry, RemoteFile, entry, how_to_get, look
-from tune_lb.data.dataset import data_root
 from tune_lb.data.download import download
+from tune_lb.data.places import data_root
 from tune_lb.data.user_files import Arrays, ImageFolder
 from tune_lb.errors import RequestError
 from tune_lb.space.checks import checked_designs

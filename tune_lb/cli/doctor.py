@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tune_lb.cli.output import Output, command, duration, size
-from tune_lb.data.dataset import data_root
+from tune_lb.data.places import data_root
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import Store
 from tune_lb.space.loading import load_space, space_names

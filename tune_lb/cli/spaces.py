@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from rich.table import Table
 
 from tune_lb.cli.output import Output, command
 from tune_lb.errors import RequestError, nearest
-from tune_lb.space.loading import declared, load_space, space_names
+from tune_lb.space.loading import declared, load_space, missing_data, space_names
 from tune_lb.space.papers import PAPERS, ROWS, SCRIPTS
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """List the spaces with their questions, by paper; one that cannot be loaded is listed with its error.
 
-    --paper and --row leave out the others; --names prints names alone, one a line. Raises RequestError for a paper that there is
-    none of, and a row that no space holds.
+    --paper and --row leave out the others; --names prints names alone, one a line, without spaces whose data are not on this
+    machine, which are named on stderr. Raises RequestError for a paper that there is none of, and a row that no space holds.
     """
     listed = _asked([_entry(name) for name in space_names()], given.paper, given.row)
     if given.names and not out.as_json:
         for entry in listed:
-            out.line(entry["name"])
+            if entry["missing"]:
+                print(f"left out: {entry['name']}: {'; '.join(entry['missing'])}", file=sys.stderr)
+            else:
+                out.line(entry["name"])
         return 0
     papers = sorted({_paper(entry) for entry in listed}, key=["", *PAPERS].index)
     for paper in papers:
@@ -46,7 +50,13 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
 def _entry(name: str) -> dict[str, Any]:
     found = declared(name)
-    entry = {"name": name, "rows": list(found.rows), "cost": found.cost, "paper_cost": found.paper_cost}
+    entry = {
+        "name": name,
+        "rows": list(found.rows),
+        "cost": found.cost,
+        "paper_cost": found.paper_cost,
+        "missing": missing_data(name),
+    }
     try:
         return entry | {"question": found.question or load_space(name).space.question, "error": None}
     except RequestError as error:
@@ -80,5 +90,8 @@ def _table(entries: list[dict[str, Any]]) -> Table:
         if entry["rows"]:
             lines.append("; ".join(row.partition(": ")[2] for row in entry["rows"]))
             lines.append(f"small: {entry['cost']}; --scale paper: {entry['paper_cost']}")
-        table.add_row(entry["name"], "\n".join(lines), style="red" if entry["error"] else None)
+        lines += entry["missing"]
+        table.add_row(
+            entry["name"], "\n".join(lines), style="red" if entry["error"] else "dim" if entry["missing"] else None
+        )
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tune_lb.data.places import candidates, data_root
 from tune_lb.errors import RequestError, nearest
 
 
@@ -222,3 +223,21 @@ def locate(name: str, root: Path) -> Found:
             "set TUNE_LB_DATA to that folder"
         )
     return found
+
+
+def why_missing(name: str, beside: Path) -> str | None:
+    """Return what is missing of a built-in data set, or of a path of the user's, and how to get it; None where it is there.
+
+    beside: the folder in which a relative path is looked up first.
+    """
+    root = data_root()
+    if name in {known.name for known in ENTRIES}:
+        try:
+            if entry(name).forms:
+                locate(name, root)
+        except RequestError as error:
+            return str(error)
+        return None
+    if any(place.exists() for place in candidates(name, root, beside)):
+        return None
+    return f"{name} is not there: no {root / name} (TUNE_LB_DATA = {root}). Put it there as the space file says"

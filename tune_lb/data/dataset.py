@@ -8,10 +8,8 @@ import dis
 import functools
 import hashlib
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -278,11 +276,6 @@ def as_data_set(returned: Any, name: str, where: str) -> DataSet:
             value = as_array(value, f"{where}, {constant}") if np.ndim(value) else float(value)
             changes[constant] = value if isinstance(value, float) else tuple(map(float, value.reshape(-1)))
     return dataclasses.replace(returned, **changes, notes=(*returned.notes, *notes)) if changes else returned
-
-
-def data_root() -> Path:
-    """Return the folder of downloaded data sets: TUNE_LB_DATA, by default `data` in the working directory."""
-    return Path(os.environ.get("TUNE_LB_DATA", "data")).expanduser().resolve()
 
 
 def stratified(targets: Array, sizes: tuple[int, ...], seed: int, name: str) -> list[Array]:

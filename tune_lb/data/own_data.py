@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tune_lb.data.dataset import DataSet, DataSource, data_root
-from tune_lb.data.places import candidates, folder_of_space
+from tune_lb.data.dataset import DataSet, DataSource
+from tune_lb.data.places import candidates, data_root, folder_of_space
 from tune_lb.data.published import Published, PublishedWhole, read_once
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting

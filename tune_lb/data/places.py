@@ -1,10 +1,16 @@
-"""Where a relative path of a data set is looked up: beside the space file first, then under TUNE_LB_DATA."""
+"""Where data lie: downloaded sets under TUNE_LB_DATA, a relative path beside the space file first."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _folder: list[Path] = []
+
+
+def data_root() -> Path:
+    """Return the folder of downloaded data sets: TUNE_LB_DATA, by default `data` in the working directory."""
+    return Path(os.environ.get("TUNE_LB_DATA", "data")).expanduser().resolve()
 
 
 def look_beside(folder: Path) -> None:

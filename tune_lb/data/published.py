@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tune_lb.data.dataset import Array, DataSet, DataSource, Part, data_root, stratified
+from tune_lb.data.dataset import Array, DataSet, DataSource, Part, stratified
 from tune_lb.data.large_inputs import in_files, in_one_file
 from tune_lb.data.part_problems import part_problems
+from tune_lb.data.places import data_root
 from tune_lb.data.standardization import AUTO, standardization
 from tune_lb.errors import RequestError
 from tune_lb.settings.setting import setting

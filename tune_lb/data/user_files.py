@@ -11,12 +11,13 @@ import numpy as np
 
 from tune_lb.data.catalogue import locate
 from tune_lb.data.conversion import num_outputs
-from tune_lb.data.dataset import Array, Part, data_root
+from tune_lb.data.dataset import Array, Part
 from tune_lb.data.image_files import Framing, folders_in, labelled_files, read_images
 from tune_lb.data.labels import Numbered, numbered
 from tune_lb.data.mapped import rows_of
 from tune_lb.data.npz import ANSWERS, INPUTS, LAYOUTS, Labelled, names_of, read_labelled
 from tune_lb.data.own_data import TEST, TRAIN, VALIDATION, OwnData, parts_among, said_of_parts
+from tune_lb.data.places import data_root
 from tune_lb.data.published import Published
 from tune_lb.data.standardization import AUTO, DESCRIPTION, STANDARDIZE
 from tune_lb.errors import RequestError

@@ -16,17 +16,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tune_lb.data.catalogue import ENTRIES, why_missing
 from tune_lb.data.places import look_beside
 from tune_lb.errors import RequestError, nearest
 from tune_lb.space.mistakes import message, place_of
 from tune_lb.space.papers import SCALES
-from tune_lb.space.sources import Source
+from tune_lb.space.sources import Source, imported_names
 from tune_lb.space.travel import lies_in, travelers
 
 if TYPE_CHECKING:
     from tune_lb.space.space import Space
 
 PACKAGE = "search_spaces"
+
+SAID = ("question", "rows", "differs", "paper_differs", "cost", "paper_cost")
+"""Words of a space's code that are read without importing it."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,17 @@ def space_names() -> list[str]:
 
 
 class Declared(NamedTuple):
-    """What one of our spaces says of itself in its code; of an experiment of a paper also its rows and what a run takes."""
+    """What one of our spaces says of itself in its code; of an experiment of a paper also its rows, what differs from them, and
+    what a run takes. data: built-in data sets, and paths of others, that it reads at one scale or the other.
+    """
 
     question: str | None = None
     rows: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
+    paper_differs: tuple[str, ...] = ()
     cost: str | None = None
     paper_cost: str | None = None
+    data: tuple[str, ...] = ()
 
 
 def declared(name: str) -> Declared:
@@ -74,12 +83,33 @@ def declared(name: str) -> Declared:
     except SyntaxError:
         return Declared()
     found: dict[str, Any] = {}
-    for node in ast.walk(tree):
-        for word in node.keywords if isinstance(node, ast.Call) else []:
-            if word.arg in Declared._fields and word.arg not in found:
-                with contextlib.suppress(ValueError):  # not a literal
-                    found[word.arg] = ast.literal_eval(word.value)
-    return Declared(**found)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for word in (word for call in calls for word in call.keywords):
+        if word.arg in SAID and word.arg not in found:
+            with contextlib.suppress(ValueError):  # not a literal
+                found[word.arg] = ast.literal_eval(word.value)
+    # what several spaces have in common may name their data
+    shared = [_path_of(module.rpartition(".")[2]) for module in imported_names(tree, name, False) if _is_shared(module)]
+    calls += [n for path in shared for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
+    return Declared(**found, data=tuple(dict.fromkeys(read for call in calls if (read := _data_of(call)))))
+
+
+def _is_shared(module: str) -> bool:
+    return module.startswith(f"{PACKAGE}._") and module.count(".") == 1
+
+
+def missing_data(name: str) -> list[str]:
+    """Return what one of our spaces reads that is not on this machine, and how to get it, a line each."""
+    beside = _path_of(name).parent
+    return [said for read in declared(name).data if (said := why_missing(read, beside))]
+
+
+def _data_of(call: ast.Call) -> str | None:
+    """Return the built-in data set, or the path, that a call stands for; None for what is no data."""
+    name = call.func.id if isinstance(call.func, ast.Name) else None
+    if name in ("Arrays", "ImageFolder") and call.args and isinstance(call.args[0], ast.Constant):
+        return str(call.args[0].value)
+    return name if name in {known.name for known in ENTRIES} else None
 
 
 def load_space(argument: str, scale: str | None = None) -> Loaded:
