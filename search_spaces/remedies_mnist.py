@@ -1,12 +1,12 @@
 """Every remedy in an arm of its own, on 2,000 images of MNIST with the network F1 of Keskar et al. (2017).
 
-Half an hour to an hour on two cores, in which a member is 20 updates of 1,000 images: so 20 members an arm, eight of them configurations
-of the search, and ranges narrowed to where the space `remedies` and the papers place them. The
-forms of a remedy that `remedies` has in arms of their own (fixed noise, SAM in other norms, growth in place of decay, cyclical
-rates) are left to it.
+Half an hour to an hour on two cores, in which a member is 20 updates of 1,000 images: so 20 members an arm, eight of them
+configurations of the search, and ranges narrowed to where the space `remedies` and the papers place them. The forms of a
+remedy that `remedies` has in arms of their own (fixed noise, SAM in other norms, growth in place of decay, cyclical rates) are
+left to it.
 
-Beside the arms below run large_batch with the small batch's rate (copied) and rate per example (scaled), a placebo, and,
-for arms that take c gradients per update, large_batch trained c times as long: compare those arms with it.
+Beside the arms below run large_batch with the small batch's rate (copied) and rate per example (scaled), a placebo, and, for
+arms that take c gradients per update, large_batch trained c times as long: compare those arms with it.
 """
 
 from tune_lb import Arm, Space, over
