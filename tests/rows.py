@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tune_lb.results.columns import Column, members_schema
-from tune_lb.results.member_rows import trial_stem, write_trial
+from tune_lb.results.member_rows import write_trial
 from tune_lb.results.storage import Store
 
 EXTRA = (
@@ -36,6 +37,11 @@ def member(trial_id: str = "a", seed: int = 0, **changes: Any) -> dict[str, Any]
 def history(trial_id: str = "a", seed: int = 0, num_rows: int = 2) -> list[dict[str, Any]]:
     row = {"trial_id": trial_id, "seed": seed, "epoch": 1.0, "wall_s": 0.5, "name": "train_loss"}
     return [row | {"step": step, "value": 1.0 / (step + 1)} for step in range(num_rows)]
+
+
+def trial_stem(trial_id: str, stage: str, seeds: Sequence[int]) -> str:
+    """Return the name of the files of a training as in runs made before blocks."""
+    return f"{trial_id}.{stage}.{min(seeds)}-{max(seeds)}"
 
 
 def store_trial(store: Store, trial_id: str = "a", seeds: range = range(2), **changes: Any) -> str:

@@ -16,9 +16,10 @@ import pandas as pd
 
 from analysis.frames import Frames
 from tests.analysis.old_design.fabrication import ARMS, BOUNDS, COLUMNS, Arm, history_of
+from tests.rows import trial_stem
 from tune_lb.inference.decision import decide
 from tune_lb.results.columns import members_schema, roles_of
-from tune_lb.results.member_rows import trial_stem, write_trial
+from tune_lb.results.member_rows import write_trial
 from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.results.run_files import merge, write_space, write_targets
 from tune_lb.results.storage import Store

@@ -187,13 +187,6 @@ def test_missing_targets_are_named(store: Store) -> None:
         results.read_targets(store)
 
 
-def test_stems_name_the_ends_of_consecutive_seeds() -> None:
-    assert member_rows.trial_stem("ab", "confirm", [2001, 2000, 2002]) == "ab.confirm.2000-2002"
-    for seeds in ([], [0, 2], [1, 1]):
-        with pytest.raises(ValueError, match="not consecutive"):
-            member_rows.trial_stem("ab", "search", seeds)
-
-
 def test_an_unwritable_run_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(StorageError, match="choose another folder"):

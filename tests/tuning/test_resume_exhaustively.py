@@ -11,6 +11,7 @@ import pytest
 
 from tests.searching import (
     SEARCH,
+    SPACE,
     TIMEOUT_S,
     Searches,
     assert_as_if_nothing_had_been,
@@ -56,6 +57,33 @@ def test_killed_again_and_again(
     searches: Searches, whole: tuple[Searches, str, str], moments: tuple[tuple[str, str], ...]
 ) -> None:
     assert_kills_cost_no_result(searches, whole[0], moments, num_workers=2)
+
+
+STACK_MOMENTS = ("step@step 3 of 4", "rename@.decide.0.members", "step@step 19 of 20", "report@.confirm.")
+
+
+def test_killed_in_the_middle_of_stacks(searches: Searches, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As many trials as fit train as one program: every member is there once, as it would be, up to rounding."""
+    other = Searches(tmp_path_factory.mktemp("whole"))
+    words = ("search", "spaces/tiny.py", "--max-concurrent", "1")
+    for each in (searches, other):
+        each.space.write_text(SPACE.replace('execution="alone"', 'execution="together"'))
+    code, out, err = other.run(*words)
+    other.kill_all()
+    assert (code, err) == (0, ""), out
+    for moment in STACK_MOMENTS:
+        stored = searches.stored("tiny") if searches.trained() else {}
+        searches.kill_at(moment, *words)
+        assert stored.items() <= searches.stored("tiny").items()
+        assert not set(searches.trained()[len(set(stored)) :]) & set(stored), "trained again although it was stored"
+    code, out, err = searches.run(*words)
+    assert (code, err) == (0, ""), out
+    found, expected = searches.results("tiny"), other.results("tiny")
+    assert found.index.tolist() == expected.index.tolist()
+    assert set(found["execution"]) == {"together"}
+    assert found["stage"].tolist() == expected["stage"].tolist()
+    assert found["train_loss"].tolist() == pytest.approx(expected["train_loss"].tolist(), rel=1e-3)
+    assert found["test_error"].tolist() == pytest.approx(expected["test_error"].tolist(), abs=0.01)
 
 
 def test_interrupted_then_gone_on_with_more_blocks(searches: Searches) -> None:

@@ -95,7 +95,7 @@ def test_the_files_of_a_job(tmp_path):
     of = a_trial()
     work = work_of(tmp_path, of, seeds=(2, 3))
     assert not work.advance(0.0)
-    assert files(tmp_path) == [f"checkpoints/{work.now.stack.key}.safetensors"]
+    assert files(tmp_path) == [f"checkpoints/{work.now.siblings.key}.safetensors"]
     finished(work)
     stem = f"trials/{work.job.key}.search.0"
     assert files(tmp_path) == [f"{stem}.{kind}.parquet" for kind in ("history", "members", "predictions")]
@@ -300,7 +300,7 @@ def test_a_killed_job_of_several_trials_loses_nothing_that_was_finished_whatever
         broken.advance(0.0)
     stored = {key_of(row): row["finished_at"] for row in rows_of(tmp_path)}
     left = [member for member in reversed(job.members) if member.key not in stored]
-    assert len(stored) == 2 * (steps // EPOCHS), "a stack is one trial of two seeds"
+    assert len(stored) == 2 * (steps // EPOCHS), "siblings are one trial of two seeds"
     for start in (0, 2):
         finished(work_on(replace(job, members=tuple(left[start : start + 2])), parts_of(of), context_of(tmp_path, of)))
     finished(work_on(replace(job, members=tuple(left[4:])), parts_of(of), context_of(tmp_path, of)))
@@ -316,7 +316,7 @@ def test_the_same_job_taken_up_again_trains_only_what_is_not_stored(tmp_path):
         broken.advance(0.0)
     again = work_on(job, parts_of(of), context_of(tmp_path, of))
     assert len(again.scores) == 2
-    assert sum(len(stack.members) for stack in again.waiting) == 4
+    assert sum(len(own.members) for own in again.waiting) == 4
     assert finished(again).keys() == {member.key for member in job.members}
     assert len(rows_of(tmp_path)) == 6
 

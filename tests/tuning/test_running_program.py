@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.jobs import finished, job_of
+from tests.killing import kill_at
 from tests.trainings import Blobs, parts_of, trial
 from tests.tuning.test_running_job import context_of, rows_of
 from tune_lb.budgets import Epochs
@@ -17,7 +18,7 @@ from tune_lb.space.observation import Walk
 from tune_lb.tuning import running_program
 from tune_lb.tuning.running_job import RunningJob
 from tune_lb.tuning.running_program import RunningProgram
-from tune_lb.tuning.running_stack import RunningStack
+from tune_lb.tuning.running_training import RunningTraining
 from tune_lb.tuning.timed_updates import seconds_in_stacks
 
 FIRST = trial(SAM(rho=0.1), budget=Epochs(4.0))
@@ -58,7 +59,7 @@ def test_members_of_several_trials_are_one_program_and_stored_as_alone(tmp_path)
     work = work_on(tmp_path / "a", job)
     assert not work.advance(0.0)
     assert isinstance(work.now, RunningProgram)
-    assert [len(each.stack.members) for each in work.now.works] == [1, 1, 1, 1]
+    assert [len(each.siblings.members) for each in work.now.works] == [1, 1, 1, 1]
     assert len(work.waiting) == 1
     assert len(finished(work)) == 5
     finished(work_on(tmp_path / "b", job, execution="alone"))
@@ -90,20 +91,51 @@ def test_a_killed_program_goes_on_in_other_groups(tmp_path):
     assert not list((tmp_path / "a" / "checkpoints").iterdir())
 
 
+def two_programs():
+    """Members that train in two programs, since they take 12 and 15 updates; as a killed process makes them, too."""
+    longer = [dataclasses.replace(of, budget=Epochs(5.0)) for of in others(2)]
+    return mixed_job([*others(2), *longer])
+
+
+@pytest.mark.slow  # a process of its own, which imports torch
+@pytest.mark.parametrize("execution", ["together", "alone"])
+def test_a_kill_in_the_middle_of_a_stack_loses_no_finished_member(tmp_path, execution):
+    folder, job = tmp_path / "killed", two_programs()
+    code = "from tests.tuning.test_running_program import *; "
+    code += f"finished(work_on({str(folder)!r}, two_programs(), execution={execution!r}))"
+    assert kill_at("step@step 8 of 15", code, tmp_path, timeout_s=200.0) == "step 8 of 15"
+    stored = rows_of(folder)
+    assert {row["trial_id"] for row in stored} == {member.trial_id for member in job.members[:2]}
+    again = work_on(folder, job, execution=execution)
+    again.advance(0.0)
+    assert {work.training.step for work in again.now.works} == {9}, "it goes on from the checkpoint at the sixth update"
+    assert len(again.now.works) == {"together": 2, "alone": 1}[execution]
+    finished(again)
+    rows = rows_of(folder)
+    assert sorted(row["trial_id"] for row in rows) == sorted(member.trial_id for member in job.members)
+    assert [row for row in rows if row in stored] == stored, "not trained again"
+    finished(work_on(tmp_path / "whole", job, execution=execution))
+    found, expected = (rows_of(each, *CHANGING) for each in (folder, tmp_path / "whole"))
+    if execution == "alone":
+        assert sorted(found, key=str) == sorted(expected, key=str)
+    else:
+        close(found, expected)
+
+
 def test_a_failure_costs_its_own_members_only(tmp_path, monkeypatch):
     job = mixed_job(others(3))
     wrong = job.members[1].trial_id
-    plain = RunningStack.advance
+    plain = RunningTraining.advance
 
     def advance(self, at_least_s):
-        if self.stack.members[0].trial_id == wrong:
+        if self.siblings.members[0].trial_id == wrong:
             raise RuntimeError("this one")
         return plain(self, at_least_s)
 
     def raising(self, at_least_s):
         raise RuntimeError("one of them")
 
-    monkeypatch.setattr(RunningStack, "advance", advance)
+    monkeypatch.setattr(RunningTraining, "advance", advance)
     monkeypatch.setattr(RunningProgram, "advance", raising)
     work = work_on(tmp_path, job)
     scores = finished(work)
@@ -115,7 +147,7 @@ def test_what_walks_is_trained_by_itself(tmp_path):
     job = mixed_job(others(2), stage="confirm")
     work = work_on(tmp_path, job, walk=Walk(epochs=(1,)))
     work.advance(0.0)
-    assert isinstance(work.now, RunningStack)
+    assert isinstance(work.now, RunningTraining)
     watched = work_on(tmp_path / "b", job)
     watched.advance(0.0)
     assert isinstance(watched.now, RunningProgram)

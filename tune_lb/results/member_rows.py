@@ -18,14 +18,6 @@ def job_stem(key: str, stage: str, part: int, *, failed: bool = False) -> str:
     return f"{key}.{stage}.{'failed' if failed else ''}{part}"
 
 
-def trial_stem(trial_id: str, stage: str, seeds: Sequence[int]) -> str:
-    """Return the name that the files of one training share in runs made before blocks. First and last seed only: no gaps."""
-    ordered = sorted(seeds)
-    if not ordered or ordered != list(range(ordered[0], ordered[-1] + 1)):
-        raise ValueError(f"results: seeds {list(seeds)} of trial {trial_id} are not consecutive; write them in pieces")
-    return f"{trial_id}.{stage}.{ordered[0]}-{ordered[-1]}"
-
-
 def holds_failures(file_name: str) -> bool:
     """Say whether a file is about members that failed, from its name."""
     return re.fullmatch(r"\w+\.\w+\.failed\d+\.\w+\.parquet", file_name) is not None

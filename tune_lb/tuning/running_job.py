@@ -25,17 +25,17 @@ from tune_lb.search.score import Score, score_of
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.running_program import TOGETHER, RunningProgram, begun_together
-from tune_lb.tuning.running_stack import RunningStack
-from tune_lb.tuning.stacks import Stack, stacks
+from tune_lb.tuning.running_training import RunningTraining
+from tune_lb.tuning.siblings import Siblings, siblings_of
 
 Rows = list[dict[str, Any]]
 
 
 class RunningJob:
-    """One job in progress: its members are trained stack after stack, and stored before it says that it is done.
+    """One job in progress: its members are trained, trial after trial or as stacks, and stored before it says that it is done.
 
     They are stored in one file, or sooner, in several: where there is something to measure, and where the work since the last
-    one took longer than a checkpoint may be old. An exception in a stack is an outcome of its members; the others go on.
+    one took longer than a checkpoint may be old. An exception in a training is an outcome of its members; the others go on.
 
     parts_of: the data of a trial on the device. scores, failures: of the members that are done, by (trial_id, seed).
     """
@@ -44,15 +44,15 @@ class RunningJob:
         self.job, self.parts_of, self.context = job, parts_of, context
         self.scores: dict[MemberKey, Score] = {}
         self.failures: dict[MemberKey, str] = {}
-        self.now: RunningStack | RunningProgram | None = None
+        self.now: RunningTraining | RunningProgram | None = None
         self.apart: set[str] = set()
-        """Stacks that failed in a program with others and train by themselves, so that a failure costs its own members only."""
-        self.trained: list[tuple[RunningStack, Rows, Rows]] = []
-        """Stacks that are trained and not stored, with the rows of their members and predictions."""
+        """Siblings that failed in a stack with others and train by themselves, so that a failure costs its own members only."""
+        self.trained: list[tuple[RunningTraining, Rows, Rows]] = []
+        """Trainings that are done and not stored, with the rows of their members and predictions."""
         self.stored_at = time.monotonic()
         self.part = self._stored_before()
         left = [member for member in job.members if member.key not in self.scores]
-        self.waiting = stacks(left, lambda member: context.is_watched(job.stage, member.block))
+        self.waiting = siblings_of(left, lambda member: context.is_watched(job.stage, member.block))
 
     @property
     def done(self) -> bool:
@@ -63,43 +63,43 @@ class RunningJob:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
         started = time.monotonic()
         while not self.done:
-            stacks = [work.stack for work in self.now.works] if self.now is not None else self.waiting[:1]
+            begun = [work.siblings for work in self.now.works] if self.now is not None else self.waiting[:1]
             try:
                 if self.now is None:
-                    self.now, stacks = self._begun()
-                    self.waiting = [stack for stack in self.waiting if stack not in stacks]
+                    self.now, begun = self._begun()
+                    self.waiting = [own for own in self.waiting if own not in begun]
                 if self.now.advance(at_least_s - (time.monotonic() - started)):
                     works, self.now = self.now.works, None
                     self._end_all(works)
             # whatever a user's model raises is the outcome of these members, not the end of the search; so is sys.exit() in it
             except (Exception, SystemExit) as error:
                 self.now = None
-                self.waiting = [stack for stack in self.waiting if stack not in stacks]
-                if len(stacks) == 1:
-                    self._fail(stacks[0], error)
+                self.waiting = [own for own in self.waiting if own not in begun]
+                if len(begun) == 1:
+                    self._fail(begun[0], error)
                 else:
-                    self.apart |= {stack.key for stack in stacks}
-                    self.waiting = stacks + self.waiting
+                    self.apart |= {own.key for own in begun}
+                    self.waiting = begun + self.waiting
             if time.monotonic() - started >= at_least_s:
                 break
         return self.done
 
-    def _begun(self) -> tuple[RunningStack | RunningProgram, list[Stack]]:
-        """Begin the first of the waiting stacks, with others of its program where members train together."""
+    def _begun(self) -> tuple[RunningTraining | RunningProgram, list[Siblings]]:
+        """Begin the first of the waiting siblings, with others of their program where members train together."""
         first = self.waiting[0]
         largest = self.context.stacked.get(self.job.arm, 1)
         if self.context.execution[self.job.arm] != TOGETHER or largest == 1 or first.key in self.apart:
-            return RunningStack(self.job, first, self.parts_of(first.trial), self.context), [first]
-        others = [stack for stack in self.waiting[1:] if stack.key not in self.apart]
+            return RunningTraining(self.job, first, self.parts_of(first.trial), self.context), [first]
+        others = [own for own in self.waiting[1:] if own.key not in self.apart]
         return begun_together(self.job, [first, *others], self.parts_of, self.context, largest)
 
-    def _end_all(self, works: Sequence[RunningStack]) -> None:
+    def _end_all(self, works: Sequence[RunningTraining]) -> None:
         for work in works:
             try:
                 self._end(work)
             # as above
             except (Exception, SystemExit) as error:
-                self._fail(work.stack, error)
+                self._fail(work.siblings, error)
 
     def finish(self) -> dict[MemberKey, Score]:
         """Store what is not stored yet; return the scores of the members that were trained."""
@@ -107,13 +107,13 @@ class RunningJob:
         pause("report", job_stem(self.job.key, self.job.stage, self.part))
         return self.scores
 
-    def _end(self, work: RunningStack) -> None:
-        """Take in a stack that is trained.
+    def _end(self, work: RunningTraining) -> None:
+        """Take in a training that is done.
 
         A member is stored before it is measured, so that whatever happens then, it is not trained again; its weights stay
         until it is measured, for `tune-lb measure`.
         """
-        measured = [m.seed for m in work.stack.members if self._metrics(m)]
+        measured = [m.seed for m in work.siblings.members if self._metrics(m)]
         rows: Rows = []
         predictions: Rows = []
         for member, outcome, row in work.outcomes():
@@ -146,9 +146,9 @@ class RunningJob:
         self.trained, self.stored_at = [], time.monotonic()
         return stem
 
-    def _fail(self, stack: Stack, error: BaseException) -> None:
-        left = [member for member in stack.members if member.key not in self.scores]
-        self.trained = [entry for entry in self.trained if entry[0].stack is not stack]
+    def _fail(self, siblings: Siblings, error: BaseException) -> None:
+        left = [member for member in siblings.members if member.key not in self.scores]
+        self.trained = [entry for entry in self.trained if entry[0].siblings is not siblings]
         if left:
             reason = store_failure(self.job, left, self.context, error, part=len(self.failures))
             self.failures |= {member.key: reason for member in left}
@@ -158,9 +158,9 @@ class RunningJob:
     def _metrics(self, member: Member) -> tuple[Metric, ...]:
         return self.context.metrics_of(self.job.stage, member.block, member.seed)
 
-    def _measure(self, work: RunningStack, seeds: Sequence[int], stem: str) -> None:
+    def _measure(self, work: RunningTraining, seeds: Sequence[int], stem: str) -> None:
         """Measure the stored members and store what is found, or why there is nothing."""
-        members = [member for member in work.stack.members if member.seed in seeds]
+        members = [member for member in work.siblings.members if member.seed in seeds]
         try:
             values = measured_values(work.training, self.context.metrics, seeds=seeds)
             self._write_measured(stem, {member.key: values[member.seed] for member in members})

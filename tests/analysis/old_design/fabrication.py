@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Frames
+from tests.rows import trial_stem
 from tune_lb.results.columns import Column, members_schema, roles_of
-from tune_lb.results.member_rows import trial_stem, write_trial
+from tune_lb.results.member_rows import write_trial
 from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.results.run_files import merge, write_space, write_targets
 from tune_lb.results.storage import Store

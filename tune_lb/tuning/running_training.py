@@ -1,4 +1,4 @@
-"""The work of one stack: its training, what is observed of it, and checkpoints that let a killed one go on where it was."""
+"""The work of one Training: its siblings, what is observed of them, and checkpoints that let a killed one go on where it was."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tune_lb.search.job import Job, Member
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
 from tune_lb.tuning.run_context import RunContext
-from tune_lb.tuning.stacks import Stack
+from tune_lb.tuning.siblings import Siblings
 
 
-class RunningStack:
-    """A stack in progress. way: how it trains, where that is not how members of its arm do."""
+class RunningTraining:
+    """The training of siblings in progress. way: how it trains, where that is not how members of its arm do."""
 
-    def __init__(self, job: Job, stack: Stack, parts: Parts, context: RunContext, way: str | None = None) -> None:
-        self.job, self.stack, self.context = job, stack, context
+    def __init__(self, job: Job, siblings: Siblings, parts: Parts, context: RunContext, way: str | None = None) -> None:
+        self.job, self.siblings, self.context = job, siblings, context
         self.checkpoints = context.store.child("checkpoints")
-        self.file = f"{stack.key}.safetensors"
+        self.file = f"{siblings.key}.safetensors"
         way = way or context.execution[job.arm]
-        self.training = begun(stack.trial, stack.seeds, parts, execution=way, microbatch=context.microbatch)
+        self.training = begun(siblings.trial, siblings.seeds, parts, execution=way, microbatch=context.microbatch)
         observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
-        self.observer = Observer(self.training, watched=stack.watched, **observed)  # type: ignore[arg-type]
+        self.observer = Observer(self.training, watched=siblings.watched, **observed)  # type: ignore[arg-type]
         self.history: list[tuple[HistoryRow, float]] = []
         self.saved_at = time.monotonic()
         self._restore()
@@ -46,7 +46,7 @@ class RunningStack:
         return self.training.done
 
     @property
-    def works(self) -> list[RunningStack]:
+    def works(self) -> list[RunningTraining]:
         """Return itself: what trains by itself."""
         return [self]
 
@@ -58,7 +58,7 @@ class RunningStack:
 
     def outcomes(self) -> list[tuple[Member, Outcome, dict[str, Any]]]:
         """Return every member of the finished training with its outcome and its row, before anything is measured."""
-        members = {member.seed: member for member in self.stack.members}
+        members = {member.seed: member for member in self.siblings.members}
         costs = walk_costs([row for row, _ in self.history])
         found = []
         for outcome in outcomes(self.training, metrics=(), wall_s=self.observer.wall_s):
@@ -73,7 +73,7 @@ class RunningStack:
 
     def history_rows(self) -> list[dict[str, Any]]:
         """Return what was observed, as rows of the history."""
-        trial_id = self.stack.members[0].trial_id
+        trial_id = self.siblings.members[0].trial_id
         return [
             {"trial_id": trial_id, "wall_s": wall_s, **{key: getattr(r, key) for key in r._fields}}
             for r, wall_s in self.history

@@ -1,4 +1,4 @@
-"""Stacks: the members of a job that one Training trains."""
+"""Siblings: members of a job that are of one trial, and which of them one Training trains."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tune_lb.search.job import Member
 from tune_lb.training.trial import Trial
 
 LARGEST = 8
-"""Most members of a stack."""
+"""Most siblings of a Training."""
 
 
 @dataclass(frozen=True)
-class Stack:
-    """Members that are trained together. watched: whether they are looked at while they train."""
+class Siblings:
+    """Members of one trial, which differ in their seeds, for one Training. watched: whether they are looked at meanwhile."""
 
     members: tuple[Member, ...]
     watched: bool
@@ -32,22 +32,18 @@ class Stack:
 
     @property
     def key(self) -> str:
-        """Return the name of its checkpoint: a hash of its members, whatever job holds them."""
+        """Return the name of their checkpoint: a hash of the members, whatever job holds them."""
         text = " ".join(f"{member.trial_id}.{member.seed}" for member in self.members)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def stacks(members: Iterable[Member], is_watched: Callable[[Member], bool]) -> list[Stack]:
-    """Return the members of a job in the stacks that are each trained by one Training.
-
-    The one place where members become trainings. A Training has one trial, so a stack holds members of one trial (and with it of
-    one split) that differ in their seeds; members of several trials that share a program would be stacked here.
-    """
+def siblings_of(members: Iterable[Member], is_watched: Callable[[Member], bool]) -> list[Siblings]:
+    """Return the members of a job as siblings, in the order of their trials. The one place where members become Trainings."""
     found: dict[tuple[str, bool], list[Member]] = {}
     for member in members:
         found.setdefault((member.trial_id, is_watched(member)), []).append(member)
     return [
-        Stack(tuple(own[start : start + LARGEST]), watched)
+        Siblings(tuple(own[start : start + LARGEST]), watched)
         for (_, watched), own in found.items()
         for start in range(0, len(own), LARGEST)
     ]
