@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ArmProgress:
-    """How far one arm is, in members. best: lowest validation loss (or error, where that selects) of its search."""
+    """How far one arm is, in members; confirmed: those of the last stage.
+
+    best: lowest validation loss (or error, where that selects) of its search.
+    """
 
     name: str
     role: str
@@ -15,3 +18,4 @@ class ArmProgress:
     done: int
     total: int
     best: float | None
+    confirmed: int = 0

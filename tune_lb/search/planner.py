@@ -306,5 +306,6 @@ class Search:
         found = [self._searched_score(arm, c) for c in arm.candidates.values()] if arm.is_searched else []
         values = [self._value(score) for score in found if score is not None]
         stage = next((s for s in STAGES if done[s] < total[s]), "done")
-        best = min((value for value in values if math.isfinite(value)), default=None)
-        return ArmProgress(design.name, design.role, stage, sum(done.values()), sum(total.values()), best)
+        best = min(filter(math.isfinite, values), default=None)
+        numbers = sum(done.values()), sum(total.values()), best, done["confirm"]
+        return ArmProgress(design.name, design.role, stage, *numbers)

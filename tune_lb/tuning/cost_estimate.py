@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tune_lb.data.device import Parts
 from tune_lb.search.expected import expected_members
 from tune_lb.search.proposers import proposers
+from tune_lb.settings.identity import describe
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.training.phased_training import begun
+from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
-from tune_lb.tuning.looking_costs import LookingCosts, looking_costs
+from tune_lb.tuning.looking_costs import LookingCosts, looking_costs, step_costs, trained_a_little
+from tune_lb.tuning.looks import looks_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class ArmEstimate:
     """What one arm will cost, over all stages.
 
     evaluation_s: losses and errors of one member at its end. looking_s: metrics, and what is observed of the members of the watched
-    blocks while they train, of all members together. num_examples: of the train, validation and test part.
+    blocks while they train, of all members together: measuring_s for each that is measured, watching_s for each that is watched.
+    num_examples: of the train, validation and test part.
     """
 
     arm: str
@@ -31,6 +35,13 @@ class ArmEstimate:
     evaluation_s: float
     looking_s: float
     num_examples: tuple[int, int, int]
+    measuring_s: float = 0.0
+    watching_s: float = 0.0
+
+    @property
+    def member_s(self) -> float:
+        """Return what a member takes that is not looked at."""
+        return (self.core_s - self.looking_s) / max(1, self.members)
 
 
 @dataclass(frozen=True)
@@ -76,38 +87,60 @@ def estimate(
 ) -> Estimate:
     """Return the cost of a search from the times per update, plus evaluation, metrics and looks timed on a short training.
 
-    parts: the data of each arm; evaluation and metrics are timed once for each data set.
+    parts: the data of each arm; looks are timed once for each data set, network and loss.
     """
     trials = typical_trials(space, designs)
-    timed: dict[int, LookingCosts] = {}
+    timed: dict[Hashable, LookingCosts] = {}
     num_parameters = 0
-    # the arm that evaluation is timed on stands first
-    for arm in dict.fromkeys([space.reference or designs[0].name, *(design.name for design in designs)]):
-        if id(parts[arm]) not in timed:
-            short = begun(trials[arm].in_phases()[-1], [0], parts[arm], microbatch=space.microbatch)
-            short.advance(1e-9)
-            timed[id(parts[arm])] = looking_costs(space, short)
+    for arm, trial in trials.items():
+        kind = _kind(trial, parts[arm])
+        if kind not in timed:
+            short = trained_a_little(trial.in_phases()[-1], parts[arm], space.microbatch)
+            timed[kind] = looking_costs(space, short)
             own = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
             num_parameters = max(num_parameters, own)
     rows = []
     for design in designs:
-        own_parts, looking = parts[design.name], timed[id(parts[design.name])]
-        plan = trials[design.name].plan(len(own_parts.train))
+        trial, own_parts = trials[design.name], parts[design.name]
+        looking = timed[_kind(trial, own_parts)]
+        plan = trial.plan(len(own_parts.train))
         members = num_members(space, design)
         measured = members if space.metrics_on == "all" else min(space.most_blocks, space.measured_blocks)
         watched = min(space.most_blocks, space.watched_blocks) * space.block_seeds
         per_update = seconds[design.name]
-        looking_s = measured * looking.metrics_s + watched * looking.while_training_s(space, plan)
+        watching_s = looking.while_training_s(looks_of(space, trial, plan))
+        if watched and (space.walk is not None or (space.watch is not None and space.watch.steps)):
+            step = step_costs(space.walk, begun(trial, [0], own_parts, microbatch=space.microbatch))
+            watching_s = looking.while_training_s(looks_of(space, trial, plan), step.walk_s)
+            # they train by themselves, whatever way is fastest for the others
+            watching_s += plan.num_updates * max(0.0, step.alone_s - per_update)
+        looking_s = measured * looking.metrics_s + watched * watching_s
         core_s = members * (plan.num_updates * per_update + looking.evaluation_s) + looking_s
         sizes = (len(own_parts.train), len(own_parts.validation), len(own_parts.test))
-        rows.append(
-            ArmEstimate(
-                design.name, members, plan.num_updates, per_update, core_s, looking.evaluation_s, looking_s, sizes
-            )
-        )
+        per_member = (looking.metrics_s, watching_s)
+        costs = (per_update, core_s, looking.evaluation_s, looking_s)
+        rows.append(ArmEstimate(design.name, members, plan.num_updates, *costs, sizes, *per_member))
     total = sum(row.core_s for row in rows)
     members = sum(row.members for row in rows)
     left = max(0.0, 1.0 - already_done / max(1, members))
     confirmed = space.most_blocks * space.block_seeds * len(designs)
     disk = confirmed * num_parameters * 4 + members * 20_000
     return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))
+
+
+def left_s(space: Space, row: ArmEstimate, left: int, confirmed: int) -> float:
+    """Return what an arm has still to take: so many members, of which the first confirm blocks are looked at.
+
+    confirmed: members that are confirmed, block after block.
+    """
+    blocks = confirmed / space.block_seeds
+    measured = left if space.metrics_on == "all" else max(0.0, min(space.measured_blocks, space.most_blocks) - blocks)
+    watched = max(0.0, min(space.watched_blocks, space.most_blocks) - blocks) * space.block_seeds
+    looks_s = min(measured, left) * row.measuring_s + min(watched, left) * row.watching_s
+    return left * row.member_s + looks_s
+
+
+def _kind(trial: Trial, parts: Parts) -> Hashable:
+    """Return what looks depend on: trials of one kind take the same time to look at."""
+    changed = tuple(remedy.name for remedy in trial.active if overrides(remedy, "network"))
+    return id(parts), describe(trial.model), describe(trial.loss), changed

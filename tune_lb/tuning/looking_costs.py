@@ -2,110 +2,219 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
 
 from tune_lb.data.device import Parts
 from tune_lb.metrics.lambda_max import LambdaMax
+from tune_lb.metrics.measuring import measure_all
 from tune_lb.metrics.metric import Metric
 from tune_lb.metrics.names import as_metrics
-from tune_lb.observation.outcome import outcomes
+from tune_lb.observation.outcome import METRIC_SEED
+from tune_lb.observation.surfaces import surface_over
+from tune_lb.observation.walk_losses import Iterate, WalkLosses
+from tune_lb.observation.walker import Walker
+from tune_lb.space.observation import Walk
 from tune_lb.space.space import Space
-from tune_lb.training.plan import Plan
+from tune_lb.training.evaluation import quality, recalibrated
+from tune_lb.training.phased_training import begun
 from tune_lb.training.running import Running
+from tune_lb.training.trial import Trial
+from tune_lb.tuning.looks import Looks
 
 FIRST = 32
-"""Examples of each part that evaluation is timed on at first."""
+"""Examples that evaluation is timed on at first."""
 
-ENOUGH_S = 1.0
-"""What takes longer is timed on as many examples as take about so long."""
+ENOUGH_S = 0.3
+"""What takes longer is timed on no more examples."""
+
+GROWTH = 4
+"""Times as many examples are timed next."""
 
 METRICS_TIMED_ON = 512
-"""Most examples that metrics are timed on."""
+"""Most examples that metrics are timed on at first."""
 
 EVALUATIONS = 100
-"""Evaluations of an example that a metric is taken to make, where it is decided how many examples to time it on."""
+"""Evaluations of an example that a metric is taken to make, where it is decided how many examples to time it on first."""
+
+
+class Timed(NamedTuple):
+    """What a look took on a number of examples, and takes for each more."""
+
+    number: int
+    seconds: float
+    each_s: float
+
+    def at(self, number: int) -> float:
+        """Return what it takes on so many examples, in seconds."""
+        return max(0.0, self.seconds + (number - self.number) * self.each_s)
 
 
 @dataclass(frozen=True)
 class LookingCosts:
-    """Times for one member, in seconds.
+    """Times of single looks at one member, in seconds; how often they come while it trains, Looks says.
 
-    evaluation_s: losses and errors at its end, on all parts. epoch_end_s: those of the train and validation part at an epoch end.
-    metrics_s: all metrics of the space. crossing_s: one lambda_max at a loss crossing. watch_s: one look of the watch.
+    evaluation_s: losses and errors at its end, on all parts. epoch_end_s: those of the train and validation part at an epoch
+    end, test_s: of the test part. metrics_s: all metrics of the space. crossing_s: one lambda_max at a loss crossing. watch_s: one
+    look of the watch, over all its parts. walk_loss_s, exact_loss_s: one loss of the walk, and one in float64.
     """
 
     evaluation_s: float
     epoch_end_s: float
     metrics_s: float
-    crossing_s: float
-    watch_s: float
+    crossing_s: float = 0.0
+    watch_s: float = 0.0
+    test_s: float = 0.0
+    walk_loss_s: float = 0.0
+    exact_loss_s: float = 0.0
 
-    def while_training_s(self, space: Space, plan: Plan) -> float:
-        """Return what it takes to look at one of the members that are looked at while they train, all crossings included."""
-        epochs = int(plan.num_epochs)
-        found = epochs * self.epoch_end_s + len(space.crossings or ()) * self.crossing_s
-        if space.watch is not None:
-            found += sum(space.watch.looks_at(epoch) for epoch in range(1, epochs + 1)) * self.watch_s
-        if space.walk is not None:
-            updates = plan.num_updates / max(1.0, plan.num_epochs) * sum(epoch <= epochs for epoch in space.walk.epochs)
-            found += updates * (space.walk.points + 1) * self.epoch_end_s
-        return found
+    def while_training_s(self, looks: Looks, walk_step_s: float = 0.0) -> float:
+        """Return what it takes to look at one of the members that are looked at while they train. walk_step_s: see step_costs."""
+        return (
+            looks.losses * self.epoch_end_s
+            + looks.test_losses * self.test_s
+            + looks.crossings * self.crossing_s
+            + looks.watches * self.watch_s
+            + looks.walk_losses * self.walk_loss_s
+            + looks.exact_losses * self.exact_loss_s
+            + looks.walk_steps * walk_step_s
+        )
+
+
+def trained_a_little(trial: Trial, parts: Parts, microbatch: int | str | None) -> Running:
+    """Return a training of one member that has gone on for about ENOUGH_S, at most an epoch: at their start networks are curved
+    otherwise than later, and products with the Hessian are up to twice as many.
+    """
+    started = time.perf_counter()
+    training = begun(trial, [0], parts, microbatch=microbatch)
+    end = training.next_stop()
+    while (
+        training.step < end and not training.done and (training.step == 0 or time.perf_counter() - started < ENOUGH_S)
+    ):
+        training.advance(1e-9)
+    if next(iter(training.trained())).diverged_at_step is None:
+        return training
+    # what is not finite is not measured, which takes no time
+    return begun(trial, [0], parts, microbatch=microbatch)
 
 
 def looking_costs(space: Space, training: Running) -> LookingCosts:
-    """Time a short training's only member, on few examples where all would take long. Cost: some seconds, however slow it is."""
-    parts = training.parts
-    number = _number(parts)
-    _duration_s(training, (), _first(parts, 2))  # what is made only once is not counted
-    few = _first(parts, FIRST)
-    each_s = _duration_s(training, (), few) / _number(few)
-    if each_s * number <= ENOUGH_S:
-        evaluation_s = _duration_s(training, (), parts)
-    else:
-        more = _first(parts, max(FIRST, int(ENOUGH_S / each_s / 3)))
-        evaluation_s = _duration_s(training, (), more) * number / _number(more)
-    seen = len(parts.train) + len(parts.validation)
-    watched = as_metrics(space.watch.metrics) if space.watch else ()
-    each = _metric_costs(
-        training, [*space.metrics, *watched, *([LambdaMax(tolerance=1e-2)] if space.crossings else [])], each_s
-    )
-    own, rest = each[: len(space.metrics)], each[len(space.metrics) :]
+    """Time looks at a short training's only member, on few examples where all take long. Cost: some seconds, however slow it is."""
+    member = next(iter(training.trained()))
+    module, loss, parts = training.evaluation_module, training.trial.example_loss, training.parts
+    params, buffers = member.params, member.buffers
+    num_train, num_validation, num_test = (len(part) for part in parts[:3])
+    largest = max(parts[:3], key=len)
+
+    def recalibrate(number: int) -> object:
+        return recalibrated(module, params, buffers, parts.train.first(number))
+
+    def evaluate(number: int) -> object:
+        return quality(module, params, buffers, loss, largest.first(number), training.trial.error)
+
+    evaluate(2)  # what is made only once is not counted
+    passed = _timed(training, evaluate, FIRST, len(largest))
+    statistics_s = _timed(training, recalibrate, FIRST, num_train).at(num_train)
+    at_first = int(ENOUGH_S / EVALUATIONS / max(passed.seconds / passed.number, 1e-12))
+
+    def measured(metrics: Sequence[Metric], sizes: Sequence[int]) -> float:
+        """Return what it takes to measure metrics over parts of these sizes, statistics recomputed for each."""
+        found = statistics_s * len(sizes) if metrics else 0.0
+        for metric in metrics:
+
+            def look(number: int, metric: Metric = metric) -> object:
+                few = parts.train.first(number)
+                with surface_over(module, (params, few_statistics), loss, few) as surface:
+                    return measure_all([metric], surface, METRIC_SEED)
+
+            most = min(metric.max_samples or num_train, num_train)
+            timed = _timed(training, look, min(METRICS_TIMED_ON, max(4, at_first)), most)
+            found += sum(timed.at(min(metric.max_samples or size, size)) for size in sizes)
+        return found
+
+    few_statistics = recalibrated(module, params, buffers, parts.train.first(FIRST))
+    watch, walk = space.watch, space.walk
+    looked = [len(getattr(parts, split)) for split in watch.splits] if watch else []
+    losses = _walk_losses(training, walk) if walk is not None and walk.points else (0.0, 0.0)
     return LookingCosts(
-        evaluation_s=evaluation_s,
-        epoch_end_s=evaluation_s * seen / number,
-        metrics_s=sum(own),
-        crossing_s=rest[-1] if space.crossings else 0.0,
-        watch_s=sum(rest[: len(watched)]) * len(space.watch.splits if space.watch else ()),
+        evaluation_s=statistics_s + sum(passed.at(n) for n in (num_train, num_validation, num_test, num_test)),
+        epoch_end_s=statistics_s + passed.at(num_train) + passed.at(num_validation),
+        test_s=statistics_s + passed.at(num_test),
+        metrics_s=measured(space.metrics, [num_train]),
+        crossing_s=measured([LambdaMax(tolerance=1e-2)], [num_train]) if space.crossings else 0.0,
+        watch_s=measured(as_metrics(watch.metrics), looked) if watch else 0.0,
+        walk_loss_s=losses[0],
+        exact_loss_s=losses[1],
     )
 
 
-def _metric_costs(training: Running, metrics: Sequence[Metric], each_s: float) -> list[float]:
-    """Return what each metric takes on one member: timed on few examples, as the whole train set may take minutes."""
-    if not metrics:
-        return []
+class StepCosts(NamedTuple):
+    """What an update of a member that trains by itself takes, in seconds, and what walking it takes beside losses."""
+
+    alone_s: float
+    walk_s: float
+
+
+def step_costs(walk: Walk | None, training: Running) -> StepCosts:
+    """Time some updates of a training that has not begun, the second where there is one: the first makes things once."""
+    number = training.plan.boundaries[training.step] // training.plan.num_train + 1
+    walker = Walker(dataclasses.replace(walk or Walk(), epochs=(number,), points=0), training)
+    found = StepCosts(0.0, 0.0)
+    for _ in range(2):
+        if training.done:
+            break
+        started, looked = time.perf_counter(), walker.looking_s
+        walker.advance(1e-9)
+        own = walker.looking_s - looked
+        found = StepCosts(max(0.0, time.perf_counter() - started - own), own if walk is not None else 0.0)
+    return found
+
+
+def _walk_losses(training: Running, walk: Walk) -> tuple[float, float]:
+    """Return what a loss of the walk takes, and one in float64 where the walk measures rounding."""
+    params, buffers = next(iter(training.iterates().values()))
+    names = [name for name, _ in training.evaluation_module.named_parameters()]
+    values = params | buffers
+    at = Iterate({name: values.pop(name) for name in names}, values, list(params))
     num_train = len(training.parts.train)
-    timed = min(num_train, METRICS_TIMED_ON, max(4, int(ENOUGH_S / (EVALUATIONS * each_s))))
-    few = _first(training.parts, timed)
-    without_s = _duration_s(training, (), few)
-    sizes = [min(metric.max_samples or num_train, num_train) / timed for metric in metrics]
-    times = [max(0.0, _duration_s(training, (metric,), few) - without_s) for metric in metrics]
-    return [size * seconds for size, seconds in zip(sizes, times, strict=True)]
+    most = min(walk.max_samples or num_train, num_train)
 
+    def loss(dtype: torch.dtype | None) -> Callable[[int], object]:
+        return lambda number: WalkLosses(dataclasses.replace(walk, max_samples=number), training).at(at, at, 0.5, dtype)
 
-def _duration_s(training: Running, metrics: Sequence[Metric], parts: Parts) -> float:
-    started = time.perf_counter()
-    outcomes(training, metrics=metrics, wall_s=0.0, parts=parts)
-    return time.perf_counter() - started
-
-
-def _first(parts: Parts, number: int) -> Parts:
-    """Return the first examples of each part, so many of each."""
-    return parts._replace(
-        train=parts.train.first(number), validation=parts.validation.first(number), test=parts.test.first(number)
+    exact = walk.barrier_above is None and training.dtype != torch.float64
+    first = min(FIRST, most)
+    return (
+        _timed(training, loss(None), first, most).at(most),
+        _timed(training, loss(torch.float64), first, most).at(most) if exact else 0.0,
     )
 
 
-def _number(parts: Parts) -> int:
-    return sum(len(part) for part in parts[:3])
+def _timed(training: Running, look: Callable[[int], object], first: int, most: int) -> Timed:
+    """Time a look on more and more examples, at most so many, until it takes ENOUGH_S and that hangs on their number.
+
+    What is not for an example (the calls of the network) is told from what is by two numbers of examples; a look that is slow from
+    the start is timed on one, and all of it is taken to be for examples.
+    """
+    number = min(first, most)
+    seconds = _duration_s(training, look, number)
+    each_s, growth = seconds / number, 1.0
+    while number < most and (seconds < ENOUGH_S or (growth < GROWTH / 2 and seconds < GROWTH * ENOUGH_S)):
+        more = min(most, GROWTH * number)
+        longer = _duration_s(training, look, more)
+        each_s, growth = max(0.0, longer - seconds) / (more - number), longer / seconds
+        number, seconds = more, longer
+    return Timed(number, seconds, each_s)
+
+
+def _duration_s(training: Running, look: Callable[[int], object], number: int) -> float:
+    started = time.perf_counter()
+    look(number)
+    if training.device.type == "cuda":
+        torch.cuda.synchronize(training.device)
+    return time.perf_counter() - started

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tune_lb.search.arm_progress import ArmProgress
+from tune_lb.search.job import Job
 from tune_lb.search.planner import Search
+from tune_lb.tuning.cost_estimate import ArmEstimate
+from tune_lb.tuning.cost_estimate import left_s as work_left_s
 from tune_lb.tuning.preparation import Prepared
+from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.time_left import TimeLeft
 
 
@@ -29,12 +33,20 @@ class SearchProgress:
 def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_left: TimeLeft) -> SearchProgress:
     """Return how far a search is, from its state and the time it runs."""
     arms = state.progress()
-    cost = {row.arm: row.core_s / max(1, row.members) for row in prepared.estimate.arms}
-    running = {key: cost[job.arm] * len(job.members) for key, job in state.running.items()}
-    left_s = time_left(elapsed_s, running, sum(cost[arm.name] * (arm.total - arm.done) for arm in arms))
+    costs, space = {row.arm: row for row in prepared.estimate.arms}, prepared.request.space
+    running = {key: _work_s(costs[job.arm], job, prepared.context) for key, job in state.running.items()}
+    work_s = sum(work_left_s(space, costs[arm.name], arm.total - arm.done, arm.confirmed) for arm in arms)
+    left_s = time_left(elapsed_s, running, work_s)
     done, total = sum(arm.done for arm in arms), sum(arm.total for arm in arms)
-    space, title = prepared.request.space, prepared.context.error or "error"
+    title = prepared.context.error or "error"
     by_loss = space.select_by != "error"
     in_percent = not by_loss and (space.error is None or space.error.is_share)
     best = "best validation loss" if by_loss else f"best validation {title}"
     return SearchProgress(elapsed_s, left_s, done, total, len(state.running), len(state.failed), arms, best, in_percent)
+
+
+def _work_s(row: ArmEstimate, job: Job, context: RunContext) -> float:
+    """Return what the members of a job are expected to take, those that are looked at with what that takes."""
+    measured = sum(bool(context.metrics_of(job.stage, member.block, member.seed)) for member in job.members)
+    watched = sum(context.is_watched(job.stage, member.block) for member in job.members)
+    return len(job.members) * row.member_s + measured * row.measuring_s + watched * row.watching_s
