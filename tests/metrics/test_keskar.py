@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.metrics.cases import data, network, quadratic, surface
+from tests.metrics.cases import cross_entropy, data, network, quadratic, surface
 from tune_lb.errors import RequestError
 from tune_lb.metrics import keskar as module
 from tune_lb.metrics.keskar import STRONG, GaussianSubspace, Keskar, label
@@ -234,3 +234,19 @@ def test_all_variables_of_the_subspace_on_the_bound_up_to_rounding():
     row = measure_all([LambdaMax(), Keskar()], surface(net, inputs, targets), 0)
     assert row["keskar.reason"] is None
     assert row["keskar.subspace_1e-3"] > 0
+
+
+@pytest.mark.parametrize("constant", [0.5, 3.0, 100.0])
+def test_a_constant_added_to_the_loss_lowers_phi_by_1_plus_f_and_leaves_lambda_max(constant):
+    # Hynes: networks of the same curvature differ in phi by their losses alone
+    def shifted(outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets, reduction="none") + constant
+
+    chosen = [Keskar(eps=(1e-2,), p=20), LambdaMax(tolerance=1e-8)]
+    net = network()
+    f = surface(net, *data(30)).value()
+    plain, other = (measure_all(chosen, surface(net, *data(30), loss=loss), 0) for loss in (cross_entropy, shifted))
+    for name in ("keskar.full_1e-2", "keskar.subspace_1e-2", "keskar.corner_1e-2"):
+        assert plain[name] > 0.01
+        assert other[name] == pytest.approx(plain[name] * (1 + f) / (1 + f + constant), rel=1e-6)
+    assert other["lambda_max"] == pytest.approx(plain["lambda_max"], rel=1e-10)
