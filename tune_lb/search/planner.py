@@ -297,8 +297,7 @@ class Search:
 
     def _arm_progress(self, design: ArmDesign) -> ArmProgress:
         arm, total = self.arms[design.name], self.expected(design.name)
-        done = dict.fromkeys(STAGES, 0)
-        seen: set[MemberKey] = set()
+        done, seen = dict.fromkeys(STAGES, 0), set[MemberKey]()
         for stage, members in self._wanted(arm, now=False):
             own = {member.key for member in members} - seen
             seen |= own
