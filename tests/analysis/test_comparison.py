@@ -62,6 +62,8 @@ def test_the_procedure_adds_the_variance_of_both_selections_and_is_simultaneous(
     expected = t_interval(d, extra, alpha=0.05 / 2)
     assert (found["difference_low"], found["difference_high"]) == pytest.approx(expected)
     p = 2 * stats.t.sf(abs(d.mean()) / np.sqrt(d.var(ddof=1) / 10 + extra), freedom(d, extra))
+    # far out in the tail more degrees of freedom count for more than a larger error: the recipes' p is then the larger one
+    p = max(p, stats.ttest_1samp(d, 0).pvalue)
     assert found["p"] == pytest.approx(p)
     assert found["p_holm"] == pytest.approx(2 * p)
 

@@ -32,6 +32,26 @@ def test_degrees_of_freedom_of_a_sum_are_satterthwaites():
     assert paired_t(x, 0.0, extra_freedom=8).freedom == 5
 
 
+@pytest.mark.parametrize("family", [1, 5])
+@pytest.mark.parametrize("extra", [1e-9, 1e-6, 4e-6, 1e-4])
+def test_what_is_added_makes_no_interval_shorter_and_no_p_smaller(extra, family):
+    """Four blocks have 3 degrees of freedom, the sum more: t would shrink faster than the error grows."""
+    few = D[:4]
+    found, alone = paired_t(few, extra, family, extra_freedom=10), stats.ttest_1samp(few, 0.0)
+    own = few.var(ddof=1) / 4
+    freedom = (own + extra) ** 2 / (own**2 / 3 + extra**2 / 10)
+    sums = stats.t(freedom, scale=math.sqrt(own + extra))
+    halves = [stats.t.ppf(1 - 0.025 / family, 3) * math.sqrt(own), sums.ppf(1 - 0.025 / family)]
+    assert found.half_width == pytest.approx(max(halves))
+    assert found.p == pytest.approx(max(alone.pvalue, 2 * sums.sf(abs(few.mean()))))
+
+
+def test_the_sum_alone_would_be_shorter_where_blocks_are_few():
+    own = D[:4].var(ddof=1) / 4
+    freedom = (own + own / 2) ** 2 / (own**2 / 3 + (own / 2) ** 2 / 10)
+    assert stats.t.ppf(0.975, freedom) * math.sqrt(1.5) < stats.t.ppf(0.975, 3)
+
+
 def test_bonferroni_t_is_the_interval_at_a_level_of_alpha_by_k():
     rows = RNG.normal(0, 0.01, (4, 9))
     for row, effect in zip(rows, bonferroni_t(rows), strict=True):

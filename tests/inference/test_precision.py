@@ -30,6 +30,13 @@ def test_the_half_width_to_expect_is_what_drawn_runs_have():
     assert expected_half_width(spread, 1, 2) == math.inf
 
 
+def test_no_shorter_interval_is_expected_of_a_search_than_of_recipes():
+    recipes = stats.t.ppf(0.975, 3) * math.sqrt((0.004**2 + 0.003**2) / 4)
+    for selection in (0.0, 0.0005, 0.001):
+        assert expected_half_width(Spread(0.004, 0.003, selection), 4, 1) >= recipes
+    assert expected_half_width(Spread(0.004, 0.003, 0.001), 4, 1) == pytest.approx(recipes)
+
+
 def test_so_many_blocks_find_the_effect_in_four_of_five_runs():
     spread = Spread(0.004, 0.003, 0.0)
     blocks = blocks_needed(spread, 0.005, 2, family=5)

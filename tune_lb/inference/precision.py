@@ -41,13 +41,11 @@ def expected_half_width(spread: Spread, confirm_blocks: int, block_seeds: int, f
     """Return the half-width of the procedure's interval to expect: about, for the spread of a run scatters.
 
     t(1 - .025 / family, f) sqrt((between^2 + within^2 / m) / S + 2 selection^2), S confirm_blocks of m block_seeds, f as in
-    `paired_t`. inf
-    below two blocks. For recipes: a spread with selection 0, family 1.
+    `paired_t`, and never less than with selection 0. inf below two blocks. For recipes: a spread with selection 0, family 1.
     """
     if confirm_blocks < 2:
         return math.inf
-    error, freedom = _error(spread, confirm_blocks, block_seeds)
-    return quantile(freedom, family) * error
+    return max(quantile(freedom, family) * error for error, freedom in _errors(spread, confirm_blocks, block_seeds))
 
 
 def blocks_needed(spread: Spread, effect: float, block_seeds: int, family: int = 1, power: float = 0.8) -> int | None:
@@ -60,8 +58,10 @@ def blocks_needed(spread: Spread, effect: float, block_seeds: int, family: int =
         raise ValueError(f"an effect that can be found is above 0; this is {effect:g}")
 
     def enough(blocks: int) -> bool:
-        error, freedom = _error(spread, blocks, block_seeds)
-        return (quantile(freedom, family) + quantile(freedom, 1, 2 * (1 - power))) * error <= effect
+        return all(
+            (quantile(freedom, family) + quantile(freedom, 1, 2 * (1 - power))) * error <= effect
+            for error, freedom in _errors(spread, blocks, block_seeds)
+        )
 
     if not enough(MOST_BLOCKS):
         return None
@@ -74,9 +74,9 @@ def blocks_needed(spread: Spread, effect: float, block_seeds: int, family: int =
     return high
 
 
-def _error(spread: Spread, blocks: int, seeds: int) -> tuple[float, float]:
-    """Return the standard error of the procedure's difference and its degrees of freedom."""
+def _errors(spread: Spread, blocks: int, seeds: int) -> list[tuple[float, float]]:
+    """Return standard error and degrees of freedom of the procedure's difference, and of the recipes'."""
     own, selection = (spread.between**2 + spread.within**2 / seeds) / blocks, 2 * spread.selection**2
     total = own + selection
     freedom = total**2 / (own**2 / (blocks - 1) + selection**2 / FREEDOM) if total else blocks - 1
-    return math.sqrt(total), freedom
+    return [(math.sqrt(total), freedom), (math.sqrt(own), blocks - 1)]
