@@ -108,6 +108,11 @@ class Asked:
         return [name for name in known if name in names] + sorted(set(names) - set(known))
 
     @property
+    def searches(self) -> bool:
+        """Whether any arm has a value to find; else the whole procedure is these recipes."""
+        return any(arm.dimensions for arm in self.arms)
+
+    @property
     def searches_resampled(self) -> bool:
         """Whether trials can be resampled: not where a sampler learns from them, or a scheduler stops some because of others."""
         return self.exchangeable and not self.scheduler

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.asked import OUTSIDE_ROLES
 from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves, history_curves, scatter
-from analysis.notation import known, listed, percent
+from analysis.notation import counted, known, listed, percent
 from analysis.results import Results
 from analysis.sentences import correlation
 
@@ -46,11 +46,13 @@ def arm_errors(results: Results) -> ArmErrors | None:
         group=0, test_error=100 * confirmed["test_error"], diverged=confirmed["status"] == "diverged"
     )
     blocks = confirmed["block"].nunique()
-    note = f"Dots: confirm members, of {blocks} blocks. Left, diamonds and bars: mean and 95 % interval over blocks. "
+    note = f"Dots: confirm members, of {counted(blocks, 'block')}. Left, diamonds and bars: mean and 95 % interval over blocks. "
+    note += "Right: differences within blocks; "
     note += (
-        "Right: differences within blocks; thick: with the values that the search found; thin: of the whole procedure, "
+        "thick: with the values that the search found; thin: of the whole procedure, all tested arms at once."
+        if results.asked.searches
+        else "thick: each by itself; thin: all tested arms at once."
     )
-    note += "all tested arms at once."
     return ArmErrors(
         _finding(results),
         arms,

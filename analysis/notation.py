@@ -45,6 +45,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if known(value) else MISSING
 
 
+def counted(number: float, noun: str) -> str:
+    """A number of things: "1 block", "24 blocks"."""
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: list[str]) -> str:
     """Names as a sentence has them: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

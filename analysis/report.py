@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.asked import OUTSIDE_ROLES
-from analysis.notation import count, known, percent, points, significant, with_interval
+from analysis.notation import count, counted, known, percent, points, significant, with_interval
 from analysis.old_design.report import old_report
 from analysis.old_design.results import OldResults
 from analysis.report_tables import adequacy_table, decided_table, measured_tables
@@ -137,10 +137,10 @@ def _protocol(results: Results) -> list[dict[str, str]]:
         )
         rows |= {
             "search": f"{design.num_samples} points ({asked.sampler}), one member each, in one block",
-            "decide": f"{design.candidates} candidates in {design.decide_blocks} blocks"
+            "decide": f"{design.candidates} candidates in {counted(design.decide_blocks, 'block')}"
             if design.candidates > 1
             else "no decide stage",
-            "confirm": f"{'at most ' if design.half_width else ''}{design.confirm_blocks} blocks of {design.block_seeds} seeds"
+            "confirm": f"{'at most ' if design.half_width else ''}{counted(design.confirm_blocks, 'block')} of {counted(design.block_seeds, 'seed')}"
             + known_when,
             "blocks": "cuts of the data and seeds" if design.fresh_splits else "seeds",
             "selected by": {

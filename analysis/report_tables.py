@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.decisions import Decision
-from analysis.notation import MISSING, count, known, percent, points, significant
+from analysis.notation import MISSING, count, counted, known, percent, points, significant
 from analysis.results import Results
 from analysis.sections import table, value_text
 from analysis.sentences import correlation
@@ -110,7 +110,7 @@ def measured_tables(results: Results) -> list[str]:
     correlations = [
         {
             "value": str(row["value"]),
-            "over": f"{row['n']} arms, {row['num_blocks']} blocks",
+            "over": f"{row['n']} arms, {counted(row['num_blocks'], 'block')}",
             "with the gap": _correlation(row, "with_gap"),
             "with the train loss": _correlation(row, "with_train_loss"),
             "with the gap at equal train loss": _correlation(row, "partial"),

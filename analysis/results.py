@@ -52,6 +52,11 @@ class Results(Run):
         """The members that are the arms' results."""
         return confirmed_members(self.members, self.asked)
 
+    @property
+    def one_block(self) -> bool:
+        """Whether the run asked for a single confirm block: nothing then has an interval."""
+        return len(self.confirmed) > 0 and self.asked.design is not None and self.asked.design.confirm_blocks == 1
+
     @cached_property
     def decisions(self) -> dict[str, Decision]:
         """Arm -> how its configuration was decided for, of the arms that searched."""

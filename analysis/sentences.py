@@ -9,7 +9,7 @@ from typing import Any
 from analysis.asked import DERIVED_ROLES, OUTSIDE_ROLES
 from analysis.drops import NO_DROP
 from analysis.limits import kind_of_error, of_old_code, under_trained_text
-from analysis.notation import known, listed, percent, points, significant, with_interval
+from analysis.notation import counted, known, listed, percent, points, significant, with_interval
 from analysis.results import Results
 from analysis.what_is_unknown import limits
 
@@ -24,6 +24,7 @@ def sentences(results: Results) -> list[str]:
     return [
         *kind_of_error(results),
         *_missing(results, arms),
+        *_one_block(results),
         *_drop(results, arms),
         *_placebo(results, arms),
         *_claims(results, arms),
@@ -50,6 +51,14 @@ def _missing(results: Results, arms: Rows) -> Iterator[str]:
             yield f"The space has no {role} arm, so what depends on it is not given."
 
 
+def _one_block(results: Results) -> Iterator[str]:
+    if results.one_block:
+        yield (
+            "One confirm block: each arm was trained on one cut of the data with one set of seeds, so no difference has an interval "
+            "and no remedy can be told from another (confirm_blocks of at least 2; 8 and more for a claim)."
+        )
+
+
 def _drop(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
     baseline, reference = arms.get(str(asked.baseline)), arms.get(str(asked.reference))
@@ -60,7 +69,8 @@ def _drop(results: Results, arms: Rows) -> Iterator[str]:
     errors = " against ".join(f"{row['arm']} {percent(row['test_error'])} %" for row in (reference, baseline))
     reason = results.no_gap_reason
     if not reason:
-        yield f"The large batch costs {drop} points of test error: {errors}, both tuned by the same procedure."
+        tuned = ", both tuned by the same procedure" if asked.searches else ""
+        yield f"The large batch costs {drop} points of test error: {errors}{tuned}."
     elif high < 0:
         yield f"The large batch is better, so there is no drop to close: {drop} points of test error, {errors}."
     elif reason.startswith(NO_DROP) and low > 0:
@@ -73,10 +83,8 @@ def _drop(results: Results, arms: Rows) -> Iterator[str]:
         with_interval(points(reference[name]), reference[f"{name}_low"], reference[f"{name}_high"])
         for name in ("drop_train_error", "drop_generalization_gap")
     )
-    yield (
-        f"With the values that the search found, {train} points of it are lost on the train set itself and {gap} points in "
-        "generalization."
-    )
+    split = f"{train} points of it are lost on the train set itself and {gap} points in generalization."
+    yield f"With the values that the search found, {split}" if asked.searches else split
     if reference["under_trained"] is True:
         yield under_trained_text(asked.reference, dict(reference), asked.baseline, dict(baseline))
     closed = results.tuning_closed
@@ -113,6 +121,8 @@ def _placebo(results: Results, arms: Rows) -> Iterator[str]:
 
 def _claims(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
+    if results.one_block:
+        return
     tested = {name: row for name, row in arms.items() if row["role"] not in OUTSIDE_ROLES and known(row["difference"])}
     claimed = {name: row for name, row in tested.items() if row["claim"] is True}
     for name, row in sorted(claimed.items(), key=lambda item: item[1]["difference"]):
@@ -128,7 +138,7 @@ def _claims(results: Results, arms: Rows) -> Iterator[str]:
     if rest:
         yield f"Not claimed: {'; '.join(_unclaimed(rest))}."
     apart = [name for name, row in rest.items() if row["difference_recipe_low"] * row["difference_recipe_high"] > 0]
-    if apart:
+    if apart and asked.searches:
         yield (
             f"With the values that the search found, {_listed(apart)} {'differ' if len(apart) > 1 else 'differs'} from "
             f"{asked.reference} (the interval of these recipes leaves 0 out); another search may find other values, so this is no "
@@ -142,8 +152,10 @@ def _only(name: str, reference: str | None) -> str:
 
 def _claim(results: Results, name: str, row: Mapping[Any, Any]) -> str:
     better = row["difference"] < 0
-    text = f"{name} {'lowers' if better else 'RAISES'} the test error, its search included: {_procedure(row)} "
-    text += f"(Holm p = {row['p_holm']:.2g}); with the values that the search found the interval is {_recipe(row)}"
+    searches = results.asked.searches
+    text = f"{name} {'lowers' if better else 'RAISES'} the test error{', its search included' if searches else ''}: "
+    text += f"{_procedure(row)} (Holm p = {row['p_holm']:.2g})"
+    text += f"; with the values that the search found the interval is {_recipe(row)}" if searches else ""
     if better and known(row["gap_closed"]):
         text += f". It closes {_share(row['gap_closed'], row['gap_closed_low'], row['gap_closed_high'])} of the drop"
     cost = results.asked.arm(name).cost
@@ -205,7 +217,7 @@ def _sharpness(results: Results, arms: Rows) -> Iterator[str]:
     flat, sharp = (pick(measured, key=lambda name: measured[name]["lambda_max"]) for pick in (min, max))
     text = (
         f"Flattest by lambda_max is {flat} ({significant(measured[flat]['lambda_max'])}), sharpest {sharp} "
-        f"({significant(measured[sharp]['lambda_max'])}), on {row['num_blocks']} blocks. Over the means of {row['n']} arms "
+        f"({significant(measured[sharp]['lambda_max'])}), on {counted(row['num_blocks'], 'block')}. Over the means of {row['n']} arms "
         f"lambda_max has rank correlation {correlation(row, 'with_gap')} with the generalization gap and "
         f"{correlation(row, 'with_train_loss')} with the train loss"
     )

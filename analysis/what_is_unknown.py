@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.asked import OUTSIDE_ROLES
 from analysis.limits import failures, mixtures
-from analysis.notation import count, known, listed, percent, points
+from analysis.notation import count, counted, known, listed, percent, points
 from analysis.results import Results
 
 MIN_BLOCKS = 8
@@ -23,10 +23,11 @@ def limits(results: Results, arms: Rows) -> Iterator[str]:
     yield from _searches(results, arms)
     if len(results.confirmed) == 0:
         return
-    yield from _selection(results, arms)
-    yield from _precision(results, arms)
-    yield from _examples(results, arms)
-    yield from _blocks(results, arms)
+    if not results.one_block:
+        yield from _selection(results, arms)
+        yield from _precision(results, arms)
+        yield from _examples(results, arms)
+        yield from _blocks(results, arms)
     yield from mixtures(results.confirmed)
     yield from failures(results)
 
@@ -88,12 +89,13 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
         for name, row in tested.items()
         if not math.isnan(row["blocks_for_half_a_point"])
     }
-    yield f"The procedure's intervals are {width} points, from {_blocks_of(results)}."
+    whose = "The procedure's intervals" if asked.searches else "The intervals"
+    yield f"{whose} are {width} points, from {_blocks_of(results)}."
     finite = {name: value for name, value in needed.items() if math.isfinite(value)}
     never = [name for name in needed if name not in finite]
     if finite:
         low, high = min(finite, key=lambda name: finite[name]), max(finite, key=lambda name: finite[name])
-        span = f"{count(finite[low])} confirm blocks ({low})"
+        span = f"{counted(finite[low], 'confirm block')} ({low})"
         span += f" to {count(finite[high])} ({high})" if finite[high] > finite[low] else ""
         yield f"An effect of 0.5 points would be claimed 4 times in 5 with {span}."
     if never:
@@ -125,7 +127,7 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
 def _blocks_of(results: Results) -> str:
     numbers = results.arms.loc[results.arms["n"] > 0, "num_blocks"]
     low, high = int(numbers.min()), int(numbers.max())
-    return f"{high} confirm blocks" if low == high else f"{low} to {high} confirm blocks"
+    return counted(high, "confirm block") if low == high else f"{low} to {high} confirm blocks"
 
 
 def _examples(results: Results, arms: Rows) -> Iterator[str]:

@@ -183,3 +183,24 @@ def test_what_the_recipes_show_alone_is_no_claim() -> None:
     said = [line for results in found for line in sentences(results)]
     assert any(line.startswith("With the values that the search found, null differs from large_batch") for line in said)
     assert not any(line.startswith("null lowers") for line in said)
+
+
+def without_dimensions(arms: dict[str, Arm], confirm_blocks: int = 10) -> Results:
+    frames = fabricate(arms, Procedure(num_samples=1, candidates=1, confirm_blocks=confirm_blocks, measured_blocks=1))
+    entries = [entry | {"dimensions": {}} for entry in frames.space["arms"]]
+    return Results(replace(frames, space=frames.space | {"arms": entries}))
+
+
+def test_a_space_that_searches_nothing_is_not_said_to_have_searched() -> None:
+    arms = without("placebo")
+    found = text(without_dimensions(arms))
+    assert "search" not in found and "procedure" not in found
+    assert "points of it are lost on the train set" in found
+
+
+def test_one_confirm_block_is_said_once_and_nothing_is_told_apart() -> None:
+    results = without_dimensions(ARMS, confirm_blocks=1)
+    found = text(results)
+    assert found.count("One confirm block") == 1
+    assert "Not claimed" not in found and "can be told from large_batch" not in found
+    assert "1 blocks" not in report_text(results, summary(results), [])
