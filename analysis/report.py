@@ -140,8 +140,8 @@ def _protocol(results: Results) -> list[dict[str, str]]:
             "decide": f"{design.candidates} candidates in {counted(design.decide_blocks, 'block')}"
             if design.candidates > 1
             else "no decide stage",
-            "confirm": f"{'at most ' if design.half_width else ''}{counted(design.confirm_blocks, 'block')} of {counted(design.block_seeds, 'seed')}"
-            + known_when,
+            "confirm": f"{'at most ' if design.half_width else ''}{counted(design.confirm_blocks, 'block')} of "
+            f"{counted(design.block_seeds, 'seed')}{known_when}",
             "blocks": "cuts of the data and seeds" if design.fresh_splits else "seeds",
             "selected by": {
                 "loss": "validation loss",

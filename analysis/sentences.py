@@ -54,8 +54,8 @@ def _missing(results: Results, arms: Rows) -> Iterator[str]:
 def _one_block(results: Results) -> Iterator[str]:
     if results.one_block:
         yield (
-            "One confirm block: each arm was trained on one cut of the data with one set of seeds, so no difference has an interval "
-            "and no remedy can be told from another (confirm_blocks of at least 2; 8 and more for a claim)."
+            "One confirm block: each arm was trained on one cut of the data with one set of seeds, so no difference has an "
+            "interval and no remedy can be told from another (confirm_blocks of at least 2; 8 and more for a claim)."
         )
 
 
@@ -217,8 +217,8 @@ def _sharpness(results: Results, arms: Rows) -> Iterator[str]:
     flat, sharp = (pick(measured, key=lambda name: measured[name]["lambda_max"]) for pick in (min, max))
     text = (
         f"Flattest by lambda_max is {flat} ({significant(measured[flat]['lambda_max'])}), sharpest {sharp} "
-        f"({significant(measured[sharp]['lambda_max'])}), on {counted(row['num_blocks'], 'block')}. Over the means of {row['n']} arms "
-        f"lambda_max has rank correlation {correlation(row, 'with_gap')} with the generalization gap and "
+        f"({significant(measured[sharp]['lambda_max'])}), on {counted(row['num_blocks'], 'block')}. Over the means of "
+        f"{row['n']} arms lambda_max has rank correlation {correlation(row, 'with_gap')} with the generalization gap and "
         f"{correlation(row, 'with_train_loss')} with the train loss"
     )
     partial = (

@@ -59,7 +59,13 @@ from tune_lb.training.phased_training import begun
 from tune_lb.training.trial import Trial
 
 RECORD = Path(__file__).with_suffix(".json")
-RUNS = Path(__file__).parents[1] / "docs" / "results"
+ROOT = Path(__file__).parents[1]
+RUNS = {
+    f"{folder.parent.name}/{folder.name}": folder
+    for parent in ("docs/results", "tests/old_runs")
+    for folder in sorted((ROOT / parent).iterdir())
+}
+"""The committed runs: those that the docs speak of, and three of the design of before."""
 METRICS = (LambdaMax(), Keskar(eps=(1e-3,), p=5), AdaptiveSharpness(), AverageSharpness(pairs=2), Trace(max_hvps=60))
 SHOWN = ("train_loss", "train_error", "validation_loss", "test_loss", "test_error", "test_error_running", "lambda_max")
 
@@ -204,7 +210,7 @@ def searched() -> Number:
 
 def analysed(run: str) -> Number:
     """Return what the analysis says of a committed run: its sentences, and every column of its tables."""
-    results = analysis.load(RUNS / run)
+    results = analysis.load(RUNS[run])
     shown = summary(results)
     tables = {"arms": results.arms, "configurations": results.configurations}
     columns = {
@@ -282,7 +288,7 @@ def main() -> int:
     torch.set_num_threads(1)
     jobs: dict[str, Callable[[], Number]] = {f"trial {name}": functools.partial(trained, name) for name in trials()}
     jobs["search"] = searched
-    jobs |= {f"run {folder.name}": functools.partial(analysed, folder.name) for folder in sorted(RUNS.iterdir())}
+    jobs |= {f"run {name}": functools.partial(analysed, name) for name in RUNS}
     found = {}
     for name, job in jobs.items():
         found[name] = job()

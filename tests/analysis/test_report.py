@@ -194,7 +194,8 @@ def without_dimensions(arms: dict[str, Arm], confirm_blocks: int = 10) -> Result
 def test_a_space_that_searches_nothing_is_not_said_to_have_searched() -> None:
     arms = without("placebo")
     found = text(without_dimensions(arms))
-    assert "search" not in found and "procedure" not in found
+    assert "search" not in found
+    assert "procedure" not in found
     assert "points of it are lost on the train set" in found
 
 
@@ -202,5 +203,6 @@ def test_one_confirm_block_is_said_once_and_nothing_is_told_apart() -> None:
     results = without_dimensions(ARMS, confirm_blocks=1)
     found = text(results)
     assert found.count("One confirm block") == 1
-    assert "Not claimed" not in found and "can be told from large_batch" not in found
+    assert "Not claimed" not in found
+    assert "can be told from large_batch" not in found
     assert "1 blocks" not in report_text(results, summary(results), [])

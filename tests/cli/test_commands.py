@@ -51,7 +51,7 @@ def test_what_answers_at_once_imports_nothing_heavy(words: list[str], text: str,
 
 @pytest.mark.slow
 def test_a_run_of_the_first_version_is_read_by_every_command(call: Called, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "docs" / "results" / "remedies", tmp_path / "remedies")
+    shutil.copytree(ROOT / "tests" / "old_runs" / "remedies", tmp_path / "remedies")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     code, recipe, _ = call("best", "remedies", "sam", "--storage", str(tmp_path))
     assert code == 0

@@ -15,7 +15,7 @@ from tune_lb.results.run_files import read_members, read_space
 from tune_lb.results.storage import Store
 from tune_lb.training.trial import Trial
 
-RUNS = Path(__file__).parents[2] / "docs" / "results"
+RUNS = Path(__file__).parents[1] / "old_runs"
 
 
 @pytest.fixture(scope="module")

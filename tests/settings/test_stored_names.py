@@ -12,7 +12,8 @@ import pytest
 from tune_lb.settings.identity import name_in_identities
 from tune_lb.settings.stored_names import STORED
 
-RUNS = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*/space.json"))
+ROOT = Path(__file__).parents[2]
+RUNS = sorted([*(ROOT / "docs" / "results").glob("*/space.json"), *(ROOT / "tests" / "old_runs").glob("*/space.json")])
 NAMED = re.compile(r'"type": "(tune_lb\.[\w.]+)"')
 
 
@@ -26,7 +27,7 @@ def test_no_two_types_are_stored_under_one_name():
     assert len(set(STORED.values())) == len(STORED)
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parents[1].name}/{path.parent.name}")
 def test_every_type_of_a_committed_run_is_known(path):
     """A name of a run is stored for a type that moved, or that of a type which lies where it lay."""
     found = {name for text in json.loads(path.read_text())["resolved"].values() for name in NAMED.findall(text)}
