@@ -1,6 +1,6 @@
 """Every remedy in an arm of its own, on 2,000 images of MNIST with the network F1 of Keskar et al. (2017).
 
-Half an hour to an hour on two cores, in which a member is 20 updates of 1,000 images: so 20 members an arm, eight of them
+An hour or more on two cores, in which a member is 20 updates of 1,000 images: so 20 members an arm, eight of them
 configurations of the search, and ranges narrowed to where the space `remedies` and the papers place them. The forms of a
 remedy that `remedies` has in arms of their own (fixed noise, SAM in other norms, growth in place of decay, cyclical rates) are
 left to it.
