@@ -18,10 +18,12 @@ from tune_lb.results.columns import FINISHED
 from tune_lb.results.run_files import read_members, read_space
 from tune_lb.results.storage import Store
 from tune_lb.search.blocks import FIRST
+from tune_lb.search.lending import with_lenders
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.replay import of_old_design, replayed_run
+from tune_lb.tuning.taking import made_whole
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
@@ -56,7 +58,10 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
 
 def selected_trials(store: Store, space: Space, known: Mapping[str, Any]) -> dict[str, Trial]:
-    """Return the configuration that stands for each arm, in the split of its first confirmed member, once it has one."""
+    """Return the configuration that stands for each arm, in the split of its first confirmed member, once it has one.
+
+    One that takes from another arm takes it from the run's files. Raises RequestError where they are gone.
+    """
     rows = [row for row in read_members(store)[0].to_pylist() if counts(row, known.get("code", {}))]
     rows = [row for row in rows if row["stage"] == "confirm" and row["status"] in FINISHED]
     if of_old_design(known):
@@ -71,7 +76,8 @@ def selected_trials(store: Store, space: Space, known: Mapping[str, Any]) -> dic
     for arm in state.arms:
         chosen = state.selected(arm)
         if chosen is not None and (arm, chosen.configuration_id) in there:
-            found[arm] = state.members(arm, "confirm", chosen)[0].trial
+            member = state.members(arm, "confirm", chosen)[0]
+            found[arm] = made_whole(with_lenders(state, member) or member, store)
     return found
 
 

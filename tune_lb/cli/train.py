@@ -18,6 +18,7 @@ from tune_lb.space.designs import ArmDesign
 from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
+from tune_lb.training.taking import taken_by
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.network_findings import finding_notes, network_findings
 
@@ -34,6 +35,11 @@ def run(given: argparse.Namespace, out: Output) -> int:
     if given.arm not in designs:
         raise RequestError(f"space {given.space} has no arm {given.arm!r}{nearest(given.arm, designs)}")
     trial, chosen = middle(designs[given.arm])
+    taken = taken_by(trial)
+    if taken:
+        raise RequestError(
+            f"arm {given.arm!r} takes weights of arm {taken[0].arm!r}, which a search trains before it: use search, or --smoke"
+        )
     with user_code(f"data {describe(trial.data)}", made_by=trial.data.load):
         data = trial.data.load(0)
     where = f"arm {given.arm!r}"

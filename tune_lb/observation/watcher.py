@@ -36,7 +36,7 @@ class Watcher:
         epoch = math.ceil(self.training.epoch - 1e-9)
         step, plan = self.training.step, self.training.plan
         ends_epoch = step > 0 and plan.ends_epoch(step) and self.watch.looks_at(epoch)
-        if step not in self.watch.steps and not ends_epoch and not self.training.done:
+        if not self.watch.metrics or (step not in self.watch.steps and not ends_epoch and not self.training.done):
             return []
         rows: list[HistoryRow] = []
         for member in self.training.trained():

@@ -13,6 +13,7 @@ from tune_lb.search.blocks import Block
 from tune_lb.search.data_facts import DataFacts
 from tune_lb.search.job import Member
 from tune_lb.space.designs import ArmDesign
+from tune_lb.training.taking import taken_by
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import PLAIN_PREFIXES, column_name
 
@@ -50,6 +51,8 @@ class SearchedArm:
         before = max(design.num_samples + repeats, 1 + max(recorded, default=-1))
         self.num_samples = max(design.num_samples, min(design.asked, before))
         self.candidates: dict[int, Candidate] = {}
+        self.takes = bool(taken_by(design.template))
+        """Whether its members wait for those of other arms."""
 
     @property
     def is_searched(self) -> bool:

@@ -25,6 +25,8 @@ class Member:
     block: int = 0
     values: Mapping[str, Any] = field(default_factory=dict, compare=False)
     configuration_id: str = field(default="", compare=False)
+    lenders: Mapping[str, Member] = field(default_factory=dict, compare=False)
+    """By arm the members of other arms that its trial takes from, of the same block and seed; trained before it."""
 
     @property
     def key(self) -> MemberKey:

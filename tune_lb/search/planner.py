@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tune_lb.samplers.sampler import Values
-from tune_lb.search.arm_progress import ArmProgress
+from tune_lb.search.arm_progress import ArmProgress, arm_progress
 from tune_lb.search.blocks import Block, blocks
 from tune_lb.search.candidates import Candidate, SearchedArm
 from tune_lb.search.confirming import wanted_blocks
@@ -22,6 +22,7 @@ from tune_lb.search.deciding import decided_for, rank
 from tune_lb.search.expected import expected_members
 from tune_lb.search.job import STAGES, Job, Member, MemberKey
 from tune_lb.search.job_size import JobSize, cut
+from tune_lb.search.lending import with_lenders
 from tune_lb.search.proposers import proposers
 from tune_lb.search.score import Score, chance_loss
 from tune_lb.space.checks import checked_designs
@@ -182,9 +183,11 @@ class Search:
         seen = set(self.busy)
         for stage, members in self._wanted(arm, now=now):
             for member in members:
-                if member.key not in self.scores and member.key not in self.failed and member.key not in seen:
+                done = member.key in self.scores or member.key in self.failed or member.key in seen
+                found = None if done else with_lenders(self, member) if arm.takes else member
+                if found is not None:
                     seen.add(member.key)
-                    yield stage, member
+                    yield stage, found
 
     def _wanted(self, arm: SearchedArm, *, now: bool) -> Iterator[tuple[str, Iterable[Member]]]:
         """Yield the members that an arm needs as far as that is known, trained or not, stage by stage. now: see _proposal."""
@@ -254,9 +257,8 @@ class Search:
     def _best(self, arm: SearchedArm, candidates: Sequence[Candidate]) -> list[Candidate]:
         # where every member failed there is nothing to select
         scored = [(c, score) for c in candidates if (score := self._searched_score(arm, c)) is not None]
-        ordered = [
-            c for c, score in sorted(scored, key=lambda pair: (*rank(self.space.select_by, pair[1]), pair[0].index))
-        ]
+        order = sorted(scored, key=lambda pair: (*rank(self.space.select_by, pair[1]), pair[0].index))
+        ordered = [candidate for candidate, _ in order]
         unique = {c.configuration_id: c for c in reversed(ordered)}
         best = [c for c in ordered if unique[c.configuration_id] is c]
         return best[: self.space.candidates]
@@ -296,15 +298,11 @@ class Search:
         return all(key in self.scores or key in self.failed for key in keys)
 
     def _arm_progress(self, design: ArmDesign) -> ArmProgress:
-        arm, total = self.arms[design.name], self.expected(design.name)
-        done, seen = dict.fromkeys(STAGES, 0), set[MemberKey]()
+        arm, done, seen = self.arms[design.name], dict.fromkeys(STAGES, 0), set[MemberKey]()
         for stage, members in self._wanted(arm, now=False):
             own = {member.key for member in members} - seen
             seen |= own
             done[stage] += sum(key in self.scores for key in own)
         found = [self._searched_score(arm, c) for c in arm.candidates.values()] if arm.is_searched else []
         values = [self._value(score) for score in found if score is not None]
-        stage = next((s for s in STAGES if done[s] < total[s]), "done")
-        best = min(filter(math.isfinite, values), default=None)
-        numbers = sum(done.values()), sum(total.values()), best, done["confirm"]
-        return ArmProgress(design.name, design.role, stage, *numbers)
+        return arm_progress(design, done, self.expected(design.name), values)

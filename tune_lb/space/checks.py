@@ -12,10 +12,12 @@ from tune_lb.samplers.sampler import Sampler
 from tune_lb.settings.identity import describe
 from tune_lb.settings.setting import Settings
 from tune_lb.space.arm import Arm
+from tune_lb.space.circles import circle
 from tune_lb.space.data_sets import data_domain_problems
 from tune_lb.space.designs import ArmDesign, overridden_templates, template_of, unchecked_designs
 from tune_lb.space.observation import Walk, Watch, crossing_problems
 from tune_lb.space.space import TRIAL_FIELDS, Space
+from tune_lb.space.taking import taking_problems
 from tune_lb.space.until import Until
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.ways import AUTO
@@ -58,9 +60,12 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     found += _template_problems(space, where)
     if found:
         return list(dict.fromkeys(found))
-    run = [design.name for design in unchecked_designs(space)]
+    designs = unchecked_designs(space)
+    run = [design.name for design in designs]
     added = sorted({name for name in run if run.count(name) > 1})
-    return [f"arm {name!r}: the space adds an arm of that name; take another" for name in added]
+    return taking_problems(space, designs) + [
+        f"arm {name!r}: the space adds an arm of that name; take another" for name in added
+    ]
 
 
 def _metric_problems(space: Space, where: str) -> list[str]:
@@ -155,26 +160,12 @@ def combines_problems(combines: Mapping[str, Sequence[str]]) -> list[str]:
     ]
     told: set[frozenset[str]] = set()
     for arm in combines:
-        circle = _circle(arm, combines)
-        if circle and frozenset(circle) not in told:
-            told.add(frozenset(circle))
-            if len(circle) == 1:
+        way = circle(arm, combines)
+        if way and frozenset(way) not in told:
+            told.add(frozenset(way))
+            if len(way) == 1:
                 found.append(f"arm {arm!r} combines itself; name other arms")
             else:
-                way = " -> ".join([*circle, arm])
-                found.append(f"arms combine each other in a circle ({way}), so none could begin; leave one out")
+                text = " -> ".join([*way, arm])
+                found.append(f"arms combine each other in a circle ({text}), so none could begin; leave one out")
     return found
-
-
-def _circle(start: str, combines: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the arms of a shortest way from an arm back to itself, the arm first; none where there is no such way."""
-    ways, seen = [[start]], {start}
-    while ways:
-        way = ways.pop(0)
-        for name in combines.get(way[-1], ()):
-            if name == start:
-                return way
-            if name not in seen:
-                seen.add(name)
-                ways.append([*way, name])
-    return []

@@ -95,6 +95,10 @@ class Watch(Settings):
 
     test_error: also test_loss and test_error at every epoch end, for curves beside train_loss and validation_loss; nothing is ever
     selected by what is observed. steps: looks after so many updates too, 0 before the first one: losses, loss crossings, metrics.
+    keep_weights: the weights of the members that are looked at, as they train (no averages, batch-norm statistics as they ran),
+    after every so many epochs, or after those listed; 0 is the start. A safetensors file each, TRIAL.SEED.epochE.safetensors in the
+    run's weights/, with parameters and buffers by name: 4 bytes a number. keep_weights_of: the arms that keep them, all if empty.
+    Another arm can start from them (StoredWeights(arm=..., epoch=...)); members that others take from keep them in every block.
     metrics: names or instances. every_epochs: from one look to the next. epochs: the epochs to look at, counted from 1,
     in place of every_epochs. splits: parts of the data.
     """
@@ -105,6 +109,13 @@ class Watch(Settings):
     splits: tuple[str, ...] = setting(("train",), "parts of the data: train, validation, test")
     test_error: bool = setting(False, "also loss and error on the test part at epoch ends", added_later=True)
     steps: tuple[int, ...] = setting((), "updates after which to look too; 0: before the first", added_later=True)
+    keep_weights: int | tuple[int, ...] | None = setting(
+        None,
+        "epochs after which weights are kept: every so many, or those listed; 0 is the start",
+        low=1,
+        added_later=True,
+    )
+    keep_weights_of: tuple[str, ...] = setting((), "arms whose members keep weights; none named: all", added_later=True)
 
     def problems(self, where: str = "") -> list[str]:
         """Also refuse metrics and parts that there are not, and epochs that are no counts."""
@@ -112,7 +123,8 @@ class Watch(Settings):
         if found:
             return found
         try:
-            as_metrics(self.metrics)
+            # what it does beside metrics may be all that is asked of it
+            as_metrics(self.metrics) if self.metrics or not (self.test_error or self.keep_weights) else ()
         except RequestError as error:
             found += [f"{place}.metrics: {problem}" for problem in error.problems]
         if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(SPLITS):
@@ -121,6 +133,13 @@ class Watch(Settings):
             found.append(f"{place}.epochs = {self.epochs}: epochs are counted from 1, as in (1, 10, 20)")
         if not all(isinstance(step, int) and not isinstance(step, bool) and step >= 0 for step in self.steps):
             found.append(f"{place}.steps = {self.steps}: updates are counted from 0, as in (0, 1, 10, 100)")
+        kept = self.keep_weights if isinstance(self.keep_weights, tuple) else ()
+        if not all(isinstance(epoch, int) and not isinstance(epoch, bool) and epoch >= 0 for epoch in kept):
+            found.append(f"{place}.keep_weights = {kept}: epochs are counted from 0, the start, as in (0, 1, 10)")
+        if self.keep_weights_of and not self.keep_weights:
+            found.append(
+                f"{place}.keep_weights_of names arms, and keep_weights no epochs: give keep_weights, as 5 or (0, 1, 10)"
+            )
         if self.epochs and self.every_epochs != 1:
             found.append(f"{place}: every_epochs = {self.every_epochs} and epochs = {self.epochs}: give one of them")
         return found
@@ -128,3 +147,17 @@ class Watch(Settings):
     def looks_at(self, epoch: int) -> bool:
         """Say whether the end of an epoch, counted from 1, is looked at."""
         return epoch in self.epochs if self.epochs else epoch % self.every_epochs == 0
+
+    def keeps(self, epoch: int) -> bool:
+        """Say whether weights are kept after so many epochs."""
+        if isinstance(self.keep_weights, int):
+            return epoch % self.keep_weights == 0
+        return epoch in (self.keep_weights or ())
+
+    def kept_epochs(self, num_epochs: int) -> list[int]:
+        """Return the epochs of a training after which weights are kept."""
+        return [epoch for epoch in range(num_epochs + 1) if self.keeps(epoch)]
+
+    def is_kept_of(self, arm: str) -> bool:
+        """Say whether members of an arm keep weights."""
+        return self.keep_weights is not None and (not self.keep_weights_of or arm in self.keep_weights_of)

@@ -16,6 +16,7 @@ from typing import Any
 from tune_lb.settings.domain import Choice
 from tune_lb.space.definitions import STATEMENTS, Name, forget, is_own, module_code, text_of, used_by
 from tune_lb.space.designs import ArmDesign
+from tune_lb.space.taking import lenders_of
 
 Code = Mapping[str, str]
 """Hashes of definitions by "module:name"."""
@@ -33,9 +34,10 @@ def code_of_arms(designs: Sequence[ArmDesign]) -> dict[str, Code]:
     the file makes; installed packages; tune_lb.
     """
     forget()
+    values = {d.name: [d.template, *(part for _, part in d.template.alternatives())] for d in designs}
+    # what an arm takes from others is made by their code
     return {
-        design.name: code_of([design.template, *(part for _, part in design.template.alternatives())])
-        for design in designs
+        name: code_of([part for arm in (name, *lenders_of(name, designs)) for part in values[arm]]) for name in values
     }
 
 

@@ -10,7 +10,9 @@ from typing import Any, Self
 from tune_lb.budgets import Updates
 from tune_lb.data.dataset import DataSet, DataSource
 from tune_lb.settings.domain import Choice, Interval
+from tune_lb.settings.taken import TakesFromArm
 from tune_lb.space.arm import Arm
+from tune_lb.space.observation import Watch
 from tune_lb.space.space import Space
 from tune_lb.training.phase import Phase
 
@@ -77,7 +79,8 @@ def smoke(space: Space) -> Space:
         "phases": _phases(space.phases, num_train),
         "metrics": tuple(map(_on_few, space.metrics)),
         "walk": walk and dataclasses.replace(walk, epochs=(1,) if walk.epochs else ()),
-        "watch": watch and dataclasses.replace(watch, metrics=tuple(map(_on_few, watch.metrics))),
+        "watch": watch and _watched(watch),
+        "initialization": _at_start(space.initialization),
     }
     return dataclasses.replace(space, **changes)
 
@@ -91,9 +94,21 @@ def _smoked(arm: Arm, num_train: int) -> Arm:
         own["budget"] = Updates(UPDATES)
     if "batch_size" in own:
         own["batch_size"] = _cut(own["batch_size"])
+    if "initialization" in own:
+        own["initialization"] = _at_start(own["initialization"])
     if "phases" in own:
         own["phases"] = _phases(own["phases"], num_train)
     return Arm(arm.name, *arm.remedies, combines=arm.combines, **own)
+
+
+def _watched(watch: Watch) -> Watch:
+    """Return a watch of few examples; weights that it keeps are those of the start, the one epoch that every training has."""
+    kept = watch.keep_weights and (0,)
+    return dataclasses.replace(watch, metrics=tuple(map(_on_few, watch.metrics)), keep_weights=kept)
+
+
+def _at_start(initialization: Any) -> Any:
+    return initialization.at_start() if isinstance(initialization, TakesFromArm) else initialization
 
 
 def _cut(size: Any) -> Any:

@@ -47,6 +47,12 @@ class Plan:
         return self.num_examples / self.num_train
 
     @property
+    def whole_epochs(self) -> int:
+        """Return the passes over the train set that come to their end: one more update would go beyond the last."""
+        last = self.boundaries[-1] - self.boundaries[-2]
+        return math.ceil((self.boundaries[-1] + last) / self.num_train - 1e-9) - 1
+
+    @property
     def gradient_evaluations(self) -> int:
         """Return the gradient evaluations of the whole training."""
         return round(self.num_updates * self.evaluations_per_update)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import nn
+
 from tune_lb.data.device import Parts
 from tune_lb.search.expected import expected_members
 from tune_lb.search.proposers import proposers
 from tune_lb.settings.identity import describe
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
+from tune_lb.space.taking import lenders
 from tune_lb.training.phased_training import begun
+from tune_lb.training.plan import Plan
 from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.looking_costs import LookingCosts, looking_costs, step_costs, trained_a_little
@@ -91,7 +95,7 @@ def estimate(
     """
     trials = typical_trials(space, designs)
     timed: dict[Hashable, LookingCosts] = {}
-    num_parameters = 0
+    num_parameters = state_bytes = kept_files = 0
     for arm, trial in trials.items():
         kind = _kind(trial, parts[arm])
         if kind not in timed:
@@ -99,7 +103,8 @@ def estimate(
             timed[kind] = looking_costs(space, short)
             own = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
             num_parameters = max(num_parameters, own)
-    rows = []
+            state_bytes = max(state_bytes, _state_bytes(short.evaluation_module))
+    rows, lending = [], lenders(designs)
     for design in designs:
         trial, own_parts = trials[design.name], parts[design.name]
         looking = timed[_kind(trial, own_parts)]
@@ -108,6 +113,7 @@ def estimate(
         measured = members if space.metrics_on == "all" else min(space.most_blocks, space.measured_blocks)
         watched = min(space.most_blocks, space.watched_blocks) * space.block_seeds
         per_update = seconds[design.name]
+        kept_files += _kept_files(space, design, plan, lends=design.name in lending)
         watching_s = looking.while_training_s(looks_of(space, trial, plan))
         if watched and (space.walk is not None or (space.watch is not None and space.watch.steps)):
             step = step_costs(space.walk, begun(trial, [0], own_parts, microbatch=space.microbatch))
@@ -124,7 +130,7 @@ def estimate(
     members = sum(row.members for row in rows)
     left = max(0.0, 1.0 - already_done / max(1, members))
     confirmed = space.most_blocks * space.block_seeds * len(designs)
-    disk = confirmed * num_parameters * 4 + members * 20_000
+    disk = confirmed * num_parameters * 4 + members * 20_000 + kept_files * state_bytes
     return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))
 
 
@@ -144,3 +150,16 @@ def _kind(trial: Trial, parts: Parts) -> Hashable:
     """Return what looks depend on: trials of one kind take the same time to look at."""
     changed = tuple(remedy.name for remedy in trial.active if overrides(remedy, "network"))
     return id(parts), describe(trial.model), describe(trial.loss), changed
+
+
+def _kept_files(space: Space, design: ArmDesign, plan: Plan, *, lends: bool) -> int:
+    """Return how many files of weights the members of an arm keep while they train."""
+    watch = space.watch
+    if watch is None or not watch.is_kept_of(design.name):
+        return 0
+    kept = space.most_blocks if lends else min(space.most_blocks, space.watched_blocks)
+    return kept * space.block_seeds * len(watch.kept_epochs(plan.whole_epochs))
+
+
+def _state_bytes(module: nn.Module) -> int:
+    return sum(value.numel() * value.element_size() for value in (*module.parameters(), *module.buffers()))

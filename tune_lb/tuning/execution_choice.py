@@ -113,7 +113,7 @@ def choose_execution(
                 found.stacked[arm] = min(stacks, key=lambda size: stacks[size])
             found.seconds[arm] = (
                 timed[way]
-                if arm == arms[0]
+                if arm == arms[0] or (parts[arm] is parts[arms[0]] and _same_program(trials[arm], first, way))
                 else _seconds(space, trials[arm], parts[arm], way, members, timed[way], first, stacked=bool(stacks))
             )
     return found
@@ -229,6 +229,11 @@ def _seconds(
         return like * trial.evaluations_per_update / of.evaluations_per_update
     with _user_code(trial):
         return seconds_per_update(trial, parts, way, members, space.microbatch)
+
+
+def _same_program(trial: Trial, of: Trial, way: str) -> bool:
+    """Say whether an update of one is an update of the other but for numbers, so that it takes as long."""
+    return not (trial.phases or of.phases) and program_key(trial, way) == program_key(of, way)
 
 
 def _seconds_alone(trial: Trial, parts: Parts, members: int, microbatch: int | str | None) -> float:

@@ -147,7 +147,7 @@ def looking_costs(space: Space, training: Running) -> LookingCosts:
         test_s=statistics_s + passed.at(num_test),
         metrics_s=measured(space.metrics, [num_train]),
         crossing_s=measured([LambdaMax(tolerance=1e-2)], [num_train]) if space.crossings else 0.0,
-        watch_s=measured(as_metrics(watch.metrics), looked) if watch else 0.0,
+        watch_s=measured(as_metrics(watch.metrics), looked) if watch and watch.metrics else 0.0,
         walk_loss_s=losses[0],
         exact_loss_s=losses[1],
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError
 from tune_lb.settings.identity import identity
+from tune_lb.settings.taken import TakesFromArm
 from tune_lb.training.network_check import Finding, check_network
 from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
@@ -63,4 +65,7 @@ def named(arms: Iterable[str], num_arms: int) -> str:
 
 def _network_key(trial: Trial) -> str:
     changing = [identity(remedy) for remedy in trial.active if overrides(remedy, "network")]
-    return json.dumps([identity(trial.model), identity(trial.loss), identity(trial.initialization), changing])
+    start: Any = trial.initialization
+    if isinstance(start, TakesFromArm):
+        start = start.at_start()  # what it will take is not there yet
+    return json.dumps([identity(trial.model), identity(trial.loss), identity(start), changing])

@@ -41,6 +41,7 @@ from tune_lb.tuning.resources import Node, this_machine
 from tune_lb.tuning.resume import Stored, stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
 from tune_lb.tuning.run_description import extensions, run_description
+from tune_lb.tuning.taking_checks import taking_problems
 
 ARM = "(arm)"
 """Stands for the arms that a mistake concerns until all are known."""
@@ -210,7 +211,8 @@ def _check(designs: Sequence[ArmDesign], data: LoadedData, microbatch: int | str
             for problem in _problems(trial, own, microbatch):
                 concerned.setdefault(problem, []).append(repr(design.name))
     # a mistake that several arms share is one mistake
-    return [problem.replace(ARM, _named(set(names), names, len(designs)), 1) for problem, names in concerned.items()]
+    found = [problem.replace(ARM, _named(set(names), names, len(designs)), 1) for problem, names in concerned.items()]
+    return found or taking_problems(designs, data)
 
 
 def _problems(trial: Trial, data: DataSet, microbatch: int | str | None) -> list[str]:

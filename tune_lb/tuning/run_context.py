@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tune_lb.space.description import space_hash
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.space.space import Space
+from tune_lb.space.taking import lenders
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import column_name
 from tune_lb.training.ways import AUTO
@@ -62,6 +63,9 @@ class RunContext:
     stacked: Mapping[str, int] = field(default_factory=dict)
     """Most members of an arm that train as one program, where members are trained together."""
 
+    lenders: Collection[str] = ()
+    """Arms that others take weights from."""
+
     code: Versions = field(default_factory=dict)
     """Of the user's code, by arm."""
 
@@ -77,6 +81,11 @@ class RunContext:
     def is_watched(self, stage: str, block: int) -> bool:
         """Say whether members are looked at while they train: those of the first confirm blocks."""
         return stage == "confirm" and block < self.watched_blocks
+
+    def keeps_weights(self, arm: str, stage: str, block: int) -> bool:
+        """Say whether weights of members are kept while they train: of those that are looked at, or that others take from."""
+        kept = self.watch is not None and self.watch.is_kept_of(arm)
+        return kept and (arm in self.lenders or self.is_watched(stage, block))
 
     def metric_columns(self, rows: Sequence[Mapping[str, Any]] = ()) -> list[Column]:
         """Return the columns of the run's metrics, typed by the rows."""
@@ -174,4 +183,5 @@ def make_context(
         measured_blocks=space.measured_blocks,
         watched_blocks=space.watched_blocks,
         error=error_title(data, space.error),
+        lenders=frozenset(lenders(designs)),
     )

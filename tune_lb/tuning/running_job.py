@@ -52,7 +52,11 @@ class RunningJob:
         self.stored_at = time.monotonic()
         self.part = self._stored_before()
         left = [member for member in job.members if member.key not in self.scores]
-        self.waiting = siblings_of(left, lambda member: context.is_watched(job.stage, member.block))
+        self.waiting = siblings_of(
+            left,
+            lambda member: context.is_watched(job.stage, member.block),
+            lambda member: context.keeps_weights(job.arm, job.stage, member.block),
+        )
 
     @property
     def done(self) -> bool:

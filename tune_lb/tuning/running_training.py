@@ -19,6 +19,7 @@ from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.siblings import Siblings
+from tune_lb.tuning.taking import keep_weights, made_whole
 
 
 class RunningTraining:
@@ -29,12 +30,15 @@ class RunningTraining:
         self.checkpoints = context.store.child("checkpoints")
         self.file = f"{siblings.key}.safetensors"
         way = way or context.execution[job.arm]
-        self.training = begun(siblings.trial, siblings.seeds, parts, execution=way, microbatch=context.microbatch)
+        trial = made_whole(siblings.members[0], context.store)
+        self.training = begun(trial, siblings.seeds, parts, execution=way, microbatch=context.microbatch)
         observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
         self.observer = Observer(self.training, watched=siblings.watched, **observed)  # type: ignore[arg-type]
         self.history: list[tuple[HistoryRow, float]] = []
         self.saved_at = time.monotonic()
         self._restore()
+        if self.training.step == 0:
+            self._keep_weights()
 
     def advance(self, at_least_s: float) -> bool:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
@@ -52,6 +56,7 @@ class RunningTraining:
 
     def keep(self, rows: list[HistoryRow]) -> None:
         """Take in what was seen, and save the training where its checkpoint is old."""
+        self._keep_weights()
         self.history += [(row, self.observer.wall_s) for row in rows]
         if time.monotonic() - self.saved_at > self.context.checkpoint_every_s and not self.training.done:
             self._save()
@@ -66,6 +71,8 @@ class RunningTraining:
             unobserved = self.observer.unobserved.get(seed, {}) | outcome.unobserved
             lines = [f"{what}: {why}" for what, why in unobserved.items()]
             row = outcome.row | {"unobserved": " | ".join(lines) or None} | costs.get(seed, {})
+            if members[seed].lenders:
+                row |= members[seed].trial.columns()  # as asked: which file it was is no setting
             row["execution"] = self.context.execution[self.job.arm]
             row["running_train_loss"] = self._last(seed, "running_train_loss")
             found.append((members[seed], outcome, row))
@@ -88,6 +95,11 @@ class RunningTraining:
     def forget(self) -> None:
         """Delete the checkpoint: its members are stored."""
         self.checkpoints.delete(self.file)
+
+    def _keep_weights(self) -> None:
+        """Store the weights, where they are kept now; before the checkpoint that goes on behind them."""
+        if self.siblings.keeps and self.context.watch is not None:
+            keep_weights(self.training, self.siblings.members[0].trial_id, self.context.watch, self.context.store)
 
     def _last(self, seed: int, name: str) -> float | None:
         values = [row.value for row, _ in self.history if row.seed == seed and row.name == name]

@@ -15,10 +15,14 @@ LARGEST = 8
 
 @dataclass(frozen=True)
 class Siblings:
-    """Members of one trial, which differ in their seeds, for one Training. watched: whether they are looked at meanwhile."""
+    """Members of one trial, which differ in their seeds, for one Training.
+
+    watched: whether they are looked at meanwhile. keeps: whether their weights are kept after the watch's epochs.
+    """
 
     members: tuple[Member, ...]
     watched: bool
+    keeps: bool = False
 
     @property
     def trial(self) -> Trial:
@@ -37,13 +41,21 @@ class Siblings:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def siblings_of(members: Iterable[Member], is_watched: Callable[[Member], bool]) -> list[Siblings]:
-    """Return the members of a job as siblings, in the order of their trials. The one place where members become Trainings."""
-    found: dict[tuple[str, bool], list[Member]] = {}
+def siblings_of(
+    members: Iterable[Member],
+    is_watched: Callable[[Member], bool],
+    is_kept: Callable[[Member], bool] = lambda member: False,
+) -> list[Siblings]:
+    """Return the members of a job as siblings, in the order of their trials. The one place where members become Trainings.
+
+    A member that takes from another arm has a trial of its own, once that is made whole, and no siblings.
+    """
+    found: dict[tuple[str, bool, bool, int], list[Member]] = {}
     for member in members:
-        found.setdefault((member.trial_id, is_watched(member)), []).append(member)
+        own_seed = member.seed if member.lenders else 0
+        found.setdefault((member.trial_id, is_watched(member), is_kept(member), own_seed), []).append(member)
     return [
-        Siblings(tuple(own[start : start + LARGEST]), watched)
-        for (_, watched), own in found.items()
+        Siblings(tuple(own[start : start + LARGEST]), watched, keeps)
+        for (_, watched, keeps, _), own in found.items()
         for start in range(0, len(own), LARGEST)
     ]

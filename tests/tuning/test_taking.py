@@ -1,0 +1,220 @@
+"""Arms that take from other arms: what is kept of members, who waits for whom, and that a start from an arm is a phase before."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.here import Here
+from tests.trainings import Blobs, parts_of
+from tune_lb.budgets import Epochs, Updates
+from tune_lb.errors import RequestError
+from tune_lb.models.mlp import MLP
+from tune_lb.models.stored_weights import StoredWeights
+from tune_lb.remedies.ema import EMA
+from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
+from tune_lb.results.run_files import read_members
+from tune_lb.results.storage import Store
+from tune_lb.schedules import Constant
+from tune_lb.settings.identity import identity
+from tune_lb.space.arm import Arm
+from tune_lb.space.observation import Watch
+from tune_lb.space.smoke import smoke
+from tune_lb.space.space import Space
+from tune_lb.training.phase import Phase
+from tune_lb.training.phased_training import begun
+from tune_lb.training.training import Training
+from tune_lb.tuning.cost_estimate import estimate
+from tune_lb.tuning.preparation import prepare
+from tune_lb.tuning.request import Request
+
+PLAIN = {"derived": False, "placebo": False, "compute_matched": False, "crossings": None}
+KEEPING = Watch(metrics=(), keep_weights=(1, 2), keep_weights_of=("small",))
+
+
+def a_space(*arms, **settings):
+    """A small batch whose weights are kept, and a large one that starts from them."""
+    chosen = {
+        "question": "?",
+        "data": Blobs(),
+        "model": MLP(hidden=(6,)),
+        "lr": 0.05,
+        "budget": Epochs(3.0),
+        "batch_size": 12,
+        "confirm_blocks": 2,
+        "watched_blocks": 1,
+        "watch": KEEPING,
+    }
+    own = arms or (warm("warm", 1), Arm("small", batch_size=4))
+    return Space(arms=own, **(PLAIN | chosen | settings))
+
+
+def warm(name, epoch, *remedies, **settings):
+    return Arm(name, *remedies, initialization=StoredWeights(arm="small", epoch=epoch), **settings)
+
+
+def weights(folder):
+    return {path.name: path.read_bytes() for path in sorted((folder / "weights").iterdir())}
+
+
+def members(run, arm):
+    return {(m.trial.split_seed, m.seed): m for job in run.jobs if job.arm == arm for m in job.members}
+
+
+@pytest.mark.parametrize("remedies", [(), (GhostBatchNorm(ghost_batch_size=4),), (EMA(half_life=1.0),)], ids=str)
+@pytest.mark.parametrize(("execution", "stacked"), [("alone", 1), ("together", 8)])
+def test_a_member_goes_on_from_where_that_of_its_block_and_seed_was(tmp_path, remedies, execution, stacked):
+    arms = warm("warm", 2, *remedies), Arm("small", *remedies, batch_size=4)
+    run = Here(tmp_path, a_space(*arms), execution, stacked).end()
+    small, large = members(run, "small"), members(run, "warm")
+    assert len(small) == len(large) == 2
+    for key, member in large.items():
+        parts = parts_of(member.trial)
+        first = Training(small[key].trial, [member.seed], parts)
+        first.advance()
+        first.advance()
+        trial = dataclasses.replace(member.trial, initialization=None)
+        then = Training(trial, [member.seed], parts, starts=first.iterates())
+        while not then.done:
+            then.advance()
+        found = safetensors.torch.load_file(tmp_path / "weights" / f"{member.trial_id}.{member.seed}.safetensors")
+        for name, value in (expected := next(then.trained())).params.items():
+            assert torch.allclose(found[name], value, rtol=1e-4, atol=1e-6), (name, expected)
+        if execution == "alone":
+            assert all(torch.equal(found[name], value) for name, value in expected.params.items())
+
+
+def test_what_is_kept_is_what_a_phase_would_leave(tmp_path):
+    run = Here(tmp_path, a_space(schedule=Constant())).end()
+    (small, *_), (large, *_) = (members(run, arm).values() for arm in ("small", "warm"))
+    phased = dataclasses.replace(large.trial, initialization=None, phases=(Phase(epochs=1, batch_size=4),))
+    running = begun(phased, [small.seed], parts_of(phased))
+    running.advance()
+    stored = safetensors.torch.load_file(tmp_path / "weights" / f"{small.trial_id}.{small.seed}.epoch1.safetensors")
+    params, buffers = running.iterates()[small.seed]
+    assert stored.keys() == (params | buffers).keys()
+    assert all(torch.equal(stored[name], value) for name, value in (params | buffers).items())
+
+
+def test_the_weights_kept_are_those_after_the_epochs_asked_for(tmp_path):
+    watch = Watch(metrics=(), keep_weights=2)
+    run = Here(tmp_path, a_space(Arm("small", batch_size=4), Arm("large"), budget=Epochs(5.0), watch=watch)).end()
+    for arm in ("small", "large"):
+        member = members(run, arm)[2000, 2000]
+        found = {name: content for name, content in weights(tmp_path).items() if name.startswith(member.trial_id)}
+        names = {name.removeprefix(f"{member.trial_id}.2000.") for name in found}
+        assert names == {"safetensors", "epoch0.safetensors", "epoch2.safetensors", "epoch4.safetensors"}
+        running = Training(member.trial, [2000], parts_of(member.trial))
+        for epoch in range(5):
+            if epoch % 2 == 0:
+                stored = safetensors.torch.load(found[f"{member.trial_id}.2000.epoch{epoch}.safetensors"])
+                params, buffers = running.iterates()[2000]
+                assert stored.keys() == (params | buffers).keys()
+                assert all(torch.equal(stored[name], value) for name, value in (params | buffers).items())
+            running.advance()
+    assert not [name for name in weights(tmp_path) if ".2001.epoch" in name], "only the first block is watched"
+
+
+def test_what_others_take_from_is_kept_in_every_block_and_of_that_arm_alone(tmp_path):
+    run = Here(tmp_path, a_space(warm("warm", 1), Arm("small", batch_size=4), Arm("large"))).end()
+    small = members(run, "small").values()
+    kept = {name for name in weights(tmp_path) if ".epoch" in name}
+    assert kept == {f"{m.trial_id}.{m.seed}.epoch{epoch}.safetensors" for m in small for epoch in (1, 2)}
+
+
+@pytest.mark.parametrize(("execution", "at"), [("alone", 1), ("alone", 3), ("together", 1), ("together", 3)])
+def test_a_killed_search_goes_on_with_the_same_files(tmp_path, execution, at):
+    of = a_space(warm("warm", 1), warm("warmer", 2), Arm("small", batch_size=4))
+    Here(tmp_path / "whole", of, execution, 8).end()
+    first = Here(tmp_path / "cut", of, execution, 8)
+    for _ in range(at):
+        job = first.search.take()
+        if job is None:
+            break
+        work = first.work(job)
+        # the last one is killed after an epoch, with what it stored
+        for _ in range(50):
+            if work.advance(0.0) or len(first.jobs) == at - 1:
+                break
+        else:
+            raise AssertionError
+        first.jobs.append(job)
+        if len(first.jobs) < at:
+            first.search.observe(work.finish())
+    again = Here(tmp_path / "cut", of, execution, 8)
+    again.search.observe({key: score for key, score in first.search.scores.items()})
+    again.end()
+    assert again.search.finished
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_many_starts_cost_one_prefix(tmp_path):
+    epochs = (0, 1, 2, 3)
+    watch = Watch(metrics=(), keep_weights=1, keep_weights_of=("small",))
+    arms = [warm(f"warm_{epoch}", epoch) for epoch in epochs]
+    run = Here(tmp_path, a_space(*arms, Arm("small", batch_size=4), watch=watch)).end()
+    rows, _ = read_members(run.context.store)
+    updates = {(r["arm"], r["seed"]): r["updates"] for r in rows.to_pylist()}
+    assert sum(updates.values()) == 2 * (3 * 24 // 4 + len(epochs) * 3 * 24 // 12)
+    row = next(row for row in rows.to_pylist() if row["arm"] == "warm_2")
+    assert (row["initialization.arm"], row["initialization.epoch"], row["initialization.path"]) == ("small", 2, "")
+
+
+def test_a_member_whose_lender_diverged_fails_with_the_reason(tmp_path):
+    arms = warm("warm", 1), Arm("small", batch_size=4, lr=1e9), Arm("large")
+    run = Here(tmp_path, a_space(*arms, model=MLP(hidden=(6,), batch_norm=False))).end()
+    rows, _ = read_members(run.context.store)
+    status = {(r["arm"], r["status"]) for r in rows.to_pylist()}
+    assert status == {("small", "diverged"), ("warm", "failed"), ("large", "completed")}
+    reason = next(r["error"] for r in rows.to_pylist() if r["arm"] == "warm")
+    assert "arm 'small' left no weights after epoch 1" in reason
+    assert "diverged" in reason
+
+
+def test_the_plan_counts_the_files_of_weights(tmp_path):
+    of = a_space()
+    run = Here(tmp_path, of).end()
+    parts = {d.name: parts_of(d.template) for d in run.designs}
+    seconds = dict.fromkeys(parts, 1e-3)
+    given = {"concurrency": 1, "start_s": 0.0, "already_done": 0}
+    with_files = estimate(of, run.designs, parts, seconds, **given).disk_bytes
+    without = estimate(dataclasses.replace(of, watch=None), run.designs, parts, seconds, **given).disk_bytes
+    headers = 8 + 1000  # of a file, at most
+    stored = [len(content) for name, content in weights(tmp_path).items() if ".epoch" in name]
+    assert len(stored) == 2 * 2
+    assert sum(stored) - headers * len(stored) <= with_files - without <= sum(stored)
+
+
+def test_a_smoke_run_takes_what_is_there_at_the_start(tmp_path):
+    small = smoke(a_space(warm("warm", 30), Arm("small", batch_size=4), watch=Watch(metrics=(), keep_weights=(30,))))
+    assert small.watch.keep_weights == (0,)
+    assert small.arms[0].settings["initialization"] == StoredWeights(arm="small", epoch=0)
+    assert small.budget == Updates(2)
+
+
+def test_the_identity_of_a_start_from_a_file_is_what_it_was(tmp_path):
+    assert set(identity(StoredWeights("w.safetensors"))) == {"type", "path", "content"}
+    one, other = (StoredWeights(arm="small", epoch=epoch) for epoch in (1, 2))
+    assert identity(one) != identity(other)
+    with pytest.raises(RequestError):
+        StoredWeights("missing.safetensors")(MLP(hidden=(6,))((5,), 3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "epoch", "words"),
+    [
+        ({"budget": Epochs(1.0)}, 2, " after epoch 2: it trains for 1 whole epochs only"),
+        ({"model": MLP(hidden=(7,))}, 1, ": it is of another network: arm 'small' has another shape of"),
+        ({"model": MLP(hidden=(6, 6))}, 1, ": it is of another network: arm 'small' lacks"),
+    ],
+    ids=["too short", "other shapes", "other layers"],
+)
+def test_what_the_data_show_is_refused_before_anything_is_trained(tmp_path, settings, epoch, words):
+    asked = a_space(warm("warm", epoch), Arm("small", batch_size=4, **settings))
+    with pytest.raises(RequestError) as caught:
+        prepare(Request(asked, "run", Store(tmp_path)))
+    (line,) = caught.value.problems
+    assert line.startswith(f"arm 'warm' takes weights of arm 'small'{words}")
