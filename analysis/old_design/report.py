@@ -9,6 +9,7 @@ from analysis.notation import MISSING, count, known, percent, points, significan
 from analysis.old_design.results import OldResults
 from analysis.sections import CAPTIONS, at_equal_loss, bullets, problems, scaling, table, value_text, values_of
 
+OLD = "*A run of the old design: tables and intervals follow docs/inference_old_design.md.*"
 METHODS = """
 * Errors are in percent, differences in points; a negative difference is better. `n` counts confirmed members, whose
   seeds no selection has seen. A diverged member counts at chance error.
@@ -34,6 +35,7 @@ def old_report(results: OldResults, shown: Mapping[str, Any], figures: Iterable[
     parts = [
         f"# {results.asked.name}",
         results.asked.question,
+        OLD,
         "## Answer",
         bullets(shown["sentences"]),
         pictures.get("test_error", ""),

@@ -49,6 +49,7 @@ def test_the_parquet_files_hold_the_tables(run_folder: Path) -> None:
     report = (run_folder / "report" / "report.md").read_text()
     assert "noise floor" in report.lower()
     assert "nan" not in report.lower().split()
+    assert "A run of the old design" in report
 
 
 def test_without_json_the_table_and_the_sentences_are_printed(
