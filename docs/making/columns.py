@@ -16,6 +16,7 @@ from making.cards import column_table
 from making.markdown import code, escaped, page, table
 from tune_lb.metrics.metric import SHARED_COLUMNS
 from tune_lb.observation.landscape import LANDSCAPE
+from tune_lb.observation.walk_losses import PROTOCOL_COLUMNS
 from tune_lb.observation.walker import WALK_COLUMNS
 from tune_lb.optimizers import Group
 from tune_lb.results.columns import HISTORY, MEMBERS, PREDICTIONS, TARGETS, Column, members_schema, roles_of
@@ -188,6 +189,7 @@ def _protocol(metrics: Mapping[str, Any], of_metrics: Mapping[str, Sequence[Colu
 
 def _walk() -> list[str]:
     columns = [Column(name, "float" if name.endswith("_s") else "int", text) for name, text in WALK_COLUMNS.items()]
+    columns += [Column(n, "str" if n == "walk.batch_norm" else "int", text) for n, text in PROTOCOL_COLUMNS.items()]
     return ["Where the space has a walk:", column_table(columns, role=False)]
 
 

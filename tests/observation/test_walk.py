@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -298,3 +299,24 @@ def test_barriers_are_counted_above_a_threshold(above):
     expected = [float(rise > (1e-6 if above is None else above)) for rise in rises]
     assert values(rows, "is_barrier") == values(rows, "barriers") == expected
     assert bool(sum(expected)) == (above != 0.1)
+
+
+@pytest.mark.parametrize("max_samples", [None, 10])
+def test_losses_may_be_taken_with_the_statistics_of_the_batch(max_samples):
+    of = trial(budget=Epochs(1.0), model=MLP(hidden=(6,), batch_norm=True))
+    walk = Walk(epochs=(1,), points=1, max_samples=max_samples, batch_norm="batch")
+    running, walker, rows = walked(of, walk)
+    part = walker.losses.part
+    x, y = part.standardized().double(), part.targets
+    member = next(running.trained())
+    network = of.network((5,), 3).double()
+    network.load_state_dict(member.params | member.buffers)
+    expected = of.loss(network.train()(x), y).mean().item()
+    assert values(rows, "loss")[-1] == pytest.approx(expected, rel=1e-9)
+    assert walker.losses.protocol() == {"walk.num_samples": len(y), "walk.batch_norm": "batch", "walk.chunk": len(y)}
+    _, other, others = walked(of, dataclasses.replace(walk, batch_norm="recalibrated"))
+    assert other.losses.protocol()["walk.batch_norm"] == "recalibrated"
+    # all examples are one chunk: both have the same mean, and variances that differ by n / (n - 1)
+    assert values(others, "loss")[-1] == pytest.approx(expected, rel=0.1)
+    assert values(others, "loss")[-1] != pytest.approx(expected, rel=1e-4)
+    assert Walk(batch_norm="running").problems()

@@ -59,7 +59,9 @@ def test_members_have_the_columns_that_readers_rely_on() -> None:
     expected = {
         **dict.fromkeys([*INTEGERS.split(), "microbatch", "peak_memory_bytes"], "int64"),
         **dict.fromkeys([*TEXTS.split(), "configuration_id"], "string"),
-        **dict.fromkeys([*NUMBERS.split(), "validation_soft_error"], "double"),
+        **dict.fromkeys(
+            [*NUMBERS.split(), "validation_soft_error", "distance_from_start", "epoch_path_length"], "double"
+        ),
     }
     schema = members_schema()
     assert {field.name: str(field.type) for field in schema} == expected

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tune_lb.metrics.lambda_max import LambdaMax
 from tune_lb.metrics.measuring import measure_all
@@ -15,6 +16,7 @@ from tune_lb.metrics.metric import Metric, Value, reason_of
 from tune_lb.observation.outcome import METRIC_SEED, outcomes
 from tune_lb.observation.stepping import advanced
 from tune_lb.observation.surfaces import surface_over
+from tune_lb.observation.travel import Travel
 from tune_lb.observation.walker import Walker, walk_costs
 from tune_lb.observation.watcher import Watcher
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
@@ -44,6 +46,7 @@ class Observer:
         self.training, self.watched = training, watched
         self.walker = Walker(walk, training, self._failed) if watched and walk is not None else None
         self.watcher = Watcher(watch, training, METRIC_SEED) if watched and watch is not None else None
+        self.travel = Travel(training)
         self.crossings: dict[int, list[float]] = {}
         self.thresholds = tuple(crossings or ())
         self.unobserved: dict[int, dict[str, str]] = {}
@@ -61,6 +64,7 @@ class Observer:
             seen.extend(self._looked())
             looks_s += time.perf_counter() - before
 
+        self.travel.begin()
         if self.training.step == 0 and 0 in steps:
             seen += self._looked()
         started = time.perf_counter()
@@ -70,6 +74,7 @@ class Observer:
         self.wall_s += time.perf_counter() - started - looks_s
         if self.walker:
             self.wall_s -= self.walker.looking_s - looked
+        self.travel.stop()
         return rows + seen + self._looked() if self.watched else rows
 
     @property
@@ -78,9 +83,28 @@ class Observer:
         return self.walker is not None or (self.watcher is not None and bool(self.watcher.watch.steps))
 
     def saw(self, rows: list[HistoryRow], seconds: float) -> list[HistoryRow]:
-        """Return what was seen where others trained on to the end of an epoch, for so long: as advance does."""
+        """Return what was seen where others trained on to the end of an epoch, for so long: as advance does.
+
+        Before the first such epoch the travel must have begun.
+        """
         self.wall_s += seconds
+        self.travel.stop()
         return rows + self._looked() if self.watched else rows
+
+    def columns(self, seed: int) -> dict[str, Value]:
+        """Return what is told of a member at its end that was kept of its way: where it went, and what walking it cost."""
+        found: dict[str, Value] = {}
+        found |= self.travel.columns(seed, lambda error: self._failed(seed, "distance from the start", error))
+        return found | (self.walker.losses.protocol() if self.walker and self.walker.walk.points else {})
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """Return the tensors that what is seen next depends on, beside the training's; call it between two calls of advance."""
+        return self.walker.checkpoint() if self.walker else {}
+
+    def restore(self, checkpoint: Mapping[str, Tensor]) -> None:
+        """Go on from a checkpoint, the training's being restored."""
+        if self.walker:
+            self.walker.restore(checkpoint)
 
     def _looked(self) -> list[HistoryRow]:
         """Return what is seen now: losses, what the watch measures, and lambda_max where a loss crossing was passed."""
@@ -146,4 +170,4 @@ def train_arm(
             if on_history is not None:
                 on_history(row)
     found = outcomes(training, metrics=metrics, wall_s=observer.wall_s)[0].row
-    return found | walk_costs(rows).get(found["seed"], {})
+    return found | walk_costs(rows).get(found["seed"], {}) | observer.columns(found["seed"])

@@ -15,9 +15,16 @@ from tune_lb.observation.surfaces import surface_over
 from tune_lb.space.observation import Walk
 from tune_lb.streams import generator
 from tune_lb.surface.derivatives import flat
+from tune_lb.surface.evaluation_mode import batch_norm_used, chunk_size
 from tune_lb.training.evaluation import recalibrated
 from tune_lb.training.gradient import Buffers, Params
 from tune_lb.training.running import Running
+
+PROTOCOL_COLUMNS = {
+    "walk.num_samples": "examples that the walk's losses are taken over",
+    "walk.batch_norm": "batch-norm statistics at each point: recomputed over these examples (recalibrated), of each chunk (batch)",
+    "walk.chunk": "examples in one forward pass; part of the protocol where walk.batch_norm is batch",
+}
 
 
 class Valley(NamedTuple):
@@ -54,7 +61,7 @@ class WalkLosses:
     """Takes the losses of a walk: over the whole train set, or over the same max_samples examples of it every time."""
 
     def __init__(self, walk: Walk, training: Running) -> None:
-        self.training = training
+        self.walk, self.training = walk, training
         self.shares = [i / (walk.points + 1) for i in range(walk.points + 2)]
         self.num_samples = walk.max_samples
         self._part: Examples | None = None
@@ -71,6 +78,13 @@ class WalkLosses:
             )
             self._part = dataclasses.replace(train, rows=train.rows_at(index.to(train.inputs_device)))
         return self._part
+
+    def protocol(self) -> dict[str, str | int]:
+        """Return how losses are taken, under the names of PROTOCOL_COLUMNS."""
+        part = self.part
+        mode = batch_norm_used(self.training.evaluation_module, self.walk.batch_norm)
+        chunk = chunk_size(part.all_inputs, len(part))
+        return {"walk.num_samples": len(part), "walk.batch_norm": mode, "walk.chunk": chunk}
 
     def along(self, before: Iterate, after: Iterate, first: float | None) -> list[float]:
         """Return the losses at every share of the way, both ends included. first: the loss at `before`, if it is known."""
@@ -94,13 +108,16 @@ class WalkLosses:
         params = after.params
         if share < 1:
             params = {name: torch.lerp(value, after.params[name], share) for name, value in before.params.items()}
+        with_batch = self.walk.batch_norm == "batch"
         params, own = (
             {name: value.to(dtype) if dtype and value.is_floating_point() else value for name, value in tree.items()}
             for tree in (params, after.buffers)
         )
-        buffers = recalibrated(training.evaluation_module, params, own, part)
-        pair = (params, buffers)
-        return surface_over(training.evaluation_module, pair, training.trial.example_loss, part).value()
+        buffers = own if with_batch else recalibrated(training.evaluation_module, params, own, part)
+        mode = "batch" if with_batch else "running"
+        return surface_over(
+            training.evaluation_module, (params, buffers), training.trial.example_loss, part, batch_norm=mode
+        ).value()
 
 
 def vector(tree: Params, names: list[str]) -> Tensor:

@@ -112,6 +112,32 @@ class Walker:
         self.looking_s += spent
         return rows + seen + self._costs(seen, spent)
 
+    def checkpoint(self) -> dict[str, Tensor]:
+        """Return what the first update of the next epoch is compared with, where that is watched as the last one was."""
+        found: dict[str, Tensor] = {}
+        if self.training.done or not self._is_watched():
+            return found
+        for seed, trail in self._trails.items():
+            if trail.updates and trail.step == self.training.step:
+                of_step = {"gradient": trail.gradient, "clean": trail.clean}
+                # float64 of what was the training's type: nothing is lost
+                found |= {f"{seed}/{k}": v.to(self.training.dtype) for k, v in of_step.items() if v is not None}
+                if trail.loss is not None:
+                    found[f"{seed}/loss"] = torch.tensor(trail.loss, dtype=torch.float64)
+        return found
+
+    def restore(self, checkpoint: Mapping[str, Tensor]) -> None:
+        """Go on from what checkpoint returned, the training's being restored."""
+        nowhere = torch.empty(0)
+        for seed in {int(name.partition("/")[0]) for name in checkpoint}:
+            gradient, clean, loss = (checkpoint.get(f"{seed}/{name}") for name in ("gradient", "clean", "loss"))
+            trail = _Trail(nowhere, nowhere, self.training.step, updates=1)
+            trail.gradient, trail.clean = (
+                None if value is None else value.to(self.training.device).double() for value in (gradient, clean)
+            )
+            trail.loss = None if loss is None else float(loss)
+            self._trails[seed] = trail
+
     def _trail(self, seed: int, at: Iterate) -> _Trail:
         """Return what is known of a member as an epoch begins: the last gradient and loss, where the update before was watched."""
         trail = _Trail(self._start(seed, at), at.point, self.training.step)

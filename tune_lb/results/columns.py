@@ -144,6 +144,8 @@ QUALITY: Final = _all(
         generalization_gap="test_error - train_error, fraction; null if diverged",
         generalization_gap_loss="test_loss - train_loss, nats per example",
         running_train_loss="mean loss of the last epoch's batches as seen in training, nats per example",
+        distance_from_start="|w - w_0|, w the weights at the end; null if diverged, and in older runs",
+        epoch_path_length="sum over epochs of |w_e - w_(e-1)|, w_e at the end of epoch e; null likewise; see walk.path_length",
     ),
 )
 

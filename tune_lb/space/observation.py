@@ -16,8 +16,9 @@ class Walk(Settings):
     """What is observed of every update in chosen epochs: the train loss between the iterates, angles and distances.
 
     Between w_t and w_(t+1) the loss L over the whole clean train set, or max_samples examples of it, the same throughout, is taken
-    at a = 0, 1/(points + 1), ..., 1, batch norm statistics recomputed at each point over the same examples. Rows of the history,
-    at the step of w_(t+1):
+    at a = 0, 1/(points + 1), ..., 1, batch norm statistics recomputed at each point over the same examples, or those of each
+    chunk (batch_norm="batch"; the rows of members say which: walk.batch_norm, walk.chunk). Rows of the history, at the step of
+    w_(t+1):
     walk.loss     L(w_(t+1)), nats; also at the step at which a watched stretch begins, so L(w_0) where that is the first epoch
     walk.loss_1, ..., walk.loss_K  the losses at the K = points points between, in order, nats
     walk.floor    the valley's floor: the lowest L between the two, where that is below both ends; else no row
@@ -27,14 +28,14 @@ class Walk(Settings):
     walk.rounding where barrier_above is None, at the first update of a watched epoch: what rounding makes of a flat line, nats:
                   max r - min r over the points, r = L - L in float64; it is then the threshold of the epoch
     walk.cosine   of the batch gradients at w_(t-1) and w_t, remedies included; from the second update of a stretch of watched
-                  epochs on (in a resumed training, of what is left of it)
+                  epochs on
     walk.clean_cosine  the same of the gradients without the remedies that add noise, where there are any
     walk.distance |w_(t+1) - w_0|, walk.step_length |w_(t+1) - w_t|, walk.path_length their sum since the epoch's start
     and at the end of every epoch, watched or not, walk.distance and walk.epoch_distance, the distance from its start.
 
     Source: Xing et al., 2018 (A Walk with SGD), sections 3.1 and 3.2: 10 points, epochs 1, 10, 25, 100; the distance
     travelled by epoch: Hynes, "Towards Mini-Error with Maxi-Batch SGD", figure 5.
-    Departure: batch statistics are those of the whole train set.
+    Departure: batch statistics are those of the whole train set, unless batch_norm="batch".
     Cost for each watched update: points + 1 losses (two passes over the examples each with batch norm), one gradient, and one more
     with noise; points + 2 losses in float64 an epoch where rounding is measured. points = 0: no losses, the gradients alone.
     """
@@ -48,6 +49,12 @@ class Walk(Settings):
         None,
         "rise, nats, above which a point between is a barrier; none: the measured rounding",
         low=0.0,
+        added_later=True,
+    )
+    batch_norm: str = setting(
+        "recalibrated",
+        "statistics at each point: recomputed over the examples, or of each chunk as in training (batch)",
+        one_of=("recalibrated", "batch"),
         added_later=True,
     )
 

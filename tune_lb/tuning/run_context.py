@@ -15,6 +15,7 @@ import pyarrow as pa
 from tune_lb import __version__
 from tune_lb.data.dataset import DataSet
 from tune_lb.metrics.metric import SHARED_COLUMNS, Metric
+from tune_lb.observation.walk_losses import PROTOCOL_COLUMNS
 from tune_lb.observation.walker import WALK_COLUMNS
 from tune_lb.prediction_errors import PredictionError, ZeroOne, error_for
 from tune_lb.results.code_versions import Versions
@@ -104,6 +105,8 @@ class RunContext:
         if self.walk is not None:
             types = {name: "float" if name.endswith("_s") else "int" for name in WALK_COLUMNS}
             extra += [Column(name, types[name], text, role="cost") for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]
+            kinds = {name: "str" if name == "walk.batch_norm" else "int" for name in PROTOCOL_COLUMNS}
+            extra += [Column(name, kinds[name], text, role="protocol") for name, text in PROTOCOL_COLUMNS.items()]  # type: ignore[arg-type]
         return members_schema(extra, self.error)
 
 

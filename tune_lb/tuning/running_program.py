@@ -23,6 +23,8 @@ class RunningProgram:
 
     def __init__(self, works: Sequence[RunningTraining]) -> None:
         self.works = list(works)
+        for work in works:
+            work.observer.travel.begin()
         self.stack = Stack([_training(work) for work in works])
 
     def advance(self, at_least_s: float) -> bool:

@@ -21,6 +21,9 @@ from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.siblings import Siblings
 from tune_lb.tuning.taking import keep_weights, made_whole
 
+OBSERVER = "observer/"
+"""What the names of the observer's tensors begin with in a checkpoint."""
+
 
 class RunningTraining:
     """The training of siblings in progress. way: how it trains, where that is not how members of its arm do."""
@@ -68,9 +71,10 @@ class RunningTraining:
         found = []
         for outcome in outcomes(self.training, metrics=(), wall_s=self.observer.wall_s):
             seed = outcome.row["seed"]
+            columns = self.observer.columns(seed)
             unobserved = self.observer.unobserved.get(seed, {}) | outcome.unobserved
             lines = [f"{what}: {why}" for what, why in unobserved.items()]
-            row = outcome.row | {"unobserved": " | ".join(lines) or None} | costs.get(seed, {})
+            row = outcome.row | {"unobserved": " | ".join(lines) or None} | costs.get(seed, {}) | columns
             if members[seed].lenders:
                 row |= members[seed].trial.columns()  # as asked: which file it was is no setting
             row["execution"] = self.context.execution[self.job.arm]
@@ -110,9 +114,12 @@ class RunningTraining:
             "wall_s": self.observer.wall_s,
             "crossings": self.observer.crossings,
             "unobserved": self.observer.unobserved,
+            "path_lengths": self.observer.travel.lengths,
             "history": [[*row, wall_s] for row, wall_s in self.history],
         }
-        contents = safetensors.torch.save(self.training.checkpoint(), metadata={"state": json.dumps(state)})
+        seen = {f"{OBSERVER}{name}": value for name, value in self.observer.checkpoint().items()}
+        tensors = self.training.checkpoint() | seen
+        contents = safetensors.torch.save(tensors, metadata={"state": json.dumps(state)})
         self.checkpoints.write(self.file, contents)
         self.saved_at = time.monotonic()
 
@@ -126,8 +133,12 @@ class RunningTraining:
             return  # a damaged checkpoint costs time, not truth: the members start anew
         length = int.from_bytes(contents[:8], "little")
         state = json.loads(json.loads(contents[8 : 8 + length])["__metadata__"]["state"])
+        seen = {name: checkpoint.pop(name) for name in [*checkpoint] if name.startswith(OBSERVER)}
         self.training.restore(checkpoint)
+        self.observer.restore({name.removeprefix(OBSERVER): value for name, value in seen.items()})
         self.observer.wall_s = state["wall_s"]
         self.observer.crossings = {int(seed): left for seed, left in state["crossings"].items()}
         self.observer.unobserved = {int(seed): found for seed, found in state.get("unobserved", {}).items()}
+        known = {int(seed): length for seed, length in state.get("path_lengths", {}).items()}
+        self.observer.travel.lengths = dict.fromkeys(self.siblings.seeds) | known
         self.history = [(HistoryRow(*row[:-1]), row[-1]) for row in state["history"]]
