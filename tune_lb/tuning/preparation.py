@@ -34,10 +34,11 @@ from tune_lb.tuning.code_changes import code_versions
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
+from tune_lb.tuning.memory_need import memory_problems
 from tune_lb.tuning.network_findings import finding_notes, network_findings
 from tune_lb.tuning.replay import of_old_design
 from tune_lb.tuning.request import RAY_START_S, Request, resource_problems, workers
-from tune_lb.tuning.resources import Node, this_machine
+from tune_lb.tuning.resources import Node, available_bytes, this_machine
 from tune_lb.tuning.resume import Stored, stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
 from tune_lb.tuning.run_description import extensions, run_description
@@ -106,6 +107,13 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
     try:
         findings = network_findings(trials, parts)
+        # other machines have other memory
+        memory = available_bytes() if request.address is None else None
+        too_large = memory_problems(
+            designs, trials, parts, available=memory, processes=resources.concurrency, microbatch=space.microbatch
+        )
+        if too_large:
+            raise RequestError(too_large)
         execution = choose_execution(
             space,
             designs,

@@ -35,6 +35,22 @@ def usable_cpus(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, cores)
 
 
+def available_bytes(meminfo: Path = Path("/proc/meminfo"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the memory that this process and others of its container can still take; None where the system does not tell."""
+    lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for names in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+        if all((cgroups / name).is_file() for name in names):
+            limit, used = ((cgroups / name).read_text().strip() for name in names)
+            if limit.isdecimal():
+                # pages of files count as used, and are given up where they must be
+                stat = cgroups / Path(names[0]).parent / "memory.stat"
+                lines = stat.read_text().splitlines() if stat.is_file() else []
+                files = sum(int(line.split()[1]) for line in lines if line.split()[0] in ("file", "cache"))
+                found.append(max(0, int(limit) - int(used) + files))
+    return min(found, default=None)
+
+
 def this_machine() -> list[Node]:
     """Return this machine as the only node: what a search without --address runs on."""
     return [{"CPU": float(usable_cpus()), "GPU": float(torch.cuda.device_count())}]
