@@ -18,11 +18,13 @@ from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
 from tune_lb.optimizers.muon import Muon
 from tune_lb.remedies.ema import EMA
+from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
 from tune_lb.remedies.gradient_noise import GradientNoise
 from tune_lb.remedies.sam import SAM
 from tune_lb.remedies.swa import SWA
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.schedules import Constant, Trapezoid
+from tune_lb.training import stacked_batch_norm
 from tune_lb.training.stack import Stack
 from tune_lb.training.stacking import stack_key
 from tune_lb.training.training import Training
@@ -122,6 +124,14 @@ def test_optimizers_of_a_mixed_stack(optimizer):
     first = trial(Warmup(epochs=1.0), optimizer=optimizer, lr=0.02, schedule=Trapezoid())
     second = trial(Warmup(epochs=0.5), optimizer=other, lr=0.01, schedule=Constant())
     assert_members_are_as_alone([(first, (0, 1)), (second, (0,))])
+
+
+@pytest.mark.parametrize(
+    "remedy", [GhostBatchNorm(ghost_batch_size=4), SAM(rho=0.1), GradientNoise(alpha=0.01), Warmup(epochs=1.0)]
+)
+def test_batch_norm_of_all_members_in_one_call(remedy, monkeypatch):
+    monkeypatch.setattr(stacked_batch_norm, "LARGE", 0)
+    assert_members_are_as_alone(mixed(remedy))
 
 
 def test_order_and_cut_do_not_matter():

@@ -13,6 +13,7 @@ from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
 from tune_lb.training.pieces import divisors
 from tune_lb.training.remedy import Remedy, TrialFacts
+from tune_lb.training.stacked_batch_norm import batch_norm
 
 STATISTICS = ("average", "sequential", "scaled")
 
@@ -130,7 +131,7 @@ def ghost_batch_norm(
         grouped = x.reshape(ghost_batch_size, num_groups * channels, *x.shape[2:])
         weight = None if layer.weight is None else layer.weight.repeat(num_groups)
         bias = None if layer.bias is None else layer.bias.repeat(num_groups)
-        y = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, layer.eps).reshape(x.shape)
+        y = batch_norm(layer, grouped, means, variances, weight, bias, 1.0).reshape(x.shape)
     if layer.running_mean is None or layer.running_var is None or means is None or variances is None:
         return y
     if layer.num_batches_tracked is not None:

@@ -153,34 +153,6 @@ def mean_loss(module: nn.Module, loss: TrainingLoss, precision: str = "fp32") ->
     return objective, places
 
 
-def stacked_mean_gradient(
-    module: nn.Module, loss: TrainingLoss, change: Callable[[Batch], Batch], precision: str = "fp32"
-) -> GradientFn:
-    """Return the mean gradient of stacked members of several trials, each of its own changed batch.
-
-    The same numbers as over_members of mean_gradient, up to rounding: as no member's loss depends on another's parameters, the
-    gradient of the sum of all is that of each. Only the forward pass is vectorised by torch.func.vmap; what follows runs back
-    through it by plain autograd, which takes half as many calls of the dispatcher. Where nothing wraps the gradient.
-    """
-    objective, places = mean_loss(module, loss, precision)
-
-    def of_one(point: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
-        return objective(point, buffers, change(batch))
-
-    of_all = torch.func.vmap(of_one, in_dims=(0, 0, MEMBERS_OF_MANY))
-
-    def gradient(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
-        def at(point: Params) -> tuple[Tensor, tuple[Tensor, Buffers]]:
-            losses, updated = of_all(point, buffers, batch)
-            return losses.sum(), (losses, updated)
-
-        with places.kept():
-            _, (losses, updated), gradients = by_autograd(at, params)
-        return losses.detach(), gradients, buffers | {name: tensor.detach() for name, tensor in updated.items()}
-
-    return gradient
-
-
 def is_of_remedy(name: str) -> bool:
     """Say whether a buffer is the state of a remedy, which the module does not see."""
     return "/" in name

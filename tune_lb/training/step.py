@@ -22,12 +22,13 @@ from tune_lb.training.gradient import (
     mean_gradient,
     on_targets,
     over_members,
-    stacked_mean_gradient,
 )
 from tune_lb.training.pieces import over_microbatches
 from tune_lb.training.plain_gradient import plain_gradient
 from tune_lb.training.precision import normalizing_in_fp32
 from tune_lb.training.remedy import BatchFn, Nesting, Remedy, StepFn, UpdateFn, overrides
+from tune_lb.training.stacked_batch_norm import normalizing_members_at_once
+from tune_lb.training.stacked_gradient import mean_gradient_of_members, stacked_mean_gradient
 from tune_lb.training.trial import Trial
 
 
@@ -44,13 +45,16 @@ def composed_gradient(
         module, loss = remedy.model(module), remedy.loss(loss)
     # eager and alone autograd is the fastest; stacking and compiling need a function that differentiates functions
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
+    module = normalizing_members_at_once(module) if many else module
     if trial.precision == "bf16" and execution.endswith("together"):
         module = normalizing_in_fp32(module)
     is_clipped = clips(trial.optimizer)
     hooked = microbatch is not None or is_clipped or any(overrides(remedy, "gradient") for remedy in trial.active)
     if many and not hooked:
         return stacked_mean_gradient(module, loss, _changes(trial), trial.precision)
-    if execution == "plain":
+    if many:
+        mean = mean_gradient_of_members(module, loss, trial.precision)
+    elif execution == "plain":
         mean = plain_gradient(module, loss, trial.precision)
     else:
         mean = mean_gradient(module, loss, differentiate, trial.precision)
