@@ -1,4 +1,4 @@
-"""The same training as one JAX program: scan over steps, vmap over seeds, jitted whole, the data set on the device.
+"""The same training as one JAX program, jitted whole: scan over steps, vmap over members with a rate each, data on the device.
 
 Convolutions on a CPU are an exception: there XLA (jax 0.10) takes 30 times as long for a convolution's gradient inside a
 loop as outside of one, so that every step is a call of the program.
@@ -100,7 +100,7 @@ class Forward:
 
 
 class JaxTraining:
-    """Members trained by SGD with momentum on the device, so many steps a call."""
+    """Members trained by SGD with momentum on the device, so many steps a call. lr: of all, or one for each."""
 
     def __init__(
         self,
@@ -108,8 +108,9 @@ class JaxTraining:
         train: Part,
         standardize: tuple[Any, Any],
         batch_size: int,
-        lr: float,
+        lr: float | Sequence[float],
         momentum: float,
+        weight_decay: float = 0.0,
     ) -> None:
         import jax
         import jax.numpy as jnp
@@ -123,6 +124,7 @@ class JaxTraining:
         stacked = [jax.tree.map(lambda *v: jnp.stack(v), *trees) for trees in zip(*starts, strict=True)]
         velocity = jax.tree.map(jnp.zeros_like, stacked[0])
         self.members = (*stacked, velocity, jax.random.split(jax.random.key(0), len(networks)))
+        self.rates = jnp.asarray(np.broadcast_to(lr, len(networks)), jnp.float32)
         module = networks[0]
         has_convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
         self.step_by_step = has_convolutions and jax.default_backend() == "cpu"
@@ -132,7 +134,7 @@ class JaxTraining:
             logits = jax.nn.log_softmax(forward(module, "", inputs))
             return -jnp.take_along_axis(logits, targets[:, None], 1).mean(), forward.buffers
 
-        def steps(member: Any, order: Any, images: Any, labels: Any) -> Any:
+        def steps(member: Any, rate: Any, order: Any, images: Any, labels: Any) -> Any:
             def step(carried: Any, index: Any) -> Any:
                 params, buffers, velocity, key = carried
                 key, now = jax.random.split(key)
@@ -140,19 +142,21 @@ class JaxTraining:
                 inputs = inputs if inputs.ndim == 4 else inputs.reshape(len(index), -1)
                 of_batch = jax.value_and_grad(loss, has_aux=True)
                 (value, buffers), gradients = of_batch(params, buffers, now, inputs, labels[index])
-                velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, gradients)
-                params = jax.tree.map(lambda p, v: p - lr * v, params, velocity)
+                velocity = jax.tree.map(
+                    lambda v, g, p: momentum * v + g + weight_decay * p, velocity, gradients, params
+                )
+                params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
                 return (params, buffers, velocity, key), value
 
             return jax.lax.scan(step, member, order, unroll=len(order) == 1)  # no loop around a single step
 
-        self.program = jax.jit(jax.vmap(steps, in_axes=(0, 0, None, None)), donate_argnums=0)
+        self.program = jax.jit(jax.vmap(steps, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
 
     def advance(self, order: np.ndarray) -> np.ndarray:
         """Train member k on the batches order[k], (steps, B) numbers of examples; return the losses, (members, steps)."""
         losses = []
         for steps in np.split(order, order.shape[1], 1) if self.step_by_step else [order]:
-            self.members, of_steps = self.program(self.members, steps, self.images, self.targets)
+            self.members, of_steps = self.program(self.members, self.rates, steps, self.images, self.targets)
             losses.append(of_steps)
         return np.concatenate(losses, 1)
 

@@ -11,7 +11,8 @@ TUNE_LB_DATA for all but quickstart.
     alone          tune_lb's, one member after the other
     one trial      members of one rate stacked (execution "together" of a single trial), as many
     stack          members of different rates as one program (tune_lb/training/stack.py)
-    jax            the same steps as one JAX program, of one rate (extra `bench`); left out where JAX is not installed
+    jax            the same steps as one JAX program: scan over steps, vmap over members with a rate each (extra `bench`); left out
+                   where JAX is not installed
 """
 
 from __future__ import annotations
@@ -116,13 +117,14 @@ def ways_of(case: Case, numbers: list[int]) -> dict[str, tuple[int, Callable[[],
     for number in (n for n in numbers if 1 < n <= case.most):
         of_one = Training(case.trial(), range(number), parts, execution="together")
         found[f"one trial, {number}"] = (number, lambda of_one=of_one: of_one.advance(epochs))
-        members = [Training(case.trial(LR * (1 + i / number)), [i], parts) for i in range(number)]
+        rates = [LR * (1 + i / number) for i in range(number)]
+        members = [Training(case.trial(rate), [i], parts) for i, rate in enumerate(rates)]
         stack = Stack(members)
         found[f"stack, {number}"] = (number, lambda stack=stack: stack.advance(epochs))
         if importlib.util.find_spec("jax") is not None:
             networks = [case.model(parts.input_shape, parts.num_classes) for _ in range(number)]
             constants = (data.offset, data.scale)
-            of = jax_program.JaxTraining(networks, data.train, constants, case.batch_size, LR, MOMENTUM)
+            of = jax_program.JaxTraining(networks, data.train, constants, case.batch_size, rates, MOMENTUM, DECAY)
             rng = np.random.default_rng(0)
             found[f"jax, {number}"] = (number, lambda of=of, rng=rng: of.advance(of.orders(case.steps, rng)))
     return found
