@@ -7,20 +7,25 @@ from typing import Any
 from search_spaces._published import UNTUNED
 from tune_lb import Arm, Space
 from tune_lb.budgets import Epochs
-from tune_lb.metrics import Anisotropy, Keskar, LambdaMax
+from tune_lb.metrics import Keskar, LambdaMax
 from tune_lb.optimizers import Adam
 from tune_lb.schedules import Constant
 
+SMALL = 256
+"""The small batch as published: 0.5 % of the train images of CIFAR."""
 
-def regimes(*, question: str, large: int, epochs: float, seeds: int, max_samples: int, **settings: Any) -> Space:
-    """Return small batch (256) against large, with sharpness on max_samples train examples in the full space and in a subspace."""
-    metrics = (Keskar(max_samples=max_samples), LambdaMax(max_samples=max_samples), Anisotropy(max_samples=max_samples))
+
+def regimes(
+    *, question: str, large: int, epochs: float, seeds: int, max_samples: int, small: int = SMALL, **settings: Any
+) -> Space:
+    """Return small batch against large, with sharpness on max_samples train examples in the full space and in a subspace."""
+    metrics = (Keskar(max_samples=max_samples), LambdaMax(max_samples=max_samples))
     return Space(
         question=question,
         optimizer=Adam(),
         lr=1e-3,
         schedule=Constant(),
-        arms=(Arm("small_batch", batch_size=256), Arm("large_batch", batch_size=large)),
+        arms=(Arm("small_batch", batch_size=small), Arm("large_batch", batch_size=large)),
         baseline="small_batch",
         reference="large_batch",
         confirm_blocks=seeds,

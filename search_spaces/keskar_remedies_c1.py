@@ -19,11 +19,11 @@ from tune_lb.schedules import Constant
 AUGMENTED = Augmentation(flip=True, rotation=10.0, shift=0.2)
 
 
-def space(num_train: int, large: int, epochs: float, seeds: int, max_samples: int) -> Space:
+def space(num_train: int, small: int, large: int, epochs: float, seeds: int, max_samples: int) -> Space:
     """Return the small and the large batch, with and without augmentation, and each remedy on the large one."""
     return Space(
         question="Keskar et al. (2017): does what they tried bring the large batch of C1 back, and is its minimum flatter?",
-        data=CIFAR10(num_train=num_train, num_validation=0),
+        data=CIFAR10(num_train=num_train, num_validation=0, pixels="unit"),
         model=C1(),
         initialization=Initialization("glorot_uniform"),
         optimizer=Adam(),
@@ -32,15 +32,15 @@ def space(num_train: int, large: int, epochs: float, seeds: int, max_samples: in
         budget=Epochs(epochs),
         batch_size=large,
         arms=(
-            Arm("small_batch", batch_size=256),
+            Arm("small_batch", batch_size=small),
             Arm("large_batch"),
-            Arm("small_batch_augmented", AUGMENTED, batch_size=256),
+            Arm("small_batch_augmented", AUGMENTED, batch_size=small),
             Arm("augmentation", AUGMENTED),
             Arm("conservative", Conservative(iterations=3, lam=1e-3)),
             Arm("adversarial", Adversarial(eps=0.1)),
             Arm("stability", Stability(alpha=0.1, sigma=0.1)),
-            Arm("batch_growth", BatchGrowth(initial=large // 8, factor=2.0, every=epochs / 6)),
-            Arm("warm_start", WarmStart(epochs=epochs / 4, batch_size_before=min(256, large // 2), power=0.0)),
+            Arm("batch_growth", BatchGrowth(initial=small, factor=2.0, every=epochs / 8)),
+            Arm("warm_start", WarmStart(epochs=epochs / 4, batch_size_before=small, power=0.0)),
             Arm("robust", SAM(rho=0.05)),
         ),
         baseline="small_batch",
@@ -53,12 +53,13 @@ def space(num_train: int, large: int, epochs: float, seeds: int, max_samples: in
 
 SPACE = Experiment(
     rows=("keskar: table 6", "keskar: table 7", "keskar: remedies", "keskar: robust optimization"),
-    small=space(5_000, 500, 30, 2, 500),
-    paper=space(50_000, 5_000, 100, 5, 50_000),
+    small=space(5_000, 25, 500, 20, 2, 500),
+    paper=space(50_000, 256, 5_000, 100, 5, 50_000),
     differs=(
-        "5,000 of 50,000 train images, so a large batch of 500",
-        "30 epochs in place of 100",
+        "5,000 of 50,000 train images, so batches of 25 and 500: the same shares of them",
+        "20 epochs in place of 100",
         "2 seeds in place of 5",
+        "sharpness on 500 images",
     ),
     cost="not measured",
     paper_cost="not measured",

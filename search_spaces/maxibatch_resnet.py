@@ -21,8 +21,13 @@ def space(
     epochs: float,
     falls: float,
     looks: int,
+    measured: tuple[int, int | None],
 ) -> Space:
-    """Return an arm for each batch size at rate 0.1, and for each further rate of the largest."""
+    """Return an arm for each batch size at rate 0.1, and for each further rate of the largest.
+
+    measured: examples of a lambda_max, and of the mean of lambda_max over batches of so many.
+    """
+    of_a_batch, of_batches = measured
     return residual(
         question="Hynes: how do test error, lambda_max and the distance travelled depend on the batch size and on the rate?",
         num_train=num_train,
@@ -38,9 +43,13 @@ def space(
         confirm_blocks=2,
         watched_blocks=1,
         watch=Watch(
-            metrics=(LambdaMax(max_samples=500), BatchLambdaMax(batch_size=500)),
+            metrics=(
+                LambdaMax(max_samples=of_a_batch),
+                BatchLambdaMax(batch_size=of_a_batch, max_samples=of_batches),
+            ),
             every_epochs=looks,
             splits=("train", "test"),
+            test_error=True,
         ),
         walk=Walk(epochs=()),
     )
@@ -57,13 +66,14 @@ SPACE = Experiment(
         "maxibatch: figure 4",
         "maxibatch: figure 5",
     ),
-    small=space(2_000, 8, (50, 200, 1_000), (0.4,), 12, 8, 4),
-    paper=space(50_000, 32, (50, 100, 250, 500, 1_000, 5_000, 10_000), (0.2, 0.4, 0.8), 120, 80, 5),
+    small=space(2_000, 8, (50, 200, 1_000), (0.4,), 12, 8, 4, (250, 500)),
+    paper=space(50_000, 32, (50, 100, 250, 500, 1_000, 5_000, 10_000), (0.2, 0.4, 0.8), 120, 80, 5, (500, None)),
     differs=(
         "2,000 of 50,000 train images",
         "8 layers in place of 32",
         "12 epochs, the rate falls at 8",
         "batches of 50, 200 and 1,000",
+        "lambda_max on 250 images, and over 2 test batches of 250",
     ),
     cost="not measured",
     paper_cost="not measured",

@@ -1,10 +1,10 @@
 """Surlemont et al., outlook: learning rate and batch size searched together, with and without SAM; and other losses and optimisers.
 
 Published: proposed, not done. A grid over rate and batch size for SGD with and without SAM, every member measured; losses and
-optimisers as arms at the largest batch, sharpness on the loss that each trains on.
+optimisers as arms at the largest batch, sharpness on the loss that each trains on and on plain cross entropy.
 """
 
-from tune_lb import Arm, Epochs, Experiment, Space, over
+from tune_lb import Arm, Epochs, Experiment, OnCrossEntropy, Space, over
 from tune_lb.data import MNIST
 from tune_lb.losses import LabelSmoothedCrossEntropy
 from tune_lb.metrics import LambdaMax
@@ -21,7 +21,7 @@ def space(num_train: int, rates: list[float], sizes: list[int], epochs: float, b
     return Space(
         question="Surlemont et al., outlook: which rate does each batch size want, with SAM, another loss, another optimiser?",
         data=MNIST(num_train=num_train, num_validation=2_000),
-        model=SmallCNN(),
+        model=SmallCNN(dropout_after="each_pool"),
         optimizer=SGD(momentum=0.9),
         budget=Epochs(epochs),
         arms=(
@@ -37,7 +37,7 @@ def space(num_train: int, rates: list[float], sizes: list[int], epochs: float, b
         decide_blocks=2,
         confirm_blocks=blocks,
         block_seeds=1,
-        metrics=(LambdaMax(max_samples=max_samples),),
+        metrics=(LambdaMax(max_samples=max_samples), OnCrossEntropy(LambdaMax(max_samples=max_samples))),
         metrics_on="all",
         placebo=False,
         crossings=None,

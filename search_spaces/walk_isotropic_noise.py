@@ -9,7 +9,7 @@ MNIST and an MLP in place of VGG-11 at the small scale; factors 0.01 and 0.1.
 from search_spaces._published import UNTUNED, word
 from tune_lb import Arm, Epochs, Experiment, Phase, Space, Walk
 from tune_lb.data import CIFAR10, MNIST
-from tune_lb.metrics import LambdaMax
+from tune_lb.metrics import LambdaMax, ParameterNorm
 from tune_lb.models import MLP, VGG11
 from tune_lb.optimizers import SGD
 from tune_lb.remedies import InitialVarianceNoise
@@ -39,7 +39,7 @@ def space(num_train: int, updates: int, factors: tuple[float, float], seeds: int
         baseline="sgd",
         reference="gradient_descent",
         confirm_blocks=seeds,
-        metrics=(LambdaMax(max_samples=500),),
+        metrics=(LambdaMax(max_samples=500), ParameterNorm()),
         walk=Walk(epochs=()),
         **(UNTUNED | settings),
     )
@@ -48,7 +48,7 @@ def space(num_train: int, updates: int, factors: tuple[float, float], seeds: int
 SPACE = Experiment(
     rows=("walk: figure 5",),
     small=space(
-        1_000, 300, (0.01, 0.1), 3, data=MNIST(num_train=1_000, num_validation=0), model=MLP(hidden=(128, 128, 128))
+        1_000, 300, (0.01, 0.1), 3, data=MNIST(num_train=1_000, num_validation=1_000), model=MLP(hidden=(128, 128, 128))
     ),
     paper=space(45_000, 500, (0.01, 0.1), 5, data=CIFAR10(num_train=45_000, num_validation=5_000), model=VGG11()),
     differs=("MNIST, 1,000 images, and an MLP in place of CIFAR-10 and VGG-11", "300 updates"),

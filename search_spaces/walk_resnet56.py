@@ -38,12 +38,13 @@ def space(
 
 SPACE = Experiment(
     rows=("walk: table 1", "walk: tables 2 and 3", "walk: figures 10 to 30"),
-    small=space(500, 3, (1, 3), (100, 500), (0.15,), 100, 1, 8),
+    small=space(500, 10, (1, 5, 10), (100, 500), (0.15,), 100, 5, 8),
     paper=space(45_000, 100, (1, 10, 25, 100), (100, 500, 45_000), (0.15, 0.1), 5_000, 5, 56),
     differs=(
         "500 of 45,000 train images, so 5 updates an epoch in place of 450",
         "8 layers in place of 56",
-        "3 epochs in place of 100",
+        "10 epochs in place of 100",
+        "spectral norm on 100 images",
     ),
     paper_differs=("spectral norm on 5,000 images",),
     cost="not measured",

@@ -21,6 +21,8 @@ def space(
     max_samples: int,
     looks: int,
     num_validation: int,
+    walked_samples: int | None,
+    splits: tuple[str, ...],
 ) -> Space:
     """Return the walk at one scale."""
     return walked(
@@ -34,7 +36,8 @@ def space(
         watched=watched,
         looks=looks,
         max_samples=max_samples,
-        splits=("train", "validation"),
+        walked_samples=walked_samples,
+        splits=splits,
     )
 
 
@@ -43,17 +46,28 @@ SPACE = Experiment(
         "walk: figure 1",
         "walk: figure 2",
         "walk: table 1",
-        "walk: figure 9",
         "walk: figures 3 and 6",
         "walk: figure 4",
         "walk: tables 2 and 3",
     ),
-    small=space(500, 3, (1, 3), (100, 500), (0.05,), 100, 1, 200),
-    paper=space(45_000, 100, (1, 10, 25, 100), (100, 500, 1_000, 45_000), (0.05, 0.2, 0.3), 5_000, 5, 5_000),
+    small=space(500, 3, (1, 3), (100, 500), (0.05,), 100, 1, 200, 200, ("train",)),
+    paper=space(
+        45_000,
+        100,
+        (1, 10, 25, 100),
+        (100, 500, 1_000, 45_000),
+        (0.05, 0.2, 0.3),
+        5_000,
+        5,
+        5_000,
+        None,
+        ("train", "validation"),
+    ),
     differs=(
         "500 of 45,000 train images, so 5 updates an epoch in place of 450",
         "3 epochs in place of 100",
-        "spectral norm on 100 images",
+        "losses between iterates on 200 images, spectral norm on 100",
+        "batches of 100 and 500",
     ),
     paper_differs=("spectral norm on 5,000 images", "gradient descent in one step of all examples"),
     cost="not measured",

@@ -13,6 +13,8 @@ from tune_lb.lazy import face
 if TYPE_CHECKING:
     from tune_lb.budgets import Epochs as Epochs
     from tune_lb.metrics.measuring import measure as measure
+    from tune_lb.observation.metric_variants import InTrainMode as InTrainMode
+    from tune_lb.observation.metric_variants import OnCrossEntropy as OnCrossEntropy
     from tune_lb.settings.domain import over as over
     from tune_lb.settings.setting import Settings as Settings
     from tune_lb.settings.setting import setting as setting
@@ -32,6 +34,7 @@ __getattr__, __dir__, __all__ = face(
     {
         "tune_lb.budgets": "Epochs",
         "tune_lb.metrics.measuring": "measure",
+        "tune_lb.observation.metric_variants": "InTrainMode OnCrossEntropy",
         "tune_lb.settings.domain": "over",
         "tune_lb.settings.setting": "Settings setting",
         "tune_lb.space.arm": "Arm",

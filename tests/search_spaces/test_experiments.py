@@ -12,7 +12,7 @@ from tests.cli.conftest import call as call  # a fixture
 from tune_lb.space.checks import checked_designs, space_problems
 from tune_lb.space.loading import declared, load_space, space_names
 from tune_lb.space.papers import ROWS, SCALES, SCRIPTS
-from tune_lb.space.smoke import LARGEST_BATCH, UPDATES, smoke
+from tune_lb.space.smoke import EXAMPLES, LARGEST_BATCH, UPDATES, smoke
 
 EXPERIMENTS = [name for name in space_names() if declared(name).rows]
 WITH_DATA = [name for name in EXPERIMENTS if name not in ("keskar_f2", "jaiswal_imagenet")]
@@ -46,6 +46,10 @@ def test_a_smoke_run_is_possible_of_every_space(name: str, scale: str) -> None:
     smoked = smoke(space)
     assert space_problems(smoked) == []
     assert [arm.name for arm in smoked.arms] == [arm.name for arm in space.arms]
+    metrics = [metric for metric in (*smoked.metrics, *(smoked.watch.metrics if smoked.watch else ()))]
+    assert all(0 < (getattr(metric, "max_samples", None) or EXAMPLES) <= EXAMPLES for metric in metrics)
+    before = [*space.metrics, *(space.watch.metrics if space.watch else ())]
+    assert [type(metric) for metric in metrics] == [type(metric) for metric in before]
     for design in checked_designs(smoked):
         budget, size = design.template.budget, design.template.batch_size
         assert getattr(budget, "updates", UPDATES) == UPDATES

@@ -135,7 +135,12 @@ def _phases(phases: tuple[Phase, ...], num_train: int) -> tuple[Phase, ...]:
 
 def _on_few(metric: Any) -> Any:
     """Return a metric on few examples; names and metrics that have no say in that are as they are."""
-    if not dataclasses.is_dataclass(metric) or isinstance(metric, type) or not hasattr(metric, "max_samples"):
+    if not dataclasses.is_dataclass(metric) or isinstance(metric, type):
         return metric
-    most = metric.max_samples
-    return dataclasses.replace(metric, max_samples=EXAMPLES if most is None else min(most, EXAMPLES))
+    own: Any = metric
+    fields = {field.name for field in dataclasses.fields(metric)}
+    if "max_samples" in fields:
+        most = own.max_samples
+        return dataclasses.replace(metric, max_samples=EXAMPLES if most is None else min(most, EXAMPLES))
+    # a metric under other circumstances holds that metric
+    return dataclasses.replace(metric, metric=_on_few(own.metric)) if "metric" in fields else metric
