@@ -18,6 +18,7 @@ from tune_lb.training.phased_training import begun
 from tune_lb.training.plan import Plan
 from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
+from tune_lb.tuning.light_trials import light
 from tune_lb.tuning.looking_costs import LookingCosts, looking_costs, step_costs, trained_a_little
 from tune_lb.tuning.looks import looks_of
 
@@ -99,7 +100,8 @@ def estimate(
     for arm, trial in trials.items():
         kind = _kind(trial, parts[arm])
         if kind not in timed:
-            short = trained_a_little(trial.in_phases()[-1], parts[arm], space.microbatch)
+            last = light(trial.in_phases()[-1], parts[arm], space.microbatch).trial
+            short = trained_a_little(last, parts[arm], space.microbatch)
             timed[kind] = looking_costs(space, short)
             own = sum(p.numel() for p in short.evaluation_module.parameters() if p.requires_grad)
             num_parameters = max(num_parameters, own)
@@ -116,10 +118,11 @@ def estimate(
         kept_files += _kept_files(space, design, plan, lends=design.name in lending)
         watching_s = looking.while_training_s(looks_of(space, trial, plan))
         if watched and (space.walk is not None or (space.watch is not None and space.watch.steps)):
-            step = step_costs(space.walk, begun(trial, [0], own_parts, microbatch=space.microbatch))
-            watching_s = looking.while_training_s(looks_of(space, trial, plan), step.walk_s)
+            stand_in, times = light(trial, own_parts, space.microbatch)
+            step = step_costs(space.walk, begun(stand_in, [0], own_parts, microbatch=space.microbatch))
+            watching_s = looking.while_training_s(looks_of(space, trial, plan), step.walk_s * times)
             # they train by themselves, whatever way is fastest for the others
-            watching_s += plan.num_updates * max(0.0, step.alone_s - per_update)
+            watching_s += plan.num_updates * max(0.0, step.alone_s * times - per_update)
         looking_s = measured * looking.metrics_s + watched * watching_s
         core_s = members * (plan.num_updates * per_update + looking.evaluation_s) + looking_s
         sizes = (len(own_parts.train), len(own_parts.validation), len(own_parts.test))

@@ -24,6 +24,7 @@ from tune_lb.training.compiled_step import program_key
 from tune_lb.training.network_check import Finding
 from tune_lb.training.trial import Trial
 from tune_lb.training.ways import AUTO
+from tune_lb.tuning.light_trials import light
 from tune_lb.tuning.timed_updates import TIMED_S, seconds_in_stacks, seconds_per_update
 
 TOGETHER = "together"
@@ -74,15 +75,19 @@ def choose_execution(
     for arm, trial in trials.items():
         classes.setdefault(trial.batch_size, []).append(arm)
     for arms in classes.values():
-        first, before = trials[arms[0]], known[arms[0]] if known and arms[0] in known else None
+        meant, before = trials[arms[0]], known[arms[0]] if known and arms[0] in known else None
+        first, times = light(meant, parts[arms[0]], space.microbatch)
+        # where one update takes seconds nothing is gained by several members at once
+        each = members if first is meant else 1
         plain = [reason for arm in arms for reason in findings[arm].reasons]
         if plain:
             before = _plainly(space, arms, plain[0], before)
-        timed = _timed(space, first, parts[arms[0]], members, before, found.notes, findings[arms[0]].draws)
+        timed = _timed(space, first, parts[arms[0]], each, before, found.notes, findings[arms[0]].draws)
         largest = max((most or {}).get(arm, 1) for arm in arms)
         stacks: dict[int, float] = {}
         if (
-            before in (None, TOGETHER)
+            first is meant
+            and before in (None, TOGETHER)
             and space.execution in (AUTO, TOGETHER)
             and not plain
             and not findings[arms[0]].draws
@@ -93,12 +98,13 @@ def choose_execution(
         way = min(timed, key=lambda name: timed[name])
         if known is None and space.execution == "auto" and not plain and not findings[arms[0]].draws:
             programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
-            work_s = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms) * timed[way]
+            gradients = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms)
+            work_s = gradients * (1.0 if first is meant else times / meant.evaluations_per_update) * timed[way]
             way = _compiled_if_faster(
                 *(
                     first,
                     parts[arms[0]],
-                    members,
+                    each,
                     space.microbatch,
                     timed,
                     way,
@@ -111,6 +117,11 @@ def choose_execution(
             found.ways[arm] = way
             if way == TOGETHER and stacks:
                 found.stacked[arm] = min(stacks, key=lambda size: stacks[size])
+            if first is not meant:
+                found.seconds[arm] = (
+                    timed[way] * times * trials[arm].evaluations_per_update / meant.evaluations_per_update
+                )
+                continue
             found.seconds[arm] = (
                 timed[way]
                 if arm == arms[0] or (parts[arm] is parts[arms[0]] and _same_program(trials[arm], first, way))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from tune_lb.data.device import Parts
 from tune_lb.metrics.lambda_max import LambdaMax
@@ -41,6 +43,10 @@ METRICS_TIMED_ON = 512
 
 EVALUATIONS = 100
 """Evaluations of an example that a metric is taken to make, where it is decided how many examples to time it on first."""
+
+
+LONGEST_S = 4.0
+"""A metric that takes longer before it made EVALUATIONS passes is stopped at the next, and taken to make so many gradients."""
 
 
 class Timed(NamedTuple):
@@ -126,14 +132,18 @@ def looking_costs(space: Space, training: Running) -> LookingCosts:
         """Return what it takes to measure metrics over parts of these sizes, statistics recomputed for each."""
         found = statistics_s * len(sizes) if metrics else 0.0
         for metric in metrics:
+            passes = _Passes(LONGEST_S)
 
-            def look(number: int, metric: Metric = metric) -> object:
+            def look(number: int, metric: Metric = metric, passes: _Passes = passes) -> object:
                 few = parts.train.first(number)
-                with surface_over(module, (params, few_statistics), loss, few) as surface:
+                with surface_over(module, (params, few_statistics), loss, few) as surface, passes.counted(module):
                     return measure_all([metric], surface, METRIC_SEED)
 
             most = min(metric.max_samples or num_train, num_train)
             timed = _timed(training, look, min(METRICS_TIMED_ON, max(4, at_first)), most)
+            if passes.stopped:
+                each_s = GRADIENT * EVALUATIONS * passed.each_s
+                timed = timed._replace(seconds=timed.seconds * max(1.0, EVALUATIONS / passes.number), each_s=each_s)
             found += sum(timed.at(min(metric.max_samples or size, size)) for size in sizes)
         return found
 
@@ -173,6 +183,38 @@ def step_costs(walk: Walk | None, training: Running) -> StepCosts:
         own = walker.looking_s - looked
         found = StepCosts(max(0.0, time.perf_counter() - started - own), own if walk is not None else 0.0)
     return found
+
+
+GRADIENT = 3.0
+"""What a gradient takes, in passes without one."""
+
+
+class _TooLongError(Exception):
+    """A metric was stopped."""
+
+
+class _Passes:
+    """The passes through a network that a metric makes, until they took too long."""
+
+    def __init__(self, longest_s: float) -> None:
+        self.longest_s, self.number, self.stopped = longest_s, 0, False
+
+    @contextlib.contextmanager
+    def counted(self, module: nn.Module) -> Iterator[None]:
+        """Count from the first on; a pass that begins too late raises, which what is measured says as its reason."""
+        started, self.number = time.perf_counter(), 0
+
+        def begins(*_: object) -> None:
+            self.stopped = self.number < EVALUATIONS and time.perf_counter() - started > self.longest_s
+            if self.stopped:
+                raise _TooLongError
+            self.number += 1
+
+        hook = module.register_forward_pre_hook(begins)
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def _walk_losses(training: Running, walk: Walk) -> tuple[float, float]:
