@@ -1,4 +1,4 @@
-"""Make the cards of remedies and metrics and the table of columns from the code: `python docs/make.py`, or with --check."""
+"""Make the pages of remedies, metrics, columns and experiments from the code: `python docs/make.py`, or with --check."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from making.cards import ROOT, classes, examples, metric_card, metric_rows, metrics_index, remedies_index, remedy_card
 from making.columns import columns_page
+from making.experiments import experiments_page
 
 
 def generated() -> dict[str, str]:
@@ -30,6 +31,7 @@ def generated() -> dict[str, str]:
         "docs/remedies/README.md": remedies_index(remedies),
         "docs/metrics/README.md": metrics_index(metrics, columns),
         "docs/columns.md": columns_page(remedies, metrics, columns),
+        "docs/experiments.md": experiments_page(),
     }
 
 

@@ -1,1 +1,1 @@
-"""What docs/make.py makes: Markdown from docstrings, cards of remedies and metrics, and the table of columns."""
+"""What docs/make.py makes: Markdown from docstrings, cards of remedies and metrics, columns, experiments."""

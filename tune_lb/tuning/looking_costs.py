@@ -140,7 +140,7 @@ def looking_costs(space: Space, training: Running) -> LookingCosts:
                     return measure_all([metric], surface, METRIC_SEED)
 
             most = min(metric.max_samples or num_train, num_train)
-            timed = _timed(training, look, min(METRICS_TIMED_ON, max(4, at_first)), most)
+            timed = _timed(training, look, min(METRICS_TIMED_ON, max(4, at_first)), most, passes)
             if passes.stopped:
                 each_s = GRADIENT * EVALUATIONS * passed.each_s
                 timed = timed._replace(seconds=timed.seconds * max(1.0, EVALUATIONS / passes.number), each_s=each_s)
@@ -237,7 +237,9 @@ def _walk_losses(training: Running, walk: Walk) -> tuple[float, float]:
     )
 
 
-def _timed(training: Running, look: Callable[[int], object], first: int, most: int) -> Timed:
+def _timed(
+    training: Running, look: Callable[[int], object], first: int, most: int, passes: _Passes | None = None
+) -> Timed:
     """Time a look on more and more examples, at most so many, until it takes ENOUGH_S and that hangs on their number.
 
     What is not for an example (the calls of the network) is told from what is by two numbers of examples; a look that is slow from
@@ -247,6 +249,8 @@ def _timed(training: Running, look: Callable[[int], object], first: int, most: i
     seconds = _duration_s(training, look, number)
     each_s, growth = seconds / number, 1.0
     while number < most and (seconds < ENOUGH_S or (growth < GROWTH / 2 and seconds < GROWTH * ENOUGH_S)):
+        if passes is not None and passes.stopped:
+            break
         more = min(most, GROWTH * number)
         longer = _duration_s(training, look, more)
         each_s, growth = max(0.0, longer - seconds) / (more - number), longer / seconds
