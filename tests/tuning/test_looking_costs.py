@@ -137,6 +137,7 @@ def test_what_is_announced_for_each_kind_of_look_is_what_it_takes(monkeypatch, e
     of = trial(GradientNoise(alpha=0.01), **NOISY)
     parts = parts_of(of)
     monkeypatch.setattr(module, "ENOUGH_S", enough)
+    monkeypatch.setattr(module, "LONGEST_S", 1e12)
     spent = dict.fromkeys(Looks._fields, 0.0)
     with Clock() as clock:
         monkeypatch.setattr(time, "perf_counter", lambda: clock.now)

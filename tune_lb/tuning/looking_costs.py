@@ -143,7 +143,9 @@ def looking_costs(space: Space, training: Running) -> LookingCosts:
             timed = _timed(training, look, min(METRICS_TIMED_ON, max(4, at_first)), most, passes)
             if passes.stopped:
                 each_s = GRADIENT * EVALUATIONS * passed.each_s
-                timed = timed._replace(seconds=timed.seconds * max(1.0, EVALUATIONS / passes.number), each_s=each_s)
+                timed = timed._replace(
+                    seconds=timed.seconds * max(1.0, EVALUATIONS / max(1, passes.number)), each_s=each_s
+                )
             found += sum(timed.at(min(metric.max_samples or size, size)) for size in sizes)
         return found
 
