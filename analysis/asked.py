@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,6 +97,12 @@ class Asked:
     """Whether the other of the two decided between equal trials; in runs of before the first one was taken."""
     design: Design | None = None
     """None for a run of the old design."""
+    rows: tuple[str, ...] = ()
+    """Rows of the papers that the space repeats."""
+    differs: tuple[str, ...] = ()
+    """What is not as published in them."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """Arm -> name of its network's type."""
     selected_configurations: Mapping[str, str] = field(default_factory=dict)
 
     def arm(self, name: str) -> AskedArm:
@@ -165,8 +172,23 @@ def read_asked(space: Mapping[str, Any]) -> Asked:
         is_share=bool((space.get("error") or {}).get("is_share", True)),
         ties_decided=bool(space.get("ties_decided", False)),
         design=_design(space) if blocks else None,
+        rows=tuple(space.get("rows") or ()),
+        differs=tuple(space.get("differs") or ()),
+        networks=_networks(space.get("resolved") or {}),
         selected_configurations={str(arm): str(id) for arm, id in selected.items()} if blocks else {},
     )
+
+
+def _networks(resolved: Mapping[str, str]) -> dict[str, str]:
+    """The types of the arms' networks: "arm sam: model" is JSON with the whole name of a type."""
+    found = {}
+    for key, text in resolved.items():
+        name = key.removeprefix("arm ").removesuffix(": model")
+        if key == f"arm {name}: model":
+            model = json.loads(text)
+            kind = model.get("type") if isinstance(model, dict) else None
+            found[name] = str(kind or model).rpartition(".")[2]
+    return found
 
 
 def _design(space: Mapping[str, Any]) -> Design:

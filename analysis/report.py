@@ -9,6 +9,7 @@ from analysis.asked import OUTSIDE_ROLES
 from analysis.notation import count, counted, known, percent, points, significant, with_interval
 from analysis.old_design.report import old_report
 from analysis.old_design.results import OldResults
+from analysis.published import published_section
 from analysis.report_tables import adequacy_table, decided_table, measured_tables
 from analysis.results import Results
 from analysis.sections import CAPTIONS, at_equal_loss, bullets, problems, scaling, table, values_of
@@ -48,6 +49,7 @@ def report_text(results: Results | OldResults, shown: Mapping[str, Any], figures
         *_section("## Where the drop comes from", table(_decomposition(results)), pictures.get("history", "")),
         *_section("## Was the search large enough?", table(adequacy_table(results)), pictures.get("search", "")),
         *_sharpness(results, sharp),
+        *published_section(results),
         *scaling(results.configurations),
         *_section("## Decided configurations", decided_table(results)),
         "## How to read this",

@@ -45,6 +45,8 @@ def run_description(
         "schema_version": SCHEMA_VERSION,
         "name": request.name,
         "question": space.question,
+        "rows": list(space.rows),
+        "differs": list(space.differs),
         "hash": context.space_hash,
         "asked": dict(request.asked),
         "resolved": description(space),
