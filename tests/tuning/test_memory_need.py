@@ -74,6 +74,10 @@ def test_it_is_said_before_anything_is_trained(monkeypatch, tmp_path):
     (line,) = raised.value.problems
     assert "arm 'large': an update of 2,000 examples takes at least 877 kB of memory" in line
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    monkeypatch.undo()
+    monkeypatch.setattr(preparation, "available_bytes", lambda: 300_000)
+    dry = preparation.prepare(dataclasses.replace(request, max_concurrent=1), write=False)
+    assert dry.estimate.notes[0] == f"too large for this machine, where the search is refused: {line}"
 
 
 def test_the_memory_that_there_is(tmp_path):

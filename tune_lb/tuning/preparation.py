@@ -112,7 +112,8 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         too_large = memory_problems(
             designs, trials, parts, available=memory, processes=resources.concurrency, microbatch=space.microbatch
         )
-        if too_large:
+        # a dry run trains nothing: what it would cost is known all the same
+        if too_large and write:
             raise RequestError(too_large)
         execution = choose_execution(
             space,
@@ -141,6 +142,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                 start_s=RAY_START_S,
                 already_done=len(stored.scored),
                 notes=[
+                    *(f"too large for this machine, where the search is refused: {problem}" for problem in too_large),
                     *finding_notes(findings),
                     *execution.notes,
                     *error_notes(data, space.error),
