@@ -14,22 +14,28 @@ from tune_lb.budgets import Epochs, Updates
 from tune_lb.errors import RequestError
 from tune_lb.models.mlp import MLP
 from tune_lb.models.stored_weights import StoredWeights
+from tune_lb.observation.variance_profile import variance_profile
+from tune_lb.remedies.batch_growth import BatchGrowth
 from tune_lb.remedies.ema import EMA
 from tune_lb.remedies.ghost_batch_norm import GhostBatchNorm
+from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.results.run_files import read_members
 from tune_lb.results.storage import Store
 from tune_lb.schedules import Constant
 from tune_lb.settings.identity import identity
 from tune_lb.space.arm import Arm
+from tune_lb.space.checks import checked_designs
 from tune_lb.space.observation import Watch
 from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
+from tune_lb.streams import generator
 from tune_lb.training.phase import Phase
 from tune_lb.training.phased_training import begun
 from tune_lb.training.training import Training
 from tune_lb.tuning.cost_estimate import estimate
 from tune_lb.tuning.preparation import prepare
 from tune_lb.tuning.request import Request
+from tune_lb.tuning.taking import made_whole
 
 PLAIN = {"derived": False, "placebo": False, "compute_matched": False, "crossings": None}
 KEEPING = Watch(metrics=(), keep_weights=(1, 2), keep_weights_of=("small",))
@@ -218,3 +224,105 @@ def test_what_the_data_show_is_refused_before_anything_is_trained(tmp_path, sett
         prepare(Request(asked, "run", Store(tmp_path)))
     (line,) = caught.value.problems
     assert line.startswith(f"arm 'warm' takes weights of arm 'small'{words}")
+
+
+def noisy(**fields):
+    remedy = LayerNoise(scale=1.0, small_batch_size=4, profile_of="small", **fields)
+    return Arm("noisy", remedy, batch_size=12)
+
+
+GROWING = Arm("small", BatchGrowth(initial=2, every=1.0), batch_size=4)
+
+
+def row_by_hand(trial, parts, seed, step, params, buffers):
+    """Return V_l from one gradient after the other: over strided batches of one order of the train set, in training mode."""
+    order = torch.randperm(24, generator=generator(trial.draws, seed, "variance_profile", step))
+    module = trial.network(parts.input_shape, parts.num_classes).train()
+    gradients = []
+    for index in order.reshape(4, 6).T:
+        module.load_state_dict(params | buffers)
+        loss = torch.nn.functional.cross_entropy(module(parts.train.standardized(index)), parts.train.targets[index])
+        gradients.append(torch.autograd.grad(loss, list(module.parameters())))
+    return [torch.stack(layer).var(0).mean().item() for layer in zip(*gradients, strict=True)]
+
+
+def test_a_profile_is_that_of_the_lender_s_kept_weights(tmp_path):
+    watch = Watch(metrics=(), keep_weights=(0, 2))
+    run = Here(tmp_path, a_space(noisy(), Arm("small", batch_size=4), watch=watch)).end()
+    for key, member in members(run, "noisy").items():
+        small = members(run, "small")[key]
+        parts = parts_of(small.trial)
+        whole = made_whole(member, run.context.store, watch, lambda trial, parts=parts: parts)
+        (remedy,) = whole.remedies
+        running = Training(small.trial, [small.seed], parts)
+        expected = []
+        for _ in range(3):
+            params, buffers = running.iterates()[small.seed]
+            expected.append(row_by_hand(small.trial, parts, small.seed, running.step, params, buffers))
+            running.advance()
+        assert remedy.profile_of == ""
+        assert len(remedy.profile) == 3
+        assert list(remedy.profile[0]) == pytest.approx(expected[0], rel=1e-4)
+        assert remedy.profile[1] == remedy.profile[0], "epoch 1 is not kept: the row of the one before"
+        assert list(remedy.profile[2]) == pytest.approx(expected[2], rel=1e-4)
+        # and the member is that of the trial with this profile
+        then = Training(whole, [member.seed], parts)
+        while not then.done:
+            then.advance()
+        found = safetensors.torch.load_file(tmp_path / "weights" / f"{member.trial_id}.{member.seed}.safetensors")
+        assert all(torch.equal(found[name], value) for name, value in next(then.trained()).params.items())
+    rows, _ = read_members(run.context.store)
+    row = next(row for row in rows.to_pylist() if row["arm"] == "noisy")
+    assert (row["layer_noise.profile_of"], row["layer_noise.profile"]) == ("small", "()")
+
+
+def test_a_profile_of_every_epoch_is_the_one_that_is_measured_while_the_lender_trains(tmp_path):
+    of = a_space(noisy(on="activation"), Arm("small", batch_size=4), watch=Watch(metrics=(), keep_weights=1))
+    run = Here(tmp_path, of).end()
+    (member, *_), (small, *_) = (members(run, arm).values() for arm in ("noisy", "small"))
+    parts = parts_of(small.trial)
+    (remedy,) = made_whole(member, run.context.store, of.watch, lambda trial: parts).remedies
+    measured = variance_profile(small.trial, parts, seed=small.seed, num_pieces=6, on="activation")
+    assert len(remedy.profile) == 4, "the weights at the end are kept too"
+    assert [list(row) for row in remedy.profile[:3]] == [pytest.approx(row, rel=1e-4) for row in measured]
+
+
+@pytest.mark.parametrize(
+    ("arms", "words"),
+    [
+        (
+            (noisy(), Arm("small", batch_size=6)),
+            " for the variances of its batches of 6: give small_batch_size = 6, not 4",
+        ),
+        (
+            (noisy(), Arm("small", BatchGrowth(initial=2, every=1.0), batch_size=4)),
+            " for their variances, and it trains with batches of several",
+        ),
+        ((noisy(), Arm("small", batch_size=4, data=Blobs(num_train=30))), ", which trains on other data"),
+        ((noisy(), Arm("small", batch_size=4, model=MLP(hidden=(7,)))), ": it is of another network"),
+    ],
+    ids=["size", "sizes", "data", "network"],
+)
+def test_variances_that_are_not_those_of_the_taker_are_refused(tmp_path, arms, words):
+    with pytest.raises(RequestError) as caught:
+        prepare(Request(a_space(*arms, watch=Watch(metrics=(), keep_weights=1)), "run", Store(tmp_path)))
+    (line,) = caught.value.problems
+    assert line.startswith(f"arm 'noisy' takes weights of arm 'small'{words}")
+
+
+def test_the_plan_counts_the_gradients_that_a_profile_takes():
+    watch = Watch(metrics=(), keep_weights=1, keep_weights_of=("small",))
+    taking = a_space(noisy(), Arm("small", batch_size=4), watch=watch)
+    plain = a_space(
+        Arm("noisy", LayerNoise(scale=1.0, profile=((1.0,) * 6,)), batch_size=12),
+        Arm("small", batch_size=4),
+        watch=watch,
+    )
+    works = []
+    for of in (taking, plain):
+        designs = checked_designs(of)
+        parts = {design.name: parts_of(design.template) for design in designs}
+        found = estimate(of, designs, parts, {"noisy": 1.0, "small": 10.0}, concurrency=1, start_s=0.0, already_done=0)
+        works.append(next(arm.core_s for arm in found.arms if arm.arm == "noisy"))
+    # two members, weights after epochs 0 to 3, six batches of four from 24 examples, at 10 s each
+    assert works[0] - works[1] == pytest.approx(2 * 4 * 6 * 10.0, abs=5.0)

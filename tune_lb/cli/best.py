@@ -10,6 +10,7 @@ from tune_lb.cli.answer import analyse
 from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.runs import check_run_name, find_run, space_of_run
+from tune_lb.data.device import Parts, on_device
 from tune_lb.errors import RequestError, nearest, user_code
 from tune_lb.observation.stored_members import trial_of
 from tune_lb.recipe.recipe import recipe
@@ -77,8 +78,12 @@ def selected_trials(store: Store, space: Space, known: Mapping[str, Any]) -> dic
         chosen = state.selected(arm)
         if chosen is not None and (arm, chosen.configuration_id) in there:
             member = state.members(arm, "confirm", chosen)[0]
-            found[arm] = made_whole(with_lenders(state, member) or member, store)
+            found[arm] = made_whole(with_lenders(state, member) or member, store, space.watch, _parts_of)
     return found
+
+
+def _parts_of(trial: Trial) -> Parts:
+    return on_device(trial.data.load(trial.split_seed), "cpu")
 
 
 def facts_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from tune_lb.schedules import Position
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
+from tune_lb.settings.taken import Taken, TakesVariances, VariancesAsked
 from tune_lb.training.gradient import Batch, Buffers, GradientFn, Params
 from tune_lb.training.noise_scope import (
     ACTIVATION,
@@ -33,7 +35,7 @@ VARIANCES = "layer_noise/variances"
 
 
 @dataclass(frozen=True)
-class LayerNoise(Remedy):
+class LayerNoise(Remedy, TakesVariances):
     """Add noise that is white within each layer, with the variance that a small batch's gradient has there.
 
     g_l + sqrt(scale V_l (1 - b/B)) n,  V_l = mean over the entries j of l of Var(g_j of b examples),  l a parameter tensor.
@@ -41,7 +43,9 @@ class LayerNoise(Remedy):
 
     V_l is measured on the run's own weights, over the B/b pieces of a batch every so many updates; or it is the profile of
     a small-batch training, one row of V_l per epoch (the last row goes on), as the function variance_profile of
-    `tune_lb.observation.variance_profile` returns it.
+    `tune_lb.observation.variance_profile` returns it. profile_of="small_batch" takes that of an arm of the same run, measured at
+    the weights that its member of the same block and seed had after the epochs that Watch(keep_weights=...) keeps, over up to 32
+    batches of its size b, which small_batch_size must name; an epoch between has the row of the one before.
 
     on="activation", with a profile that was measured so (variance_profile(on="activation")), one number for each chosen layer: V_l
     is the variance of an entry of dl/dy for one example, y the layer's output, l the loss. Noise of deviation
@@ -52,7 +56,8 @@ class LayerNoise(Remedy):
     Departures: the factor 1 - b/B, what a batch of B lacks; noise on all parameters unless layers="convolutions". The paper found
     no gain.
     Neutral: scale = 0, whatever the other fields.
-    Cost: one normal number per parameter and step; without a profile also one more gradient every so many updates.
+    Cost: one normal number per parameter and step; without a profile also one more gradient every so many updates; with that of an
+    arm up to 32 gradients of its batch for each kept epoch, once for each member.
     """
 
     name: ClassVar[str] = "layer_noise"
@@ -75,30 +80,53 @@ class LayerNoise(Remedy):
 
     layers: str = setting(ALL, LAYERS_DESCRIPTION, added_later=True)
     on: str = setting(WEIGHT, PLACE_DESCRIPTION, one_of=PLACES, added_later=True)
+    profile_of: str = setting(
+        "", "arm of the same run whose variances are taken, in place of a profile", added_later=True
+    )
 
     def is_neutral(self) -> bool:
         """Without variance there is no noise, whatever else is set."""
         return self.scale == 0
 
+    def takes(self) -> Taken | None:
+        """Return the arm whose variances are taken, at all the weights that are kept of it."""
+        return Taken(self.profile_of) if self.profile_of else None
+
+    def asks(self) -> VariancesAsked:
+        """Return of what the variances are."""
+        return VariancesAsked(self.small_batch_size, self.on, self.layers)
+
+    def with_profile(self, profile: tuple[tuple[float, ...], ...]) -> LayerNoise:
+        """Return the noise with a profile in the place of the arm."""
+        return dataclasses.replace(self, profile=profile, profile_of="")
+
+    @property
+    def is_measured(self) -> bool:
+        """Say whether variances are measured on the run's own weights."""
+        return not self.profile and not self.profile_of
+
     def gradient_evaluations(self) -> float:
         """One per update, and one more per measurement."""
-        return 1.0 if self.profile else 1.0 + 1.0 / self.every
+        return 1.0 + 1.0 / self.every if self.is_measured else 1.0
 
     def piece_sizes(self) -> dict[str, int]:
         """The pieces on which variances are measured."""
-        return {} if self.profile else {"layer_noise.small_batch_size": self.small_batch_size}
+        return {"layer_noise.small_batch_size": self.small_batch_size} if self.is_measured else {}
 
     def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
         """Refuse a small batch that does not fit into the batch, and a profile of another network or of growing batches."""
         name, b = "layer_noise.small_batch_size", self.small_batch_size
         if trial.batch_size < 2 * b:
             return [f"{name} = {b}: batch_size = {trial.batch_size} is less than twice as large, no variance to add"]
-        if self.on == ACTIVATION and not self.profile:
+        if self.profile and self.profile_of:
+            return ["layer_noise: profile and profile_of are both given; give one of them"]
+        if self.on == ACTIVATION and self.is_measured:
             return [
-                "layer_noise.on = 'activation' needs a profile: variance_profile(trial, parts, on='activation') measures it"
+                "layer_noise.on = 'activation' needs a profile: profile_of takes that of an arm, or "
+                "variance_profile(trial, parts, on='activation') measures it"
             ]
         found = scope_problems(self.name, self.layers, self.on, module)
-        if found or not self.profile:
+        if found or self.is_measured:
             return found + piece_problems(name, b, trial, module)
         if self.on == ACTIVATION:
             layers = len(chosen_layers(module, self.layers))
@@ -115,7 +143,7 @@ class LayerNoise(Remedy):
 
     def due(self, position: Position) -> bool:
         """Variances are measured in the first of every so many steps."""
-        return not self.profile and position.step % self.every == 0
+        return self.is_measured and position.step % self.every == 0
 
     def initial_state(self, params: Params) -> State:
         """The variance of each layer, (number of parameter tensors,); none of layers' outputs."""
@@ -138,8 +166,8 @@ class LayerNoise(Remedy):
             loss, gradients, updated = inner(params, buffers, batch)
             size, b = batch.size, self.small_batch_size
             variances = buffers[VARIANCES]
-            if self.profile:
-                variances = self._row(batch, variances)
+            if not self.is_measured:
+                variances = self._row(batch, variances, len(variances))
             elif batch.due["layer_noise"]:
                 found = gradient_variances(inner, params, buffers, batch, b)
                 variances = torch.stack([value.mean() for value in found.values()])
@@ -156,7 +184,7 @@ class LayerNoise(Remedy):
 
         def noisy_inside(params: Params, buffers: Buffers, batch: Batch) -> tuple[Tensor, Params, Buffers]:
             places, ratio = deviations(buffers), batch.size / self.small_batch_size
-            variances = self._row(batch, next(iter(params.values())))
+            variances = self._row(batch, next(iter(params.values())), len(places))
             sigmas = torch.sqrt(batch.values["layer_noise.scale"] * (ratio - 1.0) * variances)
             given = {name: sigmas[i] for i, name in enumerate(places)}
             loss, gradients, updated = inner(params, buffers | given, batch)
@@ -164,8 +192,8 @@ class LayerNoise(Remedy):
 
         return noisy_inside if self.on == ACTIVATION else noisy
 
-    def _row(self, batch: Batch, like: Tensor) -> Tensor:
-        """Return the profile's row of the batch's epoch."""
-        table = torch.tensor(self.profile, dtype=like.dtype, device=like.device)
+    def _row(self, batch: Batch, like: Tensor, number: int) -> Tensor:
+        """Return the profile's row of the batch's epoch, of so many numbers: zeros while that of an arm is not there yet."""
+        table = torch.tensor(self.profile or ((0.0,) * number,), dtype=like.dtype, device=like.device)
         epoch = (batch.step * batch.size / batch.values["plan.num_train"]).long().clamp(max=len(table) - 1)
         return table.index_select(0, epoch.reshape(1))[0]

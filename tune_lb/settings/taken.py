@@ -30,6 +30,26 @@ class TakesFromArm:
         return self
 
 
+class VariancesAsked(NamedTuple):
+    """Of what variances are asked for: gradients of so many examples, on weights or activations, in which layers."""
+
+    small_batch_size: int
+    on: str
+    layers: str
+
+
+class TakesVariances(TakesFromArm):
+    """What takes the variances that gradients have at the weights that another arm's member had after every kept epoch."""
+
+    def asks(self) -> VariancesAsked:
+        """Return of what the variances are."""
+        raise NotImplementedError
+
+    def with_profile(self, profile: tuple[tuple[float, ...], ...]) -> Self:
+        """Return the same with the variances in the place of the arm: a row for each epoch, a number for each layer."""
+        raise NotImplementedError
+
+
 def whole_numbers(value: int | Interval | Choice) -> tuple[int, ...]:
     """Return every value that a field of whole numbers has."""
     if isinstance(value, Interval):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from tune_lb.errors import RequestError
 from tune_lb.models.stored_weights import StoredWeights, copy_weights
 from tune_lb.settings.domain import Choice
-from tune_lb.settings.taken import Taken, TakesFromArm
+from tune_lb.settings.taken import Taken, TakesFromArm, TakesVariances
 from tune_lb.training.trial import Trial
 
 Form = tuple[Any, int]
@@ -38,6 +39,25 @@ def start_taken_from(trial: Trial) -> tuple[str, int] | None:
 def starting_from(trial: Trial, path: str) -> Trial:
     """Return the trial with a file in place of the arm that it starts from."""
     return dataclasses.replace(trial, initialization=StoredWeights(path))
+
+
+def variances_taken(trial: Trial) -> list[TakesVariances]:
+    """Return the remedies of a trial that take variances from another arm."""
+    return [remedy for remedy in trial.active if isinstance(remedy, TakesVariances) and remedy.takes() is not None]
+
+
+def with_profiles(trial: Trial, measured: Callable[[TakesVariances], tuple[tuple[float, ...], ...]]) -> Trial:
+    """Return the trial whose remedies have profiles in the place of the arms that they take them from."""
+    asking = variances_taken(trial)
+    found = [
+        r.with_profile(measured(r)) if isinstance(r, TakesVariances) and r in asking else r for r in trial.remedies
+    ]
+    return dataclasses.replace(trial, remedies=tuple(found))
+
+
+def trained_shapes(trial: Trial, form: Form) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters that a trial trains, by name and in order."""
+    return {name: tuple(value.shape) for name, value in trial.network(*form).named_parameters() if value.requires_grad}
 
 
 def network_problems(taker: Trial, form: Form, lender: Trial, lender_form: Form, where: str) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tune_lb.data.device import Parts
+from tune_lb.observation.variance_profile import num_pieces_of
 from tune_lb.search.expected import expected_members
 from tune_lb.search.proposers import proposers
 from tune_lb.settings.identity import describe
@@ -17,6 +18,7 @@ from tune_lb.space.taking import lenders
 from tune_lb.training.phased_training import begun
 from tune_lb.training.plan import Plan
 from tune_lb.training.remedy import overrides
+from tune_lb.training.taking import variances_taken
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.light_trials import light
 from tune_lb.tuning.looking_costs import LookingCosts, looking_costs, step_costs, trained_a_little
@@ -124,7 +126,8 @@ def estimate(
             # they train by themselves, whatever way is fastest for the others
             watching_s += plan.num_updates * max(0.0, step.alone_s * times - per_update)
         looking_s = measured * looking.metrics_s + watched * watching_s
-        core_s = members * (plan.num_updates * per_update + looking.evaluation_s) + looking_s
+        taking_s = _taking_s(space, trial, trials, seconds, len(own_parts.train))
+        core_s = members * (plan.num_updates * per_update + looking.evaluation_s + taking_s) + looking_s
         sizes = (len(own_parts.train), len(own_parts.validation), len(own_parts.test))
         per_member = (looking.metrics_s, watching_s)
         costs = (per_update, core_s, looking.evaluation_s, looking_s)
@@ -162,6 +165,19 @@ def _kept_files(space: Space, design: ArmDesign, plan: Plan, *, lends: bool) -> 
         return 0
     kept = space.most_blocks if lends else min(space.most_blocks, space.watched_blocks)
     return kept * space.block_seeds * len(watch.kept_epochs(plan.whole_epochs))
+
+
+def _taking_s(
+    space: Space, trial: Trial, trials: Mapping[str, Trial], seconds: Mapping[str, float], num_train: int
+) -> float:
+    """Return what a member measures of other arms before it trains: variances at every weights that are kept."""
+    found = 0.0
+    for taken in (remedy.takes() for remedy in variances_taken(trial)):
+        if taken is not None and space.watch is not None:
+            lender = trials[taken.arm]
+            kept = space.watch.kept_epochs(lender.plan(num_train).whole_epochs)
+            found += len(kept) * num_pieces_of(lender.batch_size, num_train) * seconds[taken.arm]
+    return found
 
 
 def _state_bytes(module: nn.Module) -> int:

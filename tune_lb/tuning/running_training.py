@@ -33,7 +33,7 @@ class RunningTraining:
         self.checkpoints = context.store.child("checkpoints")
         self.file = f"{siblings.key}.safetensors"
         way = way or context.execution[job.arm]
-        trial = made_whole(siblings.members[0], context.store)
+        trial = made_whole(siblings.members[0], context.store, context.watch, lambda trial: parts)
         self.training = begun(trial, siblings.seeds, parts, execution=way, microbatch=context.microbatch)
         observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
         self.observer = Observer(self.training, watched=siblings.watched, **observed)  # type: ignore[arg-type]

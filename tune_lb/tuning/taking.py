@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
 
+from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError
+from tune_lb.observation.variance_profile import profile_of_kept
 from tune_lb.results.storage import Store
 from tune_lb.search.job import Member
+from tune_lb.settings.taken import TakesVariances
 from tune_lb.space.observation import Watch
 from tune_lb.training.running import Running
-from tune_lb.training.taking import start_taken_from, starting_from
+from tune_lb.training.taking import start_taken_from, starting_from, variances_taken, with_profiles
 from tune_lb.training.trial import Trial
 
 WEIGHTS = "weights"
@@ -41,14 +45,30 @@ def keep_weights(training: Running, trial_id: str, watch: Watch, run: Store) -> 
             run.child(WEIGHTS).write(weights_file(trial_id, seed, epoch), safetensors.torch.save(tensors))
 
 
-def made_whole(member: Member, run: Store) -> Trial:
+def made_whole(member: Member, run: Store, watch: Watch | None, parts_of: Callable[[Trial], Parts]) -> Trial:
     """Return a member's trial with what it takes from other arms in its place; its own where it takes nothing.
 
-    Raises RequestError where the other arm's member left nothing.
+    parts_of: the data of a trial on the device. Raises RequestError where the other arm's member left nothing.
     """
     trial = member.trial
     start = start_taken_from(trial)
-    return trial if start is None else starting_from(trial, lent_file(member, *start, run))
+    if start is not None:
+        trial = starting_from(trial, lent_file(member, *start, run))
+    if watch is not None and variances_taken(trial):
+        trial = with_profiles(trial, lambda remedy: _lent_profile(member, remedy, run, watch, parts_of(trial)))
+    return trial
+
+
+def _lent_profile(
+    member: Member, remedy: TakesVariances, run: Store, watch: Watch, parts: Parts
+) -> tuple[tuple[float, ...], ...]:
+    """Return the variances at the weights that are kept of the other arm's member."""
+    taken, asked = remedy.takes(), remedy.asks()
+    arm = taken.arm if taken is not None else ""
+    lender = member.lenders.get(arm, member).trial
+    epochs = watch.kept_epochs(lender.plan(len(parts.train)).whole_epochs)
+    kept = {epoch: safetensors.torch.load_file(lent_file(member, arm, epoch, run)) for epoch in epochs}
+    return profile_of_kept(lender, parts, member.seed, kept, on=asked.on, layers=asked.layers)
 
 
 def lent_file(member: Member, arm: str, epoch: int, run: Store) -> str:
