@@ -16,7 +16,7 @@ from analysis.asked import Asked
 from analysis.member_columns import ERRORS, Roles
 from tune_lb.errors import RequestError
 from tune_lb.results.code_versions import counts, old_members
-from tune_lb.results.columns import roles_of
+from tune_lb.results.columns import LENT, roles_of
 from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.results.run_files import (
     read_examples,
@@ -94,7 +94,7 @@ def read_frames(store: Store) -> Frames:
     versions = space.get("code", {})
     current = [counts(row, versions) for row in rows[[n for n in ("arm", "code") if n in rows]].to_dict("records")]
     old = old_members(rows[~np.array(current, dtype=bool)].to_dict("records"), versions)
-    kept = rows[np.array(current, dtype=bool)].reset_index(drop=True)
+    kept = rows[np.array(current, dtype=bool) & (rows["stage"] != LENT).to_numpy()].reset_index(drop=True)
     return Frames(space, kept, history.to_pandas(), found, roles_of(members.schema), seen, store, old)
 
 

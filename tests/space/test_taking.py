@@ -100,5 +100,5 @@ def test_what_a_watch_cannot_keep(watch, words):
 def test_who_lends_to_whom():
     arms = Arm("last", initialization=StoredWeights(arm="warm", epoch=1)), warm("warm", 1), SMALL, Arm("plain")
     designs = unchecked_designs(a_space(*arms, watch=Watch(keep_weights=1)))
-    assert lenders(designs) == {"warm", "small"}
+    assert lenders(designs) == {"warm": {"lent", "confirm"}, "small": {"lent", "confirm"}}
     assert [sorted(lenders_of(arm, designs)) for arm in ("last", "warm", "plain")] == [["small", "warm"], ["small"], []]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
 import safetensors.torch
@@ -22,6 +23,8 @@ from tune_lb.remedies.layer_noise import LayerNoise
 from tune_lb.results.run_files import read_members
 from tune_lb.results.storage import Store
 from tune_lb.schedules import Constant
+from tune_lb.search.expected import expected_members
+from tune_lb.settings.domain import over
 from tune_lb.settings.identity import identity
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
@@ -326,3 +329,64 @@ def test_the_plan_counts_the_gradients_that_a_profile_takes():
         works.append(next(arm.core_s for arm in found.arms if arm.arm == "noisy"))
     # two members, weights after epochs 0 to 3, six batches of four from 24 examples, at 10 s each
     assert works[0] - works[1] == pytest.approx(2 * 4 * 6 * 10.0, abs=5.0)
+
+
+def test_a_searched_epoch_takes_from_members_that_are_trained_in_the_blocks_of_the_search(tmp_path):
+    watch = Watch(metrics=(), keep_weights=1, keep_weights_of=("small",))
+    arms = warm("warm", over([0, 1, 3])), Arm("small", batch_size=4)
+    of = a_space(*arms, watch=watch, num_samples=3, candidates=2, decide_blocks=2)
+    run = Here(tmp_path, of).end()
+    assert run.search.finished
+    lent = {(m.trial.split_seed, m.seed) for job in run.jobs if job.stage == "lent" for m in job.members}
+    assert lent == {(0, 0), (1000, 1000), (1001, 1001)}
+    stages = Counter((job.arm, job.stage) for job in run.jobs for _ in job.members)
+    expected = {
+        ("warm", "search"): 3,
+        ("warm", "decide"): 4,
+        ("warm", "confirm"): 2,
+        ("small", "lent"): 3,
+        ("small", "confirm"): 2,
+    }
+    assert stages == expected
+    for design in run.designs:
+        found = {stage: n for stage, n in expected_members(of, design).items() if n}
+        assert found == {stage: n for (arm, stage), n in expected.items() if arm == design.name}
+    for job in run.jobs:
+        if job.arm == "warm":
+            for member in job.members:
+                lender = member.lenders["small"]
+                assert (lender.trial.split_seed, lender.seed) == (member.trial.split_seed, member.seed)
+    # each begins where the small batch's member of the search's split was
+    starts = {m.trial.initialization.epoch: m for job in run.jobs if job.stage == "search" for m in job.members}
+    assert sorted(starts) == [0, 1, 3]
+    stored = [name for name in weights(tmp_path) if ".epoch" in name]
+    assert len(stored) == 5 * 4
+    parts = {
+        d.name: parts_of(d.template.resolved({n: x.to_check()[0] for n, x in d.dimensions.items()}))
+        for d in run.designs
+    }
+    given = {"concurrency": 1, "start_s": 0.0, "already_done": 0}
+    plain = dataclasses.replace(watch, keep_weights_of=("warm",), keep_weights=(99,))
+    more, less = (
+        estimate(dataclasses.replace(of, watch=w), run.designs, parts, dict.fromkeys(parts, 1e-3), **given).disk_bytes
+        for w in (watch, plain)
+    )
+    size = sum(len(weights(tmp_path)[name]) for name in stored)
+    assert size - 1000 * len(stored) <= more - less <= size
+
+
+def test_a_searched_arm_lends_what_it_searched_with(tmp_path):
+    arms = warm("warm", over([1, 2])), Arm("small", batch_size=4, lr=over([0.02, 0.05, 0.1]))
+    of = a_space(*arms, num_samples=3, candidates=2, decide_blocks=2)
+    run = Here(tmp_path, of).end()
+    assert run.search.finished
+    assert not run.search.failed
+    stages = Counter((job.arm, job.stage) for job in run.jobs for _ in job.members)
+    assert {stage: n for (arm, stage), n in stages.items() if arm == "small"} == {
+        "search": 3,
+        "decide": 4,
+        "confirm": 2,
+    }
+    chosen = run.search.selected("small").configuration_id
+    lenders = {m.lenders["small"].configuration_id for job in run.jobs if job.arm == "warm" for m in job.members}
+    assert lenders == {chosen}

@@ -19,6 +19,8 @@ SCHEMA_VERSION: Final = 1
 """Version of the columns' meaning, in every row and every file; a reader refuses a newer one."""
 
 STAGES: Final = ("search", "decide", "confirm")
+LENT: Final = "lent"
+"""Stage of members that are trained for others to take from, where their own arm searches nothing: no result is made of them."""
 OLD_STAGES: Final = ("search", "rescreen", "confirm")
 """Stages of runs made before blocks were."""
 
@@ -79,7 +81,12 @@ IDENTITY: Final = _all(
         trial_id="hash of the resolved configuration, data included; seeds and stage not",
     ),
     Column("seed", "int", "seed of the member: with trial_id it names the row", required=True),
-    Column("stage", "str", f"stage the member was trained for: {', '.join(STAGES)}", required=True),
+    Column(
+        "stage",
+        "str",
+        f"stage that it was trained for: {', '.join(STAGES)}; {LENT}: for others to take from",
+        required=True,
+    ),
     Column("arm", "str", "name of the arm", required=True),
     Column("split_seed", "int", "seed of the cut into training, validation and test examples", required=True),
     Column(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from tune_lb.results.columns import OLD_STAGES, SCHEMA_VERSION, STAGES, STATUSES
+from tune_lb.results.columns import LENT, OLD_STAGES, SCHEMA_VERSION, STAGES, STATUSES
 from tune_lb.results.merger import HISTORY_SCHEMA, PREDICTIONS_SCHEMA, conformed
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import Row, encode_table, to_table
@@ -56,7 +56,7 @@ def _check_members(stem: str, rows: Sequence[Row], tables: Mapping[str, pa.Table
     keys = [(row["trial_id"], row["seed"]) for row in rows]
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"results: {stem}: {'a member is given twice' if keys else 'no members'}: {keys}")
-    for name, allowed in (("stage", (*STAGES, *OLD_STAGES)), ("status", STATUSES)):
+    for name, allowed in (("stage", (*STAGES, LENT, *OLD_STAGES)), ("status", STATUSES)):
         for value in {row.get(name) for row in rows} - set(allowed):
             raise ValueError(f"results: {stem}: {name} is {value!r}; it is one of {', '.join(allowed)}")
     for kind in ("history", "predictions"):

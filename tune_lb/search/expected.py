@@ -11,13 +11,19 @@ def expected_members(
 ) -> dict[str, int]:
     """Return how many members an arm will have by stage: n + q r + S m, where nothing fails and no configuration comes twice.
 
+    And those that it lends: its one configuration, in each block of others that its own search and decide stage are not in.
+
     confirm_blocks: S, where that is known; None: as many as there are at most.
     """
     samples = design.num_samples if num_samples is None else num_samples
     searched = samples if design.dimensions and design.derived_from is None and samples > 1 else 0
     kept = min(space.candidates, searched)
+    decided = kept * space.decide_blocks if kept > 1 else 0
+    own = {("search", False): searched, ("decide", False): decided}
+    lent = [stage for stage, placebo in design.lent if not own.get((stage, placebo))]
     return {
         "search": searched,
-        "decide": kept * space.decide_blocks if kept > 1 else 0,
+        "decide": decided,
+        "lent": sum({"search": 1, "decide": space.decide_blocks}[stage] for stage in lent),
         "confirm": (space.most_blocks if confirm_blocks is None else confirm_blocks) * space.block_seeds,
     }

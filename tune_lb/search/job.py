@@ -9,7 +9,8 @@ from typing import Any
 
 from tune_lb.training.trial import Trial
 
-STAGES = ("search", "decide", "confirm")
+STAGES = ("search", "decide", "lent", "confirm")
+"""lent: an arm's one configuration, in the blocks in which arms that take from it search and decide."""
 
 MemberKey = tuple[str, int]
 """(trial_id, seed): what tells a member from every other of the run."""

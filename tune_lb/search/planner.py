@@ -22,7 +22,7 @@ from tune_lb.search.deciding import decided_for, rank
 from tune_lb.search.expected import expected_members
 from tune_lb.search.job import STAGES, Job, Member, MemberKey
 from tune_lb.search.job_size import JobSize, cut
-from tune_lb.search.lending import with_lenders
+from tune_lb.search.lending import blocks_to_lend, members_to_lend, with_lenders
 from tune_lb.search.proposers import proposers
 from tune_lb.search.score import Score, chance_loss
 from tune_lb.space.checks import checked_designs
@@ -140,7 +140,7 @@ class Search:
         if isinstance(asked, int):
             return asked
         if not self._confirm_blocks_of:
-            self._confirm_blocks_of = wanted_blocks(self, asked)
+            self._confirm_blocks_of = blocks_to_lend(wanted_blocks(self, asked), self.designs)
         return self._confirm_blocks_of[arm.design.name]
 
     def _forget(self) -> None:
@@ -200,6 +200,7 @@ class Search:
                 yield "decide", (m for block in self.blocks(name, "decide") for c in kept for m in c.members(block))
         chosen = self.selected(name)
         if chosen is not None:
+            yield "lent", members_to_lend(self, arm, chosen)
             yield "confirm", self.members(name, "confirm", chosen)
 
     def _searched_members(self, arm: SearchedArm, now: bool) -> Iterator[Member]:

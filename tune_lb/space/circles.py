@@ -17,3 +17,15 @@ def circle(start: str, waits_for: Mapping[str, Sequence[str]]) -> list[str]:
                 seen.add(name)
                 ways.append([*way, name])
     return []
+
+
+def reached(start: str, waits_for: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the arms that an arm waits for, and those that these wait for, and so on, each once."""
+    found: list[str] = []
+    waiting = list(waits_for.get(start, ()))
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.append(name)
+            waiting += waits_for.get(name, ())
+    return found

@@ -14,9 +14,11 @@ from tune_lb.samplers.distinct import num_combinations
 from tune_lb.settings.domain import Choice, Domain, Interval
 from tune_lb.settings.setting import as_typed
 from tune_lb.space.arm import Arm
+from tune_lb.space.circles import reached
 from tune_lb.space.old_fields import successor
 from tune_lb.space.space import EXTENDABLE, PROCEDURE, TRIAL_FIELDS, Space
 from tune_lb.training.remedy import overrides
+from tune_lb.training.taking import taken_by
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import part_columns
 
@@ -40,6 +42,9 @@ class ArmDesign:
     """The space's num_samples, where there are fewer combinations than that; else 0."""
     matched_by: str | None = None
     """The arm that spends as many gradient evaluations on plain training."""
+    lent: tuple[tuple[str, bool], ...] = ()
+    """Stages in whose blocks arms search that take from it, and whether these are the placebo's: its one configuration is trained
+    there too."""
 
     @property
     def dimensions(self) -> dict[str, Domain]:
@@ -67,7 +72,19 @@ def unchecked_designs(space: Space) -> list[ArmDesign]:
         else d
         for d in designs
     ]
-    return sorted(designs, key=lambda design: ORDER.index(design.role))
+    return sorted(_lending(space, designs), key=lambda design: ORDER.index(design.role))
+
+
+def _lending(space: Space, designs: Sequence[ArmDesign]) -> list[ArmDesign]:
+    """Return the designs with the stages that arms lend to those that take from them and search."""
+    takes = {design.name: [taken.arm for taken in taken_by(design.template)] for design in designs}
+    lent: dict[str, set[tuple[str, bool]]] = {}
+    for design in designs:
+        if design.dimensions and design.derived_from is None and design.num_samples > 1:
+            stages = ["search", "decide"] if min(space.candidates, design.num_samples) > 1 else ["search"]
+            for name in reached(design.name, takes):
+                lent.setdefault(name, set()).update((stage, not design.shares_points) for stage in stages)
+    return [dataclasses.replace(d, lent=tuple(sorted(lent[d.name]))) if d.name in lent else d for d in designs]
 
 
 def sampling_notes(designs: Sequence[ArmDesign]) -> list[str]:

@@ -11,29 +11,23 @@ from collections.abc import Collection, Mapping, Sequence
 from tune_lb.errors import nearest
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.taken import Taken
-from tune_lb.space.circles import circle
+from tune_lb.space.circles import circle, reached
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.observation import Watch
 from tune_lb.space.space import Space
 from tune_lb.training.taking import taken_by, taken_in_phases
 
 
-def lenders(designs: Sequence[ArmDesign]) -> set[str]:
-    """Return the arms that others take from."""
-    return {taken.arm for design in designs for taken in taken_by(design.template)}
+def lenders(designs: Sequence[ArmDesign]) -> dict[str, frozenset[str]]:
+    """Return the arms that others take from, each with the stages of its members that they may take from."""
+    names = {taken.arm for design in designs for taken in taken_by(design.template)}
+    lent = {design.name: {stage for stage, placebo in design.lent if not placebo} for design in designs}
+    return {name: frozenset({"lent", "confirm", *lent[name]}) for name in names}
 
 
 def lenders_of(arm: str, designs: Sequence[ArmDesign]) -> list[str]:
     """Return the arms that an arm takes from, and those that these take from, and so on. designs: without circles."""
-    takes = {design.name: [taken.arm for taken in taken_by(design.template)] for design in designs}
-    found: list[str] = []
-    waiting = list(takes[arm])
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.append(name)
-            waiting += takes[name]
-    return found
+    return reached(arm, {design.name: [taken.arm for taken in taken_by(design.template)] for design in designs})
 
 
 def taking_problems(space: Space, designs: Sequence[ArmDesign]) -> list[str]:
@@ -47,8 +41,6 @@ def taking_problems(space: Space, designs: Sequence[ArmDesign]) -> list[str]:
         taken = taken_by(design.template)
         for one in taken:
             found += [f"arm {design.name!r} {line}" for line in _problems(one, own, space.watch)]
-        if taken and design.dimensions and design.num_samples > 1:
-            found.append(f"arm {design.name!r} takes from another arm and searches: give every field one value")
         if taken_in_phases(design.template):
             found.append(f"arm {design.name!r}: a phase takes from another arm; give what takes to the arm itself")
         takes[design.name] = [*own[design.name].combines, *(str(one.arm) for one in taken)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -117,7 +117,7 @@ def estimate(
         measured = members if space.metrics_on == "all" else min(space.most_blocks, space.measured_blocks)
         watched = min(space.most_blocks, space.watched_blocks) * space.block_seeds
         per_update = seconds[design.name]
-        kept_files += _kept_files(space, design, plan, lends=design.name in lending)
+        kept_files += _kept_files(space, design, plan, lending.get(design.name, ()))
         watching_s = looking.while_training_s(looks_of(space, trial, plan))
         if watched and (space.walk is not None or (space.watch is not None and space.watch.steps)):
             stand_in, times = light(trial, own_parts, space.microbatch)
@@ -158,13 +158,14 @@ def _kind(trial: Trial, parts: Parts) -> Hashable:
     return id(parts), describe(trial.model), describe(trial.loss), changed
 
 
-def _kept_files(space: Space, design: ArmDesign, plan: Plan, *, lends: bool) -> int:
-    """Return how many files of weights the members of an arm keep while they train."""
+def _kept_files(space: Space, design: ArmDesign, plan: Plan, lending: Collection[str]) -> int:
+    """Return how many files of weights the members of an arm keep while they train. lending: stages that others take from."""
     watch = space.watch
     if watch is None or not watch.is_kept_of(design.name):
         return 0
-    kept = space.most_blocks if lends else min(space.most_blocks, space.watched_blocks)
-    return kept * space.block_seeds * len(watch.kept_epochs(plan.whole_epochs))
+    watched = min(space.most_blocks, space.watched_blocks) * space.block_seeds
+    members = sum(n for stage, n in expected_members(space, design).items() if stage in lending) if lending else watched
+    return members * len(watch.kept_epochs(plan.whole_epochs))
 
 
 def _taking_s(

@@ -64,8 +64,8 @@ class RunContext:
     stacked: Mapping[str, int] = field(default_factory=dict)
     """Most members of an arm that train as one program, where members are trained together."""
 
-    lenders: Collection[str] = ()
-    """Arms that others take weights from."""
+    lenders: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Arms that others take weights from, and the stages of its members that lend them."""
 
     code: Versions = field(default_factory=dict)
     """Of the user's code, by arm."""
@@ -86,7 +86,7 @@ class RunContext:
     def keeps_weights(self, arm: str, stage: str, block: int) -> bool:
         """Say whether weights of members are kept while they train: of those that are looked at, or that others take from."""
         kept = self.watch is not None and self.watch.is_kept_of(arm)
-        return kept and (arm in self.lenders or self.is_watched(stage, block))
+        return kept and (stage in self.lenders.get(arm, ()) or self.is_watched(stage, block))
 
     def metric_columns(self, rows: Sequence[Mapping[str, Any]] = ()) -> list[Column]:
         """Return the columns of the run's metrics, typed by the rows."""
@@ -186,5 +186,5 @@ def make_context(
         measured_blocks=space.measured_blocks,
         watched_blocks=space.watched_blocks,
         error=error_title(data, space.error),
-        lenders=frozenset(lenders(designs)),
+        lenders=lenders(designs),
     )
