@@ -97,6 +97,9 @@ def at_looks(found: Mapping[str, Answer], max_blocks: int, placebos: Collection[
         # an interval that ends at 0 has its other end where it was
         half = max(effect.high - effect.estimate, effect.estimate - effect.low)
         half *= quantile(effect.freedom, size, own[name]) / quantile(effect.freedom, size)
+        # as in paired_t: never shorter than that of the recipes, which at a smaller level can be the wider one
+        recipes = answer.recipes
+        half = max(half, quantile(recipes.freedom, size, own[name]) / quantile(recipes.freedom) * recipes.half_width)
         low, high = effect.estimate - half, effect.estimate + half
         if p < ALPHA and low <= 0 <= high:
             low, high = (low, -TINY) if effect.estimate < 0 else (TINY, high)

@@ -1,7 +1,12 @@
 """How wide are the intervals, how often do they hold the truth, what is found, and what is claimed that is not there?
 
     python benchmarks/power.py --train digits|mnist|cifar    train a pool of real members (minutes), kept in power/POOL.parquet
-    python benchmarks/power.py --study [digits mnist cifar]  draw runs from the pools 500 times; writes power/POOL.md
+    python benchmarks/power.py --study [NAMES]               NAMES: digits, mnist, cifar, examples; without any all of them
+
+The study of a pool draws runs from it, 500 of each design (MNIST 1,000); it writes power/POOL.md (designs), power/POOL_until.md
+(blocks until it is known) and power/POOL_others.md (other ways with as many members). "examples" simulates intervals for other test
+examples, 1,000 runs of each kind (power/examples.md). --parts designs until others: some of a pool's tables alone. All of it
+takes about ten minutes on one core.
 
 A run is search, decide and confirm over arms, drawn from the pool (power_designs.py); what is said of it is said by
 tune_lb.inference. The truth of a recipe is its mean over the pool; that of the procedure the mean over all runs of what they chose.
@@ -18,73 +23,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from power_designs import Array, Blocks, Chosen, Design, Pool, choose, draw_blocks, pools, spread_points
+from power_designs import Array, Design, Pool, pools
+from power_examples import examples_said
+from power_looks import EARLY_BLOCKS, MAX_BLOCKS, MOST_RUNS, until_known
 from power_peers import old_design, tuning_curves
+from power_runs import BASELINE, NUM_PLACEBOS, REFERENCE, Run, Runs
+from power_table import table
 
 from tune_lb.inference.effects import differences, paired_t
 from tune_lb.inference.procedure import Confirmed, answers
 from tune_lb.inference.selection_variance import FREEDOM, with_floor
 
 FOLDER = Path(__file__).parent / "power"
-REFERENCE, BASELINE = "large_batch", "small_batch"
 EFFECTS = (0.001, 0.0025, 0.005, 0.01)
-NUM_PLACEBOS = 5
 DESIGNS = (
     Design(24, 5, 6, 38, 1),
     Design(24, 5, 6, 19, 2),
     Design(24, 5, 6, 24, 1),
+    Design(24, 6, 5, 24, 1),
     Design(24, 5, 6, 12, 2),
     Design(20, 4, 6, 20, 1),
     Design(16, 3, 4, 12, 1),
     Design(8, 2, 2, 8, 1),
 )
-REPEATS = 500
+REPEATS = {"digits": 500, "mnist": 1_000, "cifar": 500}
+"""More where a coverage lies at the edge of what is asked for."""
 Rule = Callable[[Array], Array]
-
-
-@dataclass
-class Run:
-    """What one drawn run holds."""
-
-    chosen: dict[str, Chosen]
-    confirmed: dict[str, Array]
-    placebos: dict[str, list[Array]]
-    """By kind, the confirm errors of placebos; the last one is the run's own, the floor of claims."""
-    placebo_chosen: list[Chosen]
-
-
-def draw_run(arms: dict[str, Pool], design: Design, rng: np.random.Generator) -> Run:
-    """Return a run drawn from the pool: all arms try the same points in the same blocks."""
-    reference = arms[REFERENCE]
-
-    def searched() -> tuple[Array, Blocks, Blocks]:
-        points = spread_points(reference.points[:, 0], design.num_samples, rng)
-        return (
-            points,
-            draw_blocks(reference, 1, rng, reference.search_cuts),
-            draw_blocks(reference, design.decide_blocks, rng),
-        )
-
-    points, search, decide = searched()
-    confirm = draw_blocks(reference, design.confirm_blocks, rng, seeds=design.block_seeds)
-    chosen = {}
-    for name, arm in arms.items():
-        own = np.arange(len(arm.points))[: design.num_samples] if len(arm.points) < len(reference.points) else points
-        chosen[name] = choose(arm, own, search, decide, design)
-    confirmed = {name: arms[name].of("test_error", found.point, confirm) for name, found in chosen.items()}
-    placebos = [choose(reference, *searched(), design) for _ in range(NUM_PLACEBOS + 1)]
-    drawn: dict[str, list[Array]] = {"paired": [], "other seeds": []}
-    for placebo in placebos:
-        drawn["paired"].append(reference.of("test_error", placebo.point, confirm))
-        drawn["other seeds"].append(reference.of("test_error", placebo.point, others(reference, confirm, rng)))
-    return Run(chosen, confirmed, drawn, placebos)
-
-
-def others(pool: Pool, blocks: Blocks, rng: np.random.Generator) -> Blocks:
-    """Return other seeds of the same cuts, as far as the pool has them."""
-    num_seeds = pool.trained.shape[2]
-    rest = [np.setdiff1d(np.arange(num_seeds), used) for used in blocks.seeds]
-    return Blocks(blocks.cuts, np.stack([rng.permutation(own)[: blocks.seeds.shape[1]] for own in rest]))
 
 
 @dataclass
@@ -104,10 +68,9 @@ class Counts:
         return float(np.mean(self.values[name]))
 
 
-def study(arms: dict[str, Pool], design: Design, repeats: int = REPEATS, seed: int = 0) -> Counts:
+def study(arms: dict[str, Pool], design: Design, repeats: int = 500) -> Counts:
     """Return what runs of a design say, against what is true."""
-    rng = np.random.default_rng(seed)
-    return counted(arms, design, [draw_run(arms, design, rng) for _ in range(repeats)])
+    return counted(arms, design, Runs(arms, repeats).of(design))
 
 
 def counted(arms: dict[str, Pool], design: Design, runs: list[Run], floor: Rule = with_floor) -> Counts:
@@ -164,18 +127,34 @@ def counted(arms: dict[str, Pool], design: Design, runs: list[Run], floor: Rule 
     return counts
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+MADE = "Made by `python benchmarks/power.py --study`."
 
 
-def report(pool: str, repeats: int) -> str:
+def looked(pool: str, drawn: Runs) -> str:
+    """Return what is said of a pool's runs that are confirmed until differences are known."""
+    names, repeats = ", ".join(name for name in drawn.arms if name != REFERENCE), min(drawn.repeats, MOST_RUNS)
+    return "\n".join(
+        [
+            f"# {pool}: {repeats} runs, confirmed until it is known\n",
+            f"{MADE} Arms in the order {names}. Search and decide: 24 points, 5 candidates x 6 blocks. Looks at 10, 14, "
+            "18 ... blocks. Until(w): an arm stops when its half-width of the procedure, simultaneous over the family, is at "
+            f"most w points, or would be with no number of blocks, at most after {MAX_BLOCKS}. Told at a look: when its p is "
+            f"below the level of O'Brien and Fleming over the family, at most after {EARLY_BLOCKS}. Below each rule a fixed "
+            "number of blocks, as many as the arms of the family had on average, of the same runs. Blocks and half-widths "
+            "(points) are means. Cover, each: % of the intervals of one arm by itself, at 95 %; all at once and claims (%): "
+            f"at the level of the look, where levels are spent. False: % of families of {NUM_PLACEBOS} placebos with a claim "
+            "(Holm), paired / with other seeds. Monte Carlo standard errors: "
+            f"{100 * (0.0475 / repeats) ** 0.5:.1f} at 95 %, {100 * (0.0196 / repeats) ** 0.5:.1f} at 2 %.\n",
+            until_known(pool, drawn),
+        ]
+    )
+
+
+def report(pool: str, drawn: Runs) -> str:
     """Return the tables of a pool; a share has its Monte Carlo standard error in the line below the table."""
-    arms = pools(FOLDER / f"{pool}.parquet")
-    found = [study(arms, design, repeats) for design in DESIGNS]
+    arms, repeats = drawn.arms, drawn.repeats
+    found = [counted(arms, design, drawn.of(design)) for design in DESIGNS]
     names = found[0].arms
-    print(f"{pool}: studied", file=sys.stderr, flush=True)
 
     def each(counts: Counts, name: str, digits: int, scale: float = 100.0) -> str:
         return " ".join(f"{scale * counts.mean(f'{name} {arm}'):.{digits}f}" for arm in names)
@@ -234,7 +213,7 @@ def report(pool: str, repeats: int) -> str:
     return "\n".join(
         [
             f"# {pool}: {repeats} runs of each design, drawn from the pool\n",
-            "Made by `python benchmarks/power.py --study`. Points of test error. Arms in the order "
+            f"{MADE} Points of test error. Arms in the order "
             f"{', '.join(names)}; true differences of the procedure with {designs[0]}: "
             + " ".join(f"{100 * truth[name]:.2f}" for name in names)
             + ". A design: members an arm: points, candidates x blocks of the decision, confirm blocks x seeds. Monte Carlo "
@@ -266,25 +245,49 @@ def report(pool: str, repeats: int) -> str:
             "## What is selected\n",
             f"Over runs: scatter of the error of what is selected, root of the mean V, regret; last {REFERENCE}.\n",
             table(["design", "scatter", "root V", "regret"], scatter),
-            "## Others, with as many members\n",
-            old_design(arms, REFERENCE, BASELINE) if arms[REFERENCE].search_cuts > 1 else "",
+        ]
+    )
+
+
+def others_said(pool: str, drawn: Runs) -> str:
+    """Return what the old design and bands of tuning curves say with as many members."""
+    arms = drawn.arms
+    return "\n".join(
+        [
+            f"# {pool}: other ways, with as many members\n",
+            f"{MADE}\n",
+            *([old_design(arms, REFERENCE, BASELINE)] if arms[REFERENCE].search_cuts > 1 else []),
             tuning_curves(arms, REFERENCE, BASELINE),
         ]
     )
 
 
+PARTS = {"designs": ("", report), "until": ("_until", looked), "others": ("_others", others_said)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", choices=("digits", "mnist", "cifar"))
-    parser.add_argument("--study", nargs="*", metavar="POOL")
-    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--study", nargs="*", metavar="NAME")
+    parser.add_argument(
+        "--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="without it all of a study"
+    )
+    parser.add_argument("--repeats", type=int, help="runs of each design; without it 500, of MNIST 1,000")
     given = parser.parse_args()
     if given.train:
         from power_pools import train
 
         train(given.train)
-    for pool in given.study or (() if given.train else [path.stem for path in sorted(FOLDER.glob("*.parquet"))]):
-        (FOLDER / f"{pool}.md").write_text(report(pool, given.repeats))
+    all_names = () if given.train else [*(path.stem for path in sorted(FOLDER.glob("*.parquet"))), "examples"]
+    for pool in given.study or all_names:
+        if pool == "examples":
+            (FOLDER / "examples.md").write_text(examples_said(given.repeats or 1_000))
+            continue
+        drawn = Runs(pools(FOLDER / f"{pool}.parquet"), given.repeats or REPEATS[pool])
+        for part in given.parts:
+            ending, say = PARTS[part]
+            (FOLDER / f"{pool}{ending}.md").write_text(say(pool, drawn))
+            print(f"{pool}: {part} studied", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -102,10 +102,11 @@ def test_for_other_examples_intervals_are_wider_by_their_error_and_the_report_sa
     errors = results.comparison.errors
     d = (errors["other"] - errors["large_batch"]).mean(axis=1)
     table = results.arms.set_index("arm")
-    extra = row["selection_std"] ** 2 + table.loc["large_batch", "selection_std"] ** 2 + row["examples_std"] ** 2
+    selections = row["selection_std"] ** 2 + table.loc["large_batch", "selection_std"] ** 2
+    extra = selections + row["examples_std"] ** 2
     assert row["examples_std"] > 0
     mean = d.var(ddof=1) / 40
-    freedom = (mean + extra) ** 2 / (mean**2 / 39 + extra**2 / 10)
+    freedom = (mean + extra) ** 2 / (mean**2 / 39 + selections**2 / 10)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(mean + extra)
     assert (row["difference_new_low"], row["difference_new_high"]) == pytest.approx((d.mean() - half, d.mean() + half))
     said = "\n".join(sentences(results))

@@ -21,7 +21,8 @@ def test_both_answers_by_hand():
     found = answers(reference, given, outside=["longer"])
     d = (given["sam"].errors - REFERENCE).mean(axis=1)
     own, extra = d.var(ddof=1) / 12, 3.5e-6
-    error, freedom = math.sqrt(own + extra), (own + extra) ** 2 / (own**2 / 11 + extra**2 / 10)
+    # of the added variance 3e-6 are of the two selections, with 10 degrees of freedom, 5e-7 of the examples
+    error, freedom = math.sqrt(own + extra), (own + extra) ** 2 / (own**2 / 11 + 3e-6**2 / 10)
     assert found["sam"].recipes[:4] == pytest.approx(
         (d.mean(), *stats.ttest_1samp(d, 0).confidence_interval(), stats.ttest_1samp(d, 0).pvalue)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -46,8 +47,13 @@ def obrien_fleming(blocks: Sequence[int], alpha: float = ALPHA) -> FloatArray:
     times = np.asarray(blocks, dtype=np.float64) / blocks[-1]
     if times[0] <= 0 or np.any(np.diff(times) <= 0):
         raise ValueError(f"looks come after more and more blocks; these are {list(blocks)}")
-    c = brentq(lambda bound: _leaves(times, bound) - alpha, 0.5, 10.0, xtol=1e-6)
-    return np.asarray(2 * ndtr(-c / np.sqrt(times)))
+    return np.asarray(2 * ndtr(-_bound(tuple(times.tolist()), alpha) / np.sqrt(times)))
+
+
+@functools.cache
+def _bound(times: tuple[float, ...], alpha: float) -> float:
+    at = np.array(times)
+    return float(brentq(lambda bound: _leaves(at, bound) - alpha, 0.5, 10.0, xtol=1e-6))
 
 
 def _leaves(times: FloatArray, bound: float) -> float:

@@ -50,18 +50,22 @@ def answers(
     """Return what is known of every arm against the reference, over the blocks that both have.
 
     recipes: mean D +- t(.975, S - 1) s_D / sqrt(S). procedure: mean D +- t(1 - .025 / K, f) sqrt(s_D^2 / S + V_a + V_ref + the
-    variance over examples), f Satterthwaite's (`paired_t`). The family is all arms but those `outside` (references: copied,
-    scaled, trained longer) and the placebos, K of them; Holm on the procedure's p. claim: Holm's p < .05 and |mean D| above the
-    largest |placebo|. Interval and p never disagree: where Holm rejects what Bonferroni alone would not, the interval ends at 0,
-    open (compatible with Holm's procedure: Guilbaud, 2008; here two-sided), that is at the number next to 0.
+    variance over examples), f Satterthwaite's (`paired_t`), the last without an error of its own. The family is all arms but
+    those `outside` (references: copied, scaled, trained longer) and the placebos, K of them; Holm on the procedure's p. claim:
+    Holm's p < .05 and |mean D| above the largest |placebo|. Interval and p never disagree: where Holm rejects what Bonferroni
+    alone would not, the interval ends at 0, open (compatible with Holm's procedure: Guilbaud, 2008; here two-sided), that is at
+    the number next to 0.
     """
     family = [name for name in arms if name not in outside and name not in placebos]
     found: dict[str, tuple[Effect, Effect, int]] = {}
     for name, arm in arms.items():
         d = differences(arm.errors, reference.errors)
         size = max(1, len(family)) if name in family else 1
-        extra = arm.selection + reference.selection + arm.examples
-        procedure = paired_t(d, extra, size, FREEDOM)
+        selection = arm.selection + reference.selection
+        extra = selection + arm.examples
+        # thousands of examples tell their variance well: only that of the selections has few degrees of freedom
+        freedom = FREEDOM * (extra / selection) ** 2 if selection > 0 else math.inf
+        procedure = paired_t(d, extra, size, freedom)
         found[name] = (paired_t(d), procedure, d.size)
     adjusted = dict(zip(family, holm(np.array([found[name][1].p for name in family])), strict=True))
     floor = max((abs(found[name][1].estimate) for name in placebos if name in found), default=0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ def blocks_wanted(
     simultaneous, and looks are corrected. What is returned grows with what is trained, and never falls.
     """
     at = looks(until.max_blocks)
-    levels = _levels(until.max_blocks) / max(1, len(family)) if until.early else np.zeros(len(at))
+    levels = obrien_fleming(at) / max(1, len(family)) if until.early else np.zeros(len(at))
     own = arms.get(reference)
     known = all(arm is not None for arm in arms.values())
     found = {}
@@ -148,8 +147,3 @@ def _with_floor(state: State) -> dict[str, float]:
     floored = with_floor(np.array([state.variances[name] for name in names]))
     found = dict(zip(names, map(float, floored), strict=True))
     return {name: found.get(arm.design.derived_from or name, 0.0) for name, arm in state.arms.items()}
-
-
-@functools.cache
-def _levels(max_blocks: int) -> NDArray[np.float64]:
-    return obrien_fleming(looks(max_blocks))
