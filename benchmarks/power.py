@@ -45,6 +45,7 @@ DESIGNS = (
     Design(20, 4, 6, 20, 1),
     Design(16, 3, 4, 12, 1),
     Design(8, 2, 2, 8, 1),
+    Design(10, 2, 2, 6, 1),
 )
 REPEATS = {"digits": 500, "mnist": 1_000, "cifar": 500}
 """More where a coverage lies at the edge of what is asked for."""

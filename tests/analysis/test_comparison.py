@@ -161,7 +161,7 @@ def test_with_one_block_nothing_is_claimed_and_the_report_says_so() -> None:
     assert np.isnan(found["difference_low"])
     assert not found["claim"]
     assert found["claim_reason"] == "one confirm block: an interval takes 2"
-    assert any(line.startswith("One confirm block of") for line in sentences(results))
+    assert any(line.startswith("One confirm block") for line in sentences(results))
 
 
 def test_without_a_decide_stage_the_selection_is_not_known_and_nothing_is_claimed() -> None:

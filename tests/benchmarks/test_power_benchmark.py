@@ -11,6 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.comparison import at_looks
+from tune_lb.inference.procedure import Confirmed, answers
+from tune_lb.search.confirming import Confirming, blocks_wanted
+from tune_lb.space.until import Until
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 POINTS, CUTS, SEEDS, LIKELY, SEARCH_CUTS = 12, 6, 4, 8, 2
 OFFSET = {"large_batch": 0.0, "sam": -0.02, "nothing": 0.0}
@@ -99,16 +104,48 @@ def test_other_test_examples_are_covered_with_their_error_and_not_without(power)
     assert found.these < 0.8
 
 
-def test_an_arm_stops_at_its_width_or_at_a_look_and_a_width_is_known_from_its_first_blocks(drawing):
-    """Differences of +-1: after S blocks their half-width is t(.975, S - 1) sqrt(1 / (S - 1))."""
-    rules = importlib.import_module("power_looks")
-    signs = np.tile([1.0, -1.0], 30)[:, None] / 100
-    reference = rules.Confirmed(np.zeros((60, 1)))
-    far = rules.Group(reference, {"far": rules.Confirmed(0.5 + signs), "near": rules.Confirmed(signs)}, ["near"], [])
-    half = 100 * stats.t.ppf(0.975, 17) / 100 * (18 / 17) ** 0.5 / 18**0.5
-    width = rules.Rule("", 60, rules.Until(half_width=half * 1.001, max_blocks=60))
-    assert width.stops(far) == {"far": 18, "near": 18}
-    look = rules.Rule("", 38, levels="spent")
-    assert look.stops(far) == {"far": 10, "near": 38}
-    said = rules.Rule("", 18).said(far, {"far": 18, "near": 18})["far"].procedure
-    assert (said.estimate, 100 * said.half_width) == pytest.approx((0.5, half))
+@pytest.fixture
+def looking(power):
+    return importlib.import_module("power_looks")
+
+
+def drawn_group(looking, arms=3, runs=6, blocks=38):
+    """Arms that differ by up to two points, a placebo at the end, variances of selections about those of the blocks' mean."""
+    rng = np.random.default_rng(4)
+    means = np.linspace(0, -0.02, arms)[:, None] * np.array([1.0] * (arms - 1) + [0.0])[:, None]
+    pairs = means + 0.01 * rng.standard_normal((runs, arms, blocks))
+    return looking.Group(pairs, 1e-6 * rng.chisquare(3, (runs, arms)), slice(arms - 1))
+
+
+def test_all_runs_at_once_say_what_the_package_says_of_each(looking):
+    group = drawn_group(looking)
+    zero = np.zeros((38, 1))
+    for rule in (looking.Rule("", 38, 0.5), looking.Rule("", 38, 0.7), looking.Rule("", 38, levels="spent")):
+        found = looking.found_by(rule, group)
+        for r, (pairs, selection) in enumerate(zip(group.pairs, group.selection, strict=True)):
+            names = ["a", "b", "placebo"]
+            if rule.width:
+                known = {n: Confirming(d[:, None], v) for n, d, v in zip(names, pairs, selection, strict=True)}
+                until = Until(half_width=rule.width, max_blocks=38)
+                wanted = blocks_wanted(until, "reference", {"reference": Confirming(zero, 0.0), **known}, ["a", "b"])
+                assert [wanted[name] for name in names] == found.stops[r].tolist()
+            shown = np.where(np.arange(38) < found.stops[r][:, None], pairs, np.nan)
+            own = {n: Confirmed(d[:, None], v) for n, d, v in zip(names, shown, selection, strict=True)}
+            said = answers(Confirmed(zero), own, placebos=["placebo"])
+            if rule.levels:
+                said = at_looks(said, 38, ["placebo"])
+            for k, name in enumerate(names[:2]):
+                effect = said[name].procedure
+                assert (effect.low, effect.high) == pytest.approx((found.low[r, k], found.high[r, k]))
+                assert (said[name].p_holm < 0.05) == found.rejects[r, k]
+    assert 10 < found.stops[:, 1].mean() < 38
+
+
+def test_an_arm_stops_at_the_look_where_its_interval_is_narrow_enough(looking):
+    """Differences of +-1 point: after S blocks their half-width is t(.975, S - 1) sqrt(1 / (S - 1))."""
+    signs = np.tile([0.01, -0.01], 30)
+    group = looking.Group(np.array([[0.5 + signs, signs]]), np.full((1, 2), 1e-12), slice(1))
+    half = stats.t.ppf(0.975, 17) / 17**0.5
+    assert looking.Rule("", 60, half * 1.001).stops(group).tolist() == [[18, 18]]
+    assert looking.Rule("", 60, half * 0.999).stops(group).tolist() == [[22, 22]]
+    assert looking.Rule("", 38, levels="spent").stops(group).tolist() == [[10, 38]]
