@@ -26,7 +26,8 @@ def limits(results: Results, arms: Rows) -> Iterator[str]:
     if not results.one_block:
         yield from _selection(results, arms)
         yield from _precision(results, arms)
-        yield from _examples(results, arms)
+        if any(known(row["difference"]) for row in arms.values()):
+            yield from _examples(results, arms)
         yield from _blocks(results, arms)
     yield from mixtures(results.confirmed)
     yield from failures(results)
