@@ -113,6 +113,9 @@ def test_the_cosine_is_that_of_consecutive_gradients():
         w = w - 0.35 * gradients[-1]
     expected = [torch.cosine_similarity(a, b, 0).item() for a, b in itertools.pairwise(gradients)]
     assert values(rows, "cosine") == pytest.approx(expected, rel=1e-9)
+    # of an epoch that is not watched the last gradient is kept
+    _, _, apart = walked(of, Walk(epochs=(1, 3), points=1))
+    assert values(apart, "cosine") == pytest.approx(expected[1:], rel=1e-9)
     path = 0.35 * sum(float(g.norm()) for g in gradients)
     assert values(rows, "path_length")[-1] == pytest.approx(path, rel=1e-9)
 
@@ -222,8 +225,8 @@ def test_without_points_only_gradients_are_looked_at():
 def test_a_gap_between_watched_epochs_ends_the_stretch():
     of = trial(budget=Epochs(3.0))
     _, _, rows = walked(of, Walk(epochs=(1, 3), points=1))
-    # three updates an epoch: no cosine at the first of each stretch
-    assert [row.step for row in rows if row.name == "walk.cosine"] == [2, 3, 8, 9]
+    # three updates an epoch: the gradient before a stretch is kept, the loss is not
+    assert [row.step for row in rows if row.name == "walk.cosine"] == [2, 3, 7, 8, 9]
     assert [row.step for row in rows if row.name == "walk.loss"] == [0, 1, 2, 3, 6, 7, 8, 9]
 
 

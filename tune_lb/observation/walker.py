@@ -97,8 +97,8 @@ class Walker:
             rows = joined(training, rows, first)
         else:
             before_s = time.perf_counter()
-            rows = advanced(training, epochs, stops, at_stop)
-            training_s = time.perf_counter() - before_s
+            rows, kept_s = self._to_the_end(epochs, stops, at_stop, trails)
+            training_s = time.perf_counter() - before_s - kept_s
             iterates = self._iterates()
         for seed, at in iterates.items():
             trail = trails[seed]
@@ -112,13 +112,46 @@ class Walker:
         self.looking_s += spent
         return rows + seen + self._costs(seen, spent)
 
+    def _to_the_end(
+        self, epochs: float, stops: Collection[int], at_stop: Callable[[], None], trails: Mapping[int, _Trail]
+    ) -> tuple[list[HistoryRow], float]:
+        """Train through an epoch that is not watched; of the last update before one that is, keep the gradient. Also its time."""
+        training, kept_s = self.training, 0.0
+        last = training.next_stop(epochs) - 1
+        if not self._is_watched(last + 1):
+            return advanced(training, epochs, stops, at_stop), kept_s
+
+        def at() -> None:
+            nonlocal kept_s
+            if training.step == last:
+                started = time.perf_counter()
+                self._keep_gradients(trails)
+                kept_s += time.perf_counter() - started
+            if training.step in stops:
+                at_stop()
+
+        if training.step == last:
+            at()
+        return advanced(training, epochs, {*stops, last}, at), kept_s
+
+    def _keep_gradients(self, trails: Mapping[int, _Trail]) -> None:
+        """Keep the gradients of the next update, with which the one after it is compared."""
+        iterates = self._iterates()
+        gradients, clean = (self._gradients(iterates, noise=noise) for noise in (True, False))
+        for seed in trails.keys() & iterates.keys():
+            trail, names = trails[seed], iterates[seed].names
+            trees = [vector(tree[seed], names) if seed in tree else None for tree in (gradients, clean)]
+            trail.gradient, trail.clean = trees
+            # its loss is that of the epoch's start
+            trail.step, trail.loss = self.training.step + 1, None
+
     def checkpoint(self) -> dict[str, Tensor]:
         """Return what the first update of the next epoch is compared with, where that is watched as the last one was."""
         found: dict[str, Tensor] = {}
         if self.training.done or not self._is_watched():
             return found
         for seed, trail in self._trails.items():
-            if trail.updates and trail.step == self.training.step:
+            if trail.gradient is not None and trail.step == self.training.step:
                 of_step = {"gradient": trail.gradient, "clean": trail.clean}
                 # float64 of what was the training's type: nothing is lost
                 found |= {f"{seed}/{k}": v.to(self.training.dtype) for k, v in of_step.items() if v is not None}
@@ -142,7 +175,7 @@ class Walker:
         """Return what is known of a member as an epoch begins: the last gradient and loss, where the update before was watched."""
         trail = _Trail(self._start(seed, at), at.point, self.training.step)
         last = self._trails.get(seed)
-        if last is not None and last.updates and last.step == self.training.step:
+        if last is not None and last.step == self.training.step:
             trail.loss, trail.gradient, trail.clean = last.loss, last.gradient, last.clean
         return trail
 
@@ -164,8 +197,9 @@ class Walker:
             raise error
         self.on_failure(seed, "walk", error)
 
-    def _is_watched(self) -> bool:
-        boundaries, step = self.training.plan.boundaries, self.training.step
+    def _is_watched(self, step: int | None = None) -> bool:
+        boundaries = self.training.plan.boundaries
+        step = self.training.step if step is None else step
         number = boundaries[min(step, len(boundaries) - 2)] // self.training.plan.num_train + 1
         return number in self.walk.epochs
 
