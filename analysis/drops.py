@@ -38,8 +38,9 @@ def drop_reason(compared: Comparison) -> str:
     asked = compared.asked
     drop = compared.between(asked.reference, asked.baseline)
     if not math.isfinite(drop.estimate):
-        missing = "baseline" if asked.baseline is None else f"{asked.baseline} or {asked.reference}"
-        return f"no drop known: {missing} has no confirmed members"
+        if asked.baseline is None or asked.reference is None:
+            return f"{NO_DROP}: the space has no {'baseline' if asked.baseline is None else 'reference'}"
+        return f"no drop known: {asked.baseline} or {asked.reference} has no confirmed members"
     if not math.isfinite(drop.low):
         return "the interval of the drop is not known"
     if not drop.low > 0:

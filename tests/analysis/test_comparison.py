@@ -34,7 +34,11 @@ def by_block(results: Results, arm: str, column: str = "test_error") -> pd.Serie
 
 
 def t_interval(d: NDArray[np.float64], extra: float = 0.0, alpha: float = 0.05) -> tuple[float, float]:
-    half = stats.t.ppf(1 - alpha / 2, freedom(d, extra)) * np.sqrt(d.var(ddof=1) / len(d) + extra)
+    own = d.var(ddof=1) / len(d)
+    # with few blocks the interval of the recipes can be the wider one: the procedure's is then that
+    half = max(
+        stats.t.ppf(1 - alpha / 2, f) * np.sqrt(own + e) for f, e in ((freedom(d, extra), extra), (len(d) - 1, 0))
+    )
     return d.mean() - half, d.mean() + half
 
 
