@@ -107,7 +107,7 @@ def commands(path: Path) -> list[str]:
     """Return the command lines of the program in a document's blocks of code, and those in the text that are whole."""
     text = re.sub(r"^```python.*?^```$", "", path.read_text(), flags=re.S | re.M)
     program = r"(?:tune-lb|python -m tune_lb) "
-    shown = [re.search(rf"{program}([^#\"&|>]+)", line) for line in re.findall(r"^    .*$", text, re.M)]
+    shown = [re.search(rf"{program}((?:\"[^\"]*\"|[^#\"&|>])+)", line) for line in re.findall(r"^    .*$", text, re.M)]
     inline = [re.fullmatch(rf"{program}(\w+ .+)", code) for code in re.findall(r"`([^`\n]+)`", prose(path))]
     return [match[1].strip() for match in (*shown, *inline) if match]
 

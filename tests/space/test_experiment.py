@@ -8,7 +8,7 @@ import pytest
 
 from tune_lb.errors import RequestError
 from tune_lb.space.loading import declared, load_space, space_names
-from tune_lb.space.papers import PAPERS, ROWS, SCRIPTS
+from tune_lb.space.papers import PAPERS, ROWS, SCALES, SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 MODULE = """
@@ -50,11 +50,17 @@ def test_an_experiment_is_a_space_at_either_scale(
 
 @pytest.mark.parametrize(
     ("name", "scale", "line"),
-    [("quickstart", "paper", "it has no scales"), (None, "papre", "there are small and paper; did you mean 'paper'?")],
+    [(name, "papre", "there are small and paper; did you mean 'paper'?") for name in ("quickstart", None)],
 )
 def test_a_scale_that_is_none(module: str, name: str | None, scale: str, line: str) -> None:
     with pytest.raises(RequestError, match=line.replace("?", r"\?")):
         load_space(name or module, scale)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_space_that_is_no_experiment_has_one_size(scale: str) -> None:
+    found, plain = load_space("quickstart", scale), load_space("quickstart")
+    assert (found.space, found.name, found.scale) == (plain.space, "quickstart", None)
 
 
 def test_each_row_of_the_papers_has_a_space_or_a_script() -> None:

@@ -101,7 +101,7 @@ def two_programs():
 @pytest.mark.parametrize("execution", ["together", "alone"])
 def test_a_kill_in_the_middle_of_a_stack_loses_no_finished_member(tmp_path, execution):
     folder, job = tmp_path / "killed", two_programs()
-    code = "from tests.tuning.test_running_program import *; "
+    code = "import torch; torch.set_num_threads(1); from tests.tuning.test_running_program import *; "
     code += f"finished(work_on({str(folder)!r}, two_programs(), execution={execution!r}))"
     assert kill_at("step@step 8 of 15", code, tmp_path, timeout_s=200.0) == "step 8 of 15"
     stored = rows_of(folder)

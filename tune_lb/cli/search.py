@@ -28,6 +28,10 @@ def run(given: argparse.Namespace, out: Output) -> int:
         given.space, given.overrides, {key: getattr(given, key) for key in FIELD_OPTIONS}, given.scale
     )
     name = given.name or loaded.name
+    if given.scale is not None and loaded.scale is None:
+        out.line(
+            f"{loaded.name} is no experiment of a paper: it has one size, and --scale {given.scale} changes nothing"
+        )
     if given.smoke:
         # it is tried again from the start each time
         space, name, given.fresh = smoke(space), f"{name}_smoke", True

@@ -29,7 +29,12 @@ class Experiment:
 
     def at(self, scale: str) -> Space:
         """Return the space at one scale, with the rows that it repeats and what differs from them. Raises RequestError."""
-        if scale not in SCALES:
-            raise RequestError(f"scale {scale!r}: there are {' and '.join(SCALES)}{nearest(scale, SCALES)}")
+        check_scale(scale)
         space, differs = (self.small, self.differs) if scale == "small" else (self.paper, self.paper_differs)
         return dataclasses.replace(space, rows=self.rows, differs=differs)
+
+
+def check_scale(scale: str) -> None:
+    """Raise RequestError for a word that is no scale."""
+    if scale not in SCALES:
+        raise RequestError(f"scale {scale!r}: there are {' and '.join(SCALES)}{nearest(scale, SCALES)}")

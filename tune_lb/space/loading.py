@@ -154,7 +154,8 @@ def _path_of(name: str) -> Path:
 def _named(name: str, scale: str | None) -> Loaded:
     path = _path_of(name)
     module = _imported(f"{PACKAGE}.{name}", path)
-    return Loaded(_space_of(module, path, scale), _run_name(name, scale), path, scale=scale)
+    space, scale = _space_of(module, path, scale)
+    return Loaded(space, _run_name(name, scale), path, scale=scale)
 
 
 def _run_name(name: str, scale: str | None) -> str:
@@ -176,7 +177,7 @@ def _from_file(path: Path, scale: str | None) -> Loaded:
     importlib.invalidate_caches()
     try:
         module = _imported(name, path)
-        space = _space_of(module, path, scale)
+        space, scale = _space_of(module, path, scale)
     finally:
         for folder in folders:
             sys.path.remove(folder)
@@ -204,9 +205,10 @@ def _imported(name: str, path: Path) -> ModuleType:
         raise RequestError(f"search space {place_of(error, path)}: {message(error)}") from error
 
 
-def _space_of(module: ModuleType, path: Path, scale: str | None) -> Space:
+def _space_of(module: ModuleType, path: Path, scale: str | None) -> tuple[Space, str | None]:
+    """Return a module's space, and the scale; None of one that is no experiment: it has one size, whichever is asked for."""
     # these import torch
-    from tune_lb.space.experiment import Experiment
+    from tune_lb.space.experiment import Experiment, check_scale
     from tune_lb.space.space import Space
 
     if "SPACE" not in vars(module):
@@ -215,11 +217,9 @@ def _space_of(module: ModuleType, path: Path, scale: str | None) -> Space:
         raise RequestError(f"search space {path}: there is no SPACE in it{advice}")
     space = vars(module)["SPACE"]
     if isinstance(space, Experiment):
-        return space.at(scale or SCALES[0])
-    if isinstance(space, Space) and scale is not None:
-        raise RequestError(
-            f"search space {path}: it has no scales; leave --scale out (`spaces` says which spaces have)"
-        )
+        return space.at(scale or SCALES[0]), scale
     if not isinstance(space, Space):
         raise RequestError(f"search space {path}: SPACE is a {type(space).__name__}; it must be a tune_lb.Space(...)")
-    return space
+    if scale is not None:
+        check_scale(scale)
+    return space, None

@@ -50,9 +50,8 @@ def light(trial: Trial, parts: Parts, microbatch: int | str | None = AUTO) -> Li
             if training.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
-    except (
-        Exception
-    ):  # the user's code at another batch size than it is meant for: the trial itself says what it cannot do
+    # the user's code, at another batch size than it is meant for: the trial itself says what it cannot do
+    except (Exception, SystemExit):
         return Light(trial, 1.0)
     if seconds * trial.batch_size / PROBED * trial.evaluations_per_update <= TIMED_S:
         return Light(trial, 1.0)
