@@ -54,8 +54,16 @@ def test_a_smoke_run_is_possible_of_every_space(name: str, scale: str) -> None:
         budget, size = design.template.budget, design.template.batch_size
         assert getattr(budget, "updates", UPDATES) == UPDATES
         sizes = size.to_check() if hasattr(size, "to_check") else [size]
-        assert max(sizes) <= LARGEST_BATCH
+        assert max(sizes) <= LARGEST_BATCH or max(sizes) == space.batch_size, "cut, where what divides it allows"
         assert type(design.template.model) is type(space.arms[0].settings.get("model", space.model))
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size"), [("jaiswal_noise_model", 500), ("quickstart_mnist", 1_000), ("remedies", 400)]
+)
+def test_what_divides_a_batch_divides_the_one_that_a_smoke_run_has(name: str, batch_size: int) -> None:
+    """1,000 in groups of 50 becomes 500; in groups of 200 and 500 it stays, for nothing smaller has both."""
+    assert smoke(load_space(name).space).batch_size == batch_size
 
 
 @pytest.mark.data

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ UPDATES = 2
 EXAMPLES = 64
 """Examples that are trained on at least, validated and tested on, and measured on at most."""
 LARGEST_BATCH = 512
-"""Larger batches are cut to it; smaller ones stay, since ghost groups and pieces divide them."""
+"""Larger batches are cut to about it; smaller ones stay."""
 
 PROCEDURE: dict[str, Any] = {
     "members_per_arm": None,
@@ -64,19 +65,20 @@ class FirstExamples(DataSource):
 def smoke(space: Space) -> Space:
     """Return the space with one member an arm and stage, two updates each, on few examples; networks are whole.
 
-    Batches above LARGEST_BATCH are cut to it, budgets become two updates, phases one update of theirs, and whatever is measured
-    looks at EXAMPLES examples.
+    Batches above LARGEST_BATCH are cut, to what ghost groups and pieces still divide, budgets become two updates, phases one
+    update of theirs, and whatever is measured looks at EXAMPLES examples.
     """
     given = [arm.settings.get("batch_size", space.batch_size) for arm in space.arms]
-    num_train = max(EXAMPLES, *(_most(_cut(size)) for size in given if size is not None))
+    pieces = {value for arm in space.arms for remedy in arm.remedies for value in _whole_numbers(remedy)}
+    num_train = max(EXAMPLES, *(_most(_cut(size, pieces)) for size in given if size is not None))
     walk, watch = space.walk, space.watch
     changes: dict[str, Any] = PROCEDURE | {
         "question": f"A smoke run, whose numbers say nothing: {space.question}",
         "data": FirstExamples(space.data, num_train, EXAMPLES),
-        "arms": tuple(_smoked(arm, num_train) for arm in space.arms),
+        "arms": tuple(_smoked(arm, num_train, pieces) for arm in space.arms),
         "budget": Updates(UPDATES),
-        "batch_size": _cut(space.batch_size),
-        "phases": _phases(space.phases, num_train),
+        "batch_size": _cut(space.batch_size, pieces),
+        "phases": _phases(space.phases, num_train, pieces),
         "metrics": tuple(map(_on_few, space.metrics)),
         "walk": walk and dataclasses.replace(walk, epochs=(1,) if walk.epochs else ()),
         "watch": watch and _watched(watch),
@@ -85,7 +87,7 @@ def smoke(space: Space) -> Space:
     return dataclasses.replace(space, **changes)
 
 
-def _smoked(arm: Arm, num_train: int) -> Arm:
+def _smoked(arm: Arm, num_train: int, pieces: Collection[int]) -> Arm:
     settings: Mapping[str, Any] = arm.settings
     own = dict(settings)
     if "data" in own:
@@ -93,11 +95,11 @@ def _smoked(arm: Arm, num_train: int) -> Arm:
     if "budget" in own:
         own["budget"] = Updates(UPDATES)
     if "batch_size" in own:
-        own["batch_size"] = _cut(own["batch_size"])
+        own["batch_size"] = _cut(own["batch_size"], pieces)
     if "initialization" in own:
         own["initialization"] = _at_start(own["initialization"])
     if "phases" in own:
-        own["phases"] = _phases(own["phases"], num_train)
+        own["phases"] = _phases(own["phases"], num_train, pieces)
     return Arm(arm.name, *arm.remedies, combines=arm.combines, **own)
 
 
@@ -111,23 +113,36 @@ def _at_start(initialization: Any) -> Any:
     return initialization.at_start() if isinstance(initialization, TakesFromArm) else initialization
 
 
-def _cut(size: Any) -> Any:
+def _cut(size: Any, pieces: Collection[int]) -> Any:
+    """Return a batch size, or a domain of them, of at most LARGEST_BATCH where the pieces that divide it divide what is left."""
     if isinstance(size, Choice):
-        return dataclasses.replace(size, values=tuple(dict.fromkeys(map(_cut, size.values))))
+        return dataclasses.replace(size, values=tuple(dict.fromkeys(_cut(value, pieces) for value in size.values)))
     if isinstance(size, Interval):
-        return dataclasses.replace(size, low=_cut(size.low), high=_cut(size.high))
-    return size if size is None else min(size, LARGEST_BATCH)
+        return dataclasses.replace(size, low=min(size.low, LARGEST_BATCH), high=min(size.high, LARGEST_BATCH))
+    if size is None or size <= LARGEST_BATCH:
+        return size
+    whole = math.lcm(*(piece for piece in pieces if size % piece == 0))
+    return LARGEST_BATCH // whole * whole or size
+
+
+def _whole_numbers(remedy: Any) -> Iterator[int]:
+    """Yield the whole numbers above 1 that a remedy's settings are or can be: sizes of groups and pieces are among them."""
+    for field in dataclasses.fields(remedy):
+        value = getattr(remedy, field.name)
+        for each in value.values if isinstance(value, Choice) else (value,):
+            if isinstance(each, int) and each > 1:
+                yield each
 
 
 def _most(size: Any) -> int:
     return int(max(size.to_check())) if isinstance(size, Choice | Interval) else int(size)
 
 
-def _phases(phases: tuple[Phase, ...], num_train: int) -> tuple[Phase, ...]:
+def _phases(phases: tuple[Phase, ...], num_train: int, pieces: Collection[int]) -> tuple[Phase, ...]:
     """Return phases of one update each."""
     found = []
     for phase in phases:
-        size = _cut(phase.batch_size)
+        size = _cut(phase.batch_size, pieces)
         epochs = (size or LARGEST_BATCH) / num_train
         found.append(dataclasses.replace(phase, batch_size=size, epochs=min(phase.epochs, epochs)))
     return tuple(found)
