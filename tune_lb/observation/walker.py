@@ -76,7 +76,7 @@ class Walker:
         if self._is_watched():
             end = training.next_stop(epochs)
             while training.step < end and not training.done:
-                gradients, clean = (self._gradients(iterates, noise=noise) for noise in (True, False))
+                gradients = self._vectors(iterates)
                 before_s = time.perf_counter()
                 rows += training.advance(1e-9)
                 if training.step in stops and training.step < end:
@@ -84,11 +84,8 @@ class Walker:
                 training_s += time.perf_counter() - before_s
                 after = self._iterates()
                 for seed in sorted(after.keys() & gradients.keys()):
-                    found = [
-                        vector(tree[seed], after[seed].names) if seed in tree else None for tree in (gradients, clean)
-                    ]
                     try:
-                        seen += self._observed(seed, trails[seed], iterates[seed], after[seed], *found)
+                        seen += self._observed(seed, trails[seed], iterates[seed], after[seed], *gradients[seed])
                     except Exception as error:  # raised by the user's network or loss: it costs these rows only
                         self._failed(seed, error)
                         trails[seed].loss = trails[seed].gradient = trails[seed].clean = None
@@ -136,12 +133,9 @@ class Walker:
 
     def _keep_gradients(self, trails: Mapping[int, _Trail]) -> None:
         """Keep the gradients of the next update, with which the one after it is compared."""
-        iterates = self._iterates()
-        gradients, clean = (self._gradients(iterates, noise=noise) for noise in (True, False))
-        for seed in trails.keys() & iterates.keys():
-            trail, names = trails[seed], iterates[seed].names
-            trees = [vector(tree[seed], names) if seed in tree else None for tree in (gradients, clean)]
-            trail.gradient, trail.clean = trees
+        for seed, gradients in self._vectors(self._iterates()).items():
+            trail = trails[seed]
+            trail.gradient, trail.clean = gradients
             # its loss is that of the epoch's start
             trail.step, trail.loss = self.training.step + 1, None
 
@@ -178,6 +172,15 @@ class Walker:
         if last is not None and last.step == self.training.step:
             trail.loss, trail.gradient, trail.clean = last.loss, last.gradient, last.clean
         return trail
+
+    def _vectors(self, iterates: Mapping[int, Iterate]) -> dict[int, tuple[Tensor, Tensor | None]]:
+        """Return by seed the gradient of the next update and the one without noise, as vectors; None where no remedy adds any."""
+        found, clean = (self._gradients(iterates, noise=noise) for noise in (True, False))
+        return {
+            seed: (vector(found[seed], at.names), vector(clean[seed], at.names) if seed in clean else None)
+            for seed, at in iterates.items()
+            if seed in found
+        }
 
     def _gradients(self, iterates: Mapping[int, Iterate], *, noise: bool) -> dict[int, Params]:
         """Return by seed the gradient of the next update; without noise: nothing where no remedy adds any."""
