@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.blocks import arrays
+from analysis.document import Part, Section, Text, bullets, section, table
 from analysis.notation import significant
 from analysis.run import Run
-from analysis.sections import bullets, table
 from tune_lb.inference.effects import Effect, differences, paired_t, quantile
 
 FILE = Path(__file__).with_name("published.csv")
@@ -50,7 +50,7 @@ def beside(results: Run) -> pd.DataFrame:
     return pd.DataFrame([dict(row) | _here(row, known, results) for row in chosen.to_dict("records")])
 
 
-def published_section(results: Run) -> list[str]:
+def published_section(results: Run) -> list[Section]:
     """The section of a report; nothing for a run that repeats no row for which a number is known."""
     found = beside(results)
     if found.empty:
@@ -72,8 +72,13 @@ def published_section(results: Run) -> list[str]:
         }
         for row in found.to_dict("records")
     ]
-    text = f"What differs from the paper:\n\n{bullets(differs)}" if differs else "Nothing differs from the paper."
-    return ["## Beside the published values", text, table(rows), NOTE]
+    said: list[Part] = (
+        [Text("What differs from the paper:"), bullets(differs)]
+        if differs
+        else [Text("Nothing differs from the paper.")]
+    )
+    parts = [*said, table("published", rows), Text(NOTE, marked=True)]
+    return section("Beside the published values", parts, "Published")
 
 
 def _here(row: dict[Any, Any], known: pd.DataFrame, results: Run) -> dict[str, Any]:

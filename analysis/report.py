@@ -1,4 +1,4 @@
-"""The report of a run in Markdown: the answer, the tables behind it, and how they were made."""
+"""The report of a run: the answer, the tables behind it, and how they were made."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.asked import OUTSIDE_ROLES
+from analysis.document import Document, Part, Table, bullets, section, table
+from analysis.markdown import markdown
 from analysis.notation import count, counted, known, percent, points, significant, with_interval
-from analysis.old_design.report import old_report
+from analysis.old_design.report import old_document
 from analysis.old_design.results import OldResults
 from analysis.published import published_section
-from analysis.report_tables import adequacy_table, decided_table, measured_tables
+from analysis.report_tables import adequacy_table, decided, measured_tables
 from analysis.results import Results
-from analysis.sections import CAPTIONS, at_equal_loss, bullets, problems, scaling, table, values_of
+from analysis.sections import at_equal_loss, pictures, problems, scaling, values_of
 
 METHODS = """
-* Errors are in percent, differences in points; a negative difference is better. `n` counts confirm members, whose blocks no
+Errors are in percent, differences in points; a negative difference is better. `n` counts confirm members, whose blocks no
   selection has seen. A diverged member counts at chance error. A block is a cut of the data (or, where nothing can be cut, none)
   and its seeds, the same for all arms; differences are taken within blocks, and intervals (95 %) are Student's t over them.
 * *difference*: test error minus that of the reference, with the interval of the whole procedure: to the spread over blocks is added
@@ -28,45 +30,43 @@ METHODS = """
   reference, with Fieller's interval on paired blocks; it is given only where the drop's interval lies above zero and the drop is at
   least two standard errors of the test set. *gap*: test error minus train error of a member, another thing than the drop.
 * The procedure, its formulae and how well its intervals cover: docs/inference.md.
-""".strip()
+""".strip().split("\n* ")
 
 
 def report_text(results: Results | OldResults, shown: Mapping[str, Any], figures: Iterable[str]) -> str:
-    """The whole report. shown: what `summary` gave; figures: names of the PNG files beside it, without suffix."""
+    """The whole report in Markdown. shown: what `summary` gave; figures: names of the PNG files beside it, without suffix."""
+    return markdown(report(results, shown, figures))
+
+
+def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Iterable[str]) -> Document:
+    """The report. shown: what `summary` gave; figures: names of those that were drawn."""
     if isinstance(results, OldResults):
-        return old_report(results, shown, figures)
-    pictures = {name: f"![{CAPTIONS[name]}]({name}.png)" for name in figures}
-    sharp = [pictures[name] for name in ("sharpness_and_gap", "sharpness_and_loss") if name in pictures]
-    parts = [
-        f"# {results.asked.name}",
+        return old_document(results, shown, figures)
+    drawn = list(figures)
+    arms = table("arms", [row["cells"] for row in shown["rows"]])
+    return Document(
+        results.asked.name,
         results.asked.question,
-        "## Answer",
-        bullets(shown["sentences"]),
-        pictures.get("test_error", ""),
-        "## Arms",
-        table([row["cells"] for row in shown["rows"]]),
-        *_section("## What may be claimed", table(_claims(results))),
-        *_section("## Where the drop comes from", table(_decomposition(results)), pictures.get("history", "")),
-        *_section("## Was the search large enough?", table(adequacy_table(results)), pictures.get("search", "")),
-        *_sharpness(results, sharp),
-        *published_section(results),
-        *scaling(results.configurations),
-        *_section("## Decided configurations", decided_table(results)),
-        "## How to read this",
-        METHODS,
-        table(_protocol(results)),
-        *problems(shown["problems"]),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        (
+            *section("Answer", [bullets(shown["sentences"]), *pictures(drawn, "test_error")]),
+            *section("Arms", [arms]),
+            *section("What may be claimed", [_claims(results)], "Claims"),
+            *section(
+                "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
+            ),
+            *section("Was the search large enough?", [adequacy_table(results), *pictures(drawn, "search")], "Search"),
+            *section("Sharpness", _sharpness(results, drawn)),
+            *published_section(results),
+            *scaling(results.configurations),
+            *section("Decided configurations", decided(results), "Configurations"),
+            *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
+            *problems(shown["problems"]),
+        ),
+    )
 
 
-def _section(title: str, *parts: str) -> list[str]:
-    """Title and parts; nothing where all parts are empty."""
-    return [title, *parts] if any(parts) else []
-
-
-def _claims(results: Results) -> list[dict[str, str]]:
-    return [
+def _claims(results: Results) -> Table:
+    rows = [
         {
             "arm": str(row["arm"]),
             "difference on other test examples": with_interval(
@@ -81,6 +81,7 @@ def _claims(results: Results) -> list[dict[str, str]]:
         for row in results.arms.to_dict("records")
         if known(row["difference"])
     ]
+    return table("claims", rows)
 
 
 def _claimed(row: Mapping[Any, Any]) -> str:
@@ -100,11 +101,11 @@ def _matched(row: Mapping[Any, Any]) -> str:
     return f"{with_interval(points(row['matched_difference']), *ends)} against {row['matched_by']}"
 
 
-def _decomposition(results: Results) -> list[dict[str, str]]:
+def _decomposition(results: Results) -> Table:
     def part(row: Mapping[Any, Any], name: str) -> str:
         return with_interval(points(row[name]), row[f"{name}_low"], row[f"{name}_high"])
 
-    return [
+    rows = [
         {
             "arm": str(row["arm"]),
             "test error %": percent(row["test_error"]),
@@ -120,15 +121,17 @@ def _decomposition(results: Results) -> list[dict[str, str]]:
         for row in results.arms.to_dict("records")
         if row["n"]
     ]
+    return table("decomposition", rows)
 
 
-def _sharpness(results: Results, pictures: list[str]) -> list[str]:
+def _sharpness(results: Results, drawn: list[str]) -> list[Part]:
     if not results.sharpness_values:
         return []
-    return ["## Sharpness", *measured_tables(results), *pictures, *at_equal_loss(results)]
+    figures = pictures(drawn, "sharpness_and_gap", "sharpness_and_loss")
+    return [*measured_tables(results), *figures, *at_equal_loss(results)]
 
 
-def _protocol(results: Results) -> list[dict[str, str]]:
+def _protocol(results: Results) -> Table:
     space, asked, design = results.space, results.asked, results.asked.design
     sizes = f"{asked.num_train} training, {asked.num_validation} validation, {asked.num_test} test examples"
     cut = "a test part of its own" if asked.own_test_split else "cut by split_seed"
@@ -156,4 +159,4 @@ def _protocol(results: Results) -> list[dict[str, str]]:
         "execution": "; ".join(f"{name} {values_of(results, name)}" for name in ("device", "execution", "threads")),
         "space": str(space.get("hash")),
     }
-    return [{"protocol": name, "": text} for name, text in rows.items()]
+    return table("protocol", [{"protocol": name, "": text} for name, text in rows.items()])

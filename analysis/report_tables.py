@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 from analysis.decisions import Decision
+from analysis.document import Part, Table, Text, table
 from analysis.notation import MISSING, count, counted, known, percent, points, significant
 from analysis.results import Results
-from analysis.sections import table, value_text
+from analysis.sections import value_text
 from analysis.sentences import correlation
 
 
-def adequacy_table(results: Results) -> list[dict[str, str]]:
+def adequacy_table(results: Results) -> Table:
     """How each arm's search went."""
     verdicts = {True: "converged", False: "not converged"}
-    return [
+    rows = [
         {
             "arm": str(row["arm"]),
             "points": count(row["num_points"]),
@@ -33,9 +34,10 @@ def adequacy_table(results: Results) -> list[dict[str, str]]:
         for row in results.arms.to_dict("records")
         if row["num_points"]
     ]
+    return table("searches", rows)
 
 
-def decided_table(results: Results) -> str:
+def decided(results: Results) -> list[Part]:
     """What was confirmed of each arm, and by what the decision fell."""
     rows = []
     for arm in results.asked.order(list(results.selected)):
@@ -51,7 +53,7 @@ def decided_table(results: Results) -> str:
             {"arm": arm, "configuration": text or "nothing was searched"} | _why(results.decisions.get(arm), chosen)
         )
     if not rows:
-        return "No configuration is confirmed yet."
+        return []
     note = (
         "Losses and soft errors (mean of 1 - p of the true class) are of the validation examples in the decide blocks: of the "
         "candidate that was decided for [lowest, highest of its competitors]. deviation: by how much the error of what is selected "
@@ -59,7 +61,7 @@ def decided_table(results: Results) -> str:
     )
     variances = results.comparison.variances
     rows = [row | {"deviation, points": percent(np.sqrt(variances.get(row["arm"], np.nan)))} for row in rows]
-    return f"{note}\n\n{table(rows)}"
+    return [Text(note), table("decided", rows)]
 
 
 def _why(decision: Decision | None, chosen: str) -> dict[str, str]:
@@ -85,7 +87,7 @@ def _among(values: np.ndarray[Any, np.dtype[np.float64]], own: int, others: list
     return f"{text} [{significant(float(np.nanmin(values[others])), 3)}, {significant(float(np.nanmax(values[others])), 3)}]"
 
 
-def measured_tables(results: Results) -> list[str]:
+def measured_tables(results: Results) -> list[Part]:
     """Sharpness, gap and train loss of the arms: levels, differences from the reference, rank correlations."""
     values, arms = results.sharpness_values, [row for row in results.arms.to_dict("records") if row["n"]]
     levels = [
@@ -117,17 +119,17 @@ def measured_tables(results: Results) -> list[str]:
         }
         for row in results.correlations.to_dict("records")
     ]
-    parts = [table(levels)]
+    parts: list[Part] = [table("sharpness", levels)]
     if compared:
-        parts.append(
+        text = (
             f"Against {results.asked.reference}, with the values that the searches found, paired by block, intervals simultaneous "
             "over the arms (exploratory). *times*: ratio to the reference, 1 is no difference."
         )
-        parts.append(table(compared))
+        parts += [Text(text, marked=True), table("sharpness_differences", compared)]
     return [
         *parts,
-        "Rank correlations over the means of the arms, with intervals over blocks (exploratory):",
-        table(correlations),
+        Text("Rank correlations over the means of the arms, with intervals over blocks (exploratory):"),
+        table("sharpness_correlations", correlations),
     ]
 
 

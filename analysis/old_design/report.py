@@ -1,17 +1,18 @@
-"""The report of a run in Markdown: the answer, the tables behind it, and how they were made."""
+"""The report of a run: the answer, the tables behind it, and how they were made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from analysis.document import Document, Part, Table, Text, bullets, section, table
 from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
 from analysis.old_design.results import OldResults
-from analysis.sections import CAPTIONS, at_equal_loss, bullets, problems, scaling, table, value_text, values_of
+from analysis.sections import at_equal_loss, pictures, problems, scaling, value_text, values_of
 
 OLD = "*A run of the old design: tables and intervals follow docs/inference_old_design.md.*"
 METHODS = """
-* Errors are in percent, differences in points; a negative difference is better. `n` counts confirmed members, whose
+Errors are in percent, differences in points; a negative difference is better. `n` counts confirmed members, whose
   seeds no selection has seen. A diverged member counts at chance error.
 * *difference*: test error minus that of the reference. Its interval (95 %) is a two-level bootstrap: the points of the
   search are drawn with replacement, the configuration is selected again on validation, and seeds are redrawn with
@@ -24,43 +25,34 @@ METHODS = """
 * *large-batch drop*: test error minus that of the baseline. *gap closed*: 1 - drop / drop of the reference, with
   Fieller's interval; it is given only where the drop's interval lies above zero and the drop is at least two standard
   errors of the test set. *gap*: test error minus train error of a member, another thing than the drop.
-""".strip()
+""".strip().split("\n* ")
 
 
-def old_report(results: OldResults, shown: Mapping[str, Any], figures: Iterable[str]) -> str:
-    """The whole report. shown: what `summary` gave; figures: names of the PNG files beside it, without suffix."""
+def old_document(results: OldResults, shown: Mapping[str, Any], figures: Iterable[str]) -> Document:
+    """The whole report. shown: what `summary` gave; figures: names of those that were drawn."""
     drawn = list(figures)
-    pictures = {name: f"![{CAPTIONS[name]}]({name}.png)" for name in drawn}
-    sharp = [pictures[name] for name in ("sharpness_and_gap", "sharpness_and_loss") if name in pictures]
-    parts = [
-        f"# {results.asked.name}",
+    arms = table("arms", [row["cells"] for row in shown["rows"]])
+    return Document(
+        results.asked.name,
         results.asked.question,
-        OLD,
-        "## Answer",
-        bullets(shown["sentences"]),
-        pictures.get("test_error", ""),
-        "## Arms",
-        table([row["cells"] for row in shown["rows"]]),
-        "## Where the drop comes from",
-        _decomposition(results),
-        pictures.get("history", ""),
-        "## Was the search large enough?",
-        _adequacy(results),
-        pictures.get("search", ""),
-        *_sharpness(results, sharp),
-        *scaling(results.configurations),
-        *_examples(results),
-        "## Selected configurations",
-        _selected(shown["best"]),
-        "## How to read this",
-        METHODS,
-        _protocol(results),
-        *problems(shown["problems"]),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        (
+            *section("Answer", [Text(OLD, marked=True), bullets(shown["sentences"]), *pictures(drawn, "test_error")]),
+            *section("Arms", [arms]),
+            *section(
+                "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
+            ),
+            *section("Was the search large enough?", [_adequacy(results), *pictures(drawn, "search")], "Search"),
+            *section("Sharpness", _sharpness(results, drawn)),
+            *scaling(results.configurations),
+            *section("Noise of the test examples", _examples(results), "Test examples"),
+            *section("Selected configurations", [_selected(shown["best"])], "Configurations"),
+            *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
+            *problems(shown["problems"]),
+        ),
+    )
 
 
-def _decomposition(results: OldResults) -> str:
+def _decomposition(results: OldResults) -> Table:
     rows = [
         {
             "arm": str(row["arm"]),
@@ -77,10 +69,10 @@ def _decomposition(results: OldResults) -> str:
         for row in results.arms.to_dict("records")
         if row["n"]
     ]
-    return table(rows)
+    return table("decomposition", rows)
 
 
-def _adequacy(results: OldResults) -> str:
+def _adequacy(results: OldResults) -> Table:
     verdicts = {True: "converged", False: "not converged"}
     rows = [
         {
@@ -97,10 +89,10 @@ def _adequacy(results: OldResults) -> str:
         for row in results.arms.to_dict("records")
         if row["num_trials"]
     ]
-    return table(rows)
+    return table("searches", rows)
 
 
-def _sharpness(results: OldResults, pictures: list[str]) -> list[str]:
+def _sharpness(results: OldResults, drawn: list[str]) -> list[Part]:
     values = results.sharpness_values
     if not values:
         return []
@@ -124,16 +116,20 @@ def _sharpness(results: OldResults, pictures: list[str]) -> list[str]:
         }
         for row in results.correlations.to_dict("records")
     ]
-    parts = ["## Sharpness", table(rows), "Rank correlations (exploratory):", table(correlations), *pictures]
-    parts += at_equal_loss(results)
-    return parts
+    return [
+        table("sharpness", rows),
+        Text("Rank correlations (exploratory):"),
+        table("sharpness_correlations", correlations),
+        *pictures(drawn, "sharpness_and_gap", "sharpness_and_loss"),
+        *at_equal_loss(results),
+    ]
 
 
 def _correlation(value: float) -> str:
     return f"{value:+.2f}" if known(value) else MISSING
 
 
-def _examples(results: OldResults) -> list[str]:
+def _examples(results: OldResults) -> list[Part]:
     rows = [
         {
             "arm": str(row["arm"]),
@@ -147,19 +143,19 @@ def _examples(results: OldResults) -> list[str]:
         if known(row["disagreement"])
     ]
     note = "Against the reference, on the same examples (exploratory; the search is not in these intervals)."
-    return ["## Noise of the test examples", note, table(rows)] if rows else []
+    return [Text(note), table("test_examples", rows)]
 
 
-def _selected(best: Mapping[str, Mapping[str, Any]]) -> str:
+def _selected(best: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = []
     for arm, chosen in best.items():
         for split, searched in sorted(chosen["by_split"].items(), key=lambda item: int(item[0])):
             texts = [f"{name} {value_text(value)}" for name, value in searched.items() if value is not None]
             rows.append({"arm": arm, "split": split, "configuration": ", ".join(texts)})
-    return table(rows) or "No configuration is confirmed yet."
+    return table("decided", rows)
 
 
-def _protocol(results: OldResults) -> str:
+def _protocol(results: OldResults) -> Table:
     space, asked = results.space, results.asked
     sizes = f"{asked.num_train} training, {asked.num_validation} validation, {asked.num_test} test examples"
     cut = "a test part of its own" if asked.own_test_split else "cut by split_seed"
@@ -175,4 +171,4 @@ def _protocol(results: OldResults) -> str:
         "execution": "; ".join(f"{name} {values_of(results, name)}" for name in ("device", "execution", "threads")),
         "space": str(space.get("hash")),
     }
-    return table([{"protocol": name, "": text} for name, text in rows.items()])
+    return table("protocol", [{"protocol": name, "": text} for name, text in rows.items()])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from analysis.document import bullets
 from analysis.published import beside, published, published_section
 from analysis.results import Results
 from tests.analysis.fabrication import ARMS, fabricate
@@ -66,8 +67,8 @@ def test_levels_of_another_size_are_not_comparable_and_signs_are() -> None:
     found = beside(run(["keskar: table 2"], differs=("5,000 of 50,000 images",)))
     assert set(found["level"]) == {"not comparable"}
     assert "agrees" in set(found["sign"])
-    text = "\n".join(published_section(run(["keskar: table 2"], differs=("5,000 of 50,000 images",))))
-    assert "* 5,000 of 50,000 images" in text
+    (section,) = published_section(run(["keskar: table 2"], differs=("5,000 of 50,000 images",)))
+    assert bullets(["5,000 of 50,000 images"]) in section.parts
 
 
 def test_an_arm_that_was_not_run_is_said_so_and_another_network_is_not_comparable() -> None:
