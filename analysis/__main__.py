@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,9 @@ from analysis.summary import summary
 from analysis.table_columns import ARMS, described
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import StorageError, Store
+
+if TYPE_CHECKING:
+    from analysis.drawing import Drawing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,13 +52,13 @@ def write_report(results: Results | OldResults, store: Store, *, figures: bool =
         "configurations.parquet": _parquet(results, "configurations"),
         "arms.parquet": _parquet(results, "arms"),
     }
-    pictures: dict[str, bytes] = {}
+    pictures: Mapping[str, Drawing] = {}
     if figures:
         # A second of import that tables and text do without.
         from analysis.drawing import draw_all
 
         pictures = draw_all(results)
-    files |= {f"{name}.png": data for name, data in pictures.items()}
+    files |= {f"{name}.png": drawing.png for name, drawing in pictures.items()}
     files["report.md"] = report_text(results, shown, pictures).encode()
     folder = store.child("report")
     for name, data in files.items():

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
 from analysis.notation import significant
@@ -24,6 +25,8 @@ MARKERS = "osD^vPX*<>"
 SPLIT_MARKERS = "osD^vP"
 INK, GREY, FADED, PALE = "#262626", "#595959", "#9E9E9E", "#E3E3E3"
 DASHES = (0, (4, 3))
+TITLE, NOTE = "title", "note"
+"""Names of the two texts that the page sets by itself."""
 DPI = 160
 STYLE: dict[Any, Any] = {
     "font.size": 10.5,
@@ -77,9 +80,16 @@ def new_figure(width: float, height: float, title: str, note: str) -> Figure:
     if engine is not None:
         margin = (0.12 + 0.17 * (1 + text.count("\n"))) / height
         engine.set(rect=(0.005, margin, 0.99, 0.99 - margin))  # type: ignore[call-arg]
-    figure.suptitle(textwrap.fill(title, int(9.2 * width)), x=0.012, ha="left", fontsize=12.5, fontweight="bold")
-    figure.text(0.012, 0.06 / height, text, fontsize=9, color=GREY)
+    figure.suptitle(
+        textwrap.fill(title, int(9.2 * width)), x=0.012, ha="left", fontsize=12.5, fontweight="bold", gid=TITLE
+    )
+    figure.text(0.012, 0.06 / height, text, fontsize=9, color=GREY, gid=NOTE)
     return figure
+
+
+def said(figure: Figure, gid: str) -> str:
+    """Title or note of a figure, in one line."""
+    return " ".join(" ".join(text.get_text() for text in figure.findobj(Text) if text.get_gid() == gid).split())
 
 
 def png(figure: Figure) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -16,34 +17,61 @@ from analysis.canvas import (
     FADED,
     GREY,
     INK,
+    NOTE,
     PALE,
     ROLES,
     SPLIT_MARKERS,
     STYLE,
+    TITLE,
     Inks,
     log_scale,
     new_figure,
     png,
+    said,
 )
 from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves
-from analysis.notation import points
+from analysis.notation import points, significant
 from analysis.old_design import figures as old_figures
 from analysis.old_design.results import OldResults
 from analysis.results import Results
+from analysis.svg import svg, tip, tips
+from analysis.tips import difference_tip, level_tip
 
 PLATE: dict[str, Any] = {"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.75}
+MOST_IN_COLUMN = 24
 BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
 
-def draw_all(results: Results | OldResults) -> dict[str, bytes]:
-    """Every figure that the results allow: file name without suffix -> PNG. Cost: about half a second each."""
+class Drawing(NamedTuple):
+    """A figure as it is written: its title and note, the PNG with both, the element <svg> without."""
+
+    title: str
+    note: str
+    png: bytes
+    svg: str
+
+
+def draw_all(results: Results | OldResults) -> dict[str, Drawing]:
+    """Every figure that the results allow: file name without suffix -> PNG and SVG. Cost: about a second each."""
     inks = Inks(results.arms)
     if isinstance(results, OldResults):
         shown = {name: show(results) for name, show in old_figures.FIGURES.items()}
     else:
         shown = {name: show(results) for name, show in figures.FIGURES.items()}
     with mpl.rc_context(STYLE):
-        return {name: png(draw(info, inks)) for name, info in shown.items() if info is not None}
+        return {name: drawn(draw(info, inks), name) for name, info in shown.items() if info is not None}
+
+
+def drawn(figure: Figure, name: str) -> Drawing:
+    """The figure in both forms."""
+    # the PNG first: it lays the figure out
+    return Drawing(said(figure, TITLE), said(figure, NOTE), png(figure), svg(figure, name))
+
+
+def last_text(rows: pd.DataFrame) -> str:
+    """Where a curve ends: "epoch 20: 0.0083, n = 24"."""
+    last = rows.iloc[-1]
+    return f"epoch {last['epoch']:g}: {significant(float(last['mean']))}, n = {last['n']}"
 
 
 def draw(info: figures.Shown, inks: Inks) -> Figure:
@@ -53,6 +81,12 @@ def draw(info: figures.Shown, inks: Inks) -> Figure:
     if isinstance(info, Scatter):
         return scatter(info, inks)
     return history_curves(info, inks) if isinstance(info, Curves) else search_curves(info, inks)
+
+
+def beside_legend(width: float, height: float, num_arms: int) -> tuple[float, float, int]:
+    """Width and height of a figure (inches) that hold a legend of all arms at its side, and the legend's columns."""
+    columns = -(-num_arms // MOST_IN_COLUMN)
+    return width + 2.4 * (columns - 1), max(height, 1.0 + 0.25 * -(-num_arms // columns)), columns
 
 
 def arm_errors(info: ArmErrors, inks: Inks) -> Figure:
@@ -90,12 +124,15 @@ def _errors(axes: Axes, info: ArmErrors, inks: Inks) -> None:
         lost = members["diverged"].to_numpy(bool)
         x = np.where(lost, edge, members["test_error"].to_numpy(np.float64))
         colour, marker = inks.colour[str(name)], SPLIT_MARKERS[place % len(SPLIT_MARKERS)]
-        axes.scatter(x[~lost], y[~lost], s=17, marker=marker, color=colour, alpha=0.55, lw=0, zorder=3)
-        axes.scatter(x[lost], y[lost], s=28, marker="x", color=colour, lw=1.4, zorder=3)
+        ends = np.where(lost, "diverged", [f"test error {value:.2f} %" for value in members["test_error"]])
+        shown = np.array(tips(f"{text}\n{end}" for text, end in zip(members["tip"], ends, strict=True)), dtype=object)
+        look: dict[str, Any] = {"color": colour, "zorder": 3}
+        axes.scatter(x[~lost], y[~lost], s=17, marker=marker, alpha=0.55, lw=0, urls=shown[~lost], **look)
+        axes.scatter(x[lost], y[lost], s=28, marker="x", lw=1.4, urls=shown[lost], **look)
     for arm in info.records:
         y_mean, colour = rows[arm["arm"]] - 0.2, inks.colour[arm["arm"]]
         if arm["mean"] > high:
-            axes.plot([edge], [rows[arm["arm"]]], ">", color=colour, ms=7, zorder=5)
+            axes.plot([edge], [rows[arm["arm"]]], ">", color=colour, ms=7, zorder=5, url=tip(level_tip(arm)))
             text = f"{arm['mean']:.2f}"
             axes.annotate(
                 text,
@@ -109,9 +146,10 @@ def _errors(axes: Axes, info: ArmErrors, inks: Inks) -> None:
             )
             continue
         axes.plot([arm["low"], arm["high"]], [y_mean] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=4)
-        axes.plot([arm["mean"]], [y_mean], "D", color=colour, ms=6, mec="white", mew=0.8, zorder=5)
+        look = {"color": colour, "ms": 6, "mec": "white", "mew": 0.8, "zorder": 5}
+        axes.plot([arm["mean"]], [y_mean], "D", url=tip(level_tip(arm)), **look)
     axes.set_xlim(low, high)
-    axes.set_yticks(list(rows.values()), [f"{arm['arm']}\nn = {arm['n']}" for arm in info.records], color=INK)
+    axes.set_yticks(list(rows.values()), [f"{arm['arm']} ({arm['n']})" for arm in info.records], color=INK)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("test error, %")
     axes.tick_params(axis="y", length=0)
@@ -137,7 +175,8 @@ def _differences(axes: Axes, info: ArmErrors, inks: Inks) -> None:
         if beyond:
             edge, way = (high, -1) if difference > 0 else (low, 1)
             edge += way * 0.015 * (high - low)
-            axes.plot([edge], [y], "<" if way > 0 else ">", color=colour, ms=7, zorder=5)
+            mark = "<" if way > 0 else ">"
+            axes.plot([edge], [y], mark, color=colour, ms=7, zorder=5, url=tip(difference_tip(arm)))
             side = "left" if way > 0 else "right"
             axes.annotate(text, (edge, y), xytext=(8 * way, 0), ha=side, va="center", color=ink, bbox=PLATE, **small)
             continue
@@ -146,7 +185,8 @@ def _differences(axes: Axes, info: ArmErrors, inks: Inks) -> None:
         axes.plot([arm["difference_low"], arm["difference_high"]], [y, y], **outer)
         if inner:
             axes.plot([arm["inner_low"], arm["inner_high"]], [y, y], color=colour, lw=4.5, solid_capstyle="butt")
-        axes.plot([difference], [y], "D", color=colour, ms=6.5, mec="white", mew=0.8, zorder=5)
+        look: dict[str, Any] = {"color": colour, "ms": 6.5, "mec": "white", "mew": 0.8, "zorder": 5}
+        axes.plot([difference], [y], "D", url=tip(difference_tip(arm)), **look)
         axes.annotate(text, (difference, y), xytext=(0, 6), ha="center", color=ink, bbox=PLATE, **small)
     axes.set_xlim(low, high)
     axes.set_xlabel("difference from the reference, points (grey: not claimed)")
@@ -155,35 +195,42 @@ def _differences(axes: Axes, info: ArmErrors, inks: Inks) -> None:
 
 def scatter(info: Scatter, inks: Inks) -> Figure:
     """Sharpness against the generalization gap, or against train loss."""
-    figure = new_figure(8.4, 5.2, info.title, "Small: confirm members. Large: means of arms.")
+    wide, high, columns = beside_legend(8.4, 5.2, len(info.means))
+    figure = new_figure(wide, high, info.title, "Small: confirm members. Large: means of arms.")
     axes = figure.add_subplot()
+    y_name = info.y_label.partition(",")[0]
     for arm in inks.ordered(info.means["arm"]):
         rows, mean = info.members[info.members["arm"] == arm], info.means[info.means["arm"] == arm]
         colour, marker = inks.colour[arm], inks.marker[arm]
-        axes.scatter(rows["x"], rows["y"], s=18, marker=marker, color=colour, alpha=0.35, lw=0)
+        pairs = zip(rows["tip"], rows["x"], rows["y"], strict=True)
+        shown = tips(f"{text}\n{info.x_label} {significant(x)}, {y_name} {significant(y)}" for text, x, y in pairs)
+        axes.scatter(rows["x"], rows["y"], s=18, marker=marker, color=colour, alpha=0.35, lw=0, urls=shown)
         label = f"{arm} (n = {len(rows)})"
-        axes.scatter(mean["x"], mean["y"], s=95, marker=marker, color=colour, ec="white", lw=1, zorder=5, label=label)
+        look: dict[str, Any] = {"s": 95, "marker": marker, "color": colour, "ec": "white", "lw": 1, "zorder": 5}
+        axes.scatter(mean["x"], mean["y"], label=label, urls=tips([f"{label}, mean"]), **look)
     log_scale(axes, "x")
     if info.log_y:
         log_scale(axes, "y")
     axes.set_xlabel(f"{info.x_label} (log scale)")
     axes.set_ylabel(info.y_label + (" (log scale)" if info.log_y else ""))
-    axes.legend(**BESIDE)
+    axes.legend(**BESIDE, ncols=columns)
     return figure
 
 
 def history_curves(info: Curves, inks: Inks) -> Figure:
     """One panel for each thing recorded, one line per arm."""
     note = "Lines: means. Bands: smallest to largest over members."
-    figure = new_figure(4.2 * len(info.panels) + 2.4, 4.6, info.title, note)
     arms = inks.ordered(info.lines["arm"])
+    wide, high, columns = beside_legend(4.2 * len(info.panels) + 2.4, 4.6, len(arms))
+    figure = new_figure(wide, high, info.title, note)
     for number, (name, label) in enumerate(info.panels.items()):
         axes = figure.add_subplot(1, len(info.panels), number + 1)
         for arm in arms:
             rows = info.lines[(info.lines["arm"] == arm) & (info.lines["name"] == name)].sort_values("epoch")
             colour = inks.colour[arm]
             axes.fill_between(rows["epoch"], rows["low"], rows["high"], color=colour, alpha=0.13, lw=0)
-            axes.plot(rows["epoch"], rows["mean"], color=colour, lw=1.8, marker=inks.marker[arm], ms=4.5, markevery=0.2)
+            look: dict[str, Any] = {"color": colour, "lw": 1.8, "marker": inks.marker[arm], "ms": 4.5}
+            axes.plot(rows["epoch"], rows["mean"], markevery=0.2, url=tip(arm, label, last_text(rows)), **look)
         if name in info.log:
             log_scale(axes, "y")
         axes.set_title(label + (" (log scale)" if name in info.log else ""))
@@ -191,13 +238,14 @@ def history_curves(info: Curves, inks: Inks) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     counts = info.lines.groupby("arm")["n"].max()
     handles = [inks.handle(arm, f"{arm} (n = {counts[arm]})") for arm in arms]
-    figure.legend(handles=handles, loc="outside right center")
+    figure.legend(handles=handles, loc="outside right center", ncols=columns)
     return figure
 
 
 def search_curves(info: SearchCurves, inks: Inks) -> Figure:
     """What the best of k configurations reaches."""
-    figure = new_figure(8.4, 4.8, info.title, info.note)
+    wide, high, columns = beside_legend(8.4, 4.8, info.lines["arm"].nunique())
+    figure = new_figure(wide, high, info.title, info.note)
     axes = figure.add_subplot()
     for arm in inks.ordered(info.lines["arm"]):
         rows = info.lines[info.lines["arm"] == arm]
@@ -210,12 +258,14 @@ def search_curves(info: SearchCurves, inks: Inks) -> Figure:
             "ls": "-" if done else (0, (3, 2)),
         }
         label = f"{arm} ({rows['k'].max()} points{'' if done else ', still gaining'})"
-        axes.plot(rows["k"], rows["value"], label=label, **look)
+        axes.plot(
+            rows["k"], rows["value"], label=label, url=tip(label, f"best of all: {rows['value'].iloc[-1]:.4g}"), **look
+        )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if info.log:
         log_scale(axes, "y")
     axes.set_xlabel("points searched, k (log scale)")
     axes.set_ylabel(info.label + (" (log scale)" if info.log else ""))
-    axes.legend(**BESIDE)
+    axes.legend(**BESIDE, ncols=columns)
     return figure

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.arrays import FloatArray
 from analysis.run import Run
+from analysis.tips import member_tips
 
 HISTORY_NAMES = {
     "train_loss": "train loss",
@@ -30,8 +31,8 @@ class ArmErrors(NamedTuple):
 
     arms: arm, role, mean, low, high, difference, difference_low, difference_high, inner_low, inner_high (a shorter interval of the
     difference, drawn thick; nan where there is none), is_tested, n, n_diverged, claim; in order.
-    members: arm, group (of the same marker), test_error, diverged. floor: |placebo's difference|, nan where unknown. note: how
-    dots and bars are read.
+    members: arm, group (of the same marker), test_error, diverged, tip (see `member_tips`). floor: |placebo's difference|, nan
+    where unknown. note: how dots and bars are read.
     """
 
     title: str
@@ -109,7 +110,7 @@ def _span(points: FloatArray, ends: FloatArray, least: float = 1e-3) -> tuple[fl
 
 
 class Scatter(NamedTuple):
-    """Two quantities of confirmed members. members, means (of arms, over members): arm, x, y; labels of the axes."""
+    """Two quantities of confirmed members. members: arm, x, y, tip; means, of arms over members: arm, x, y; labels of the axes."""
 
     title: str
     members: pd.DataFrame
@@ -119,8 +120,9 @@ class Scatter(NamedTuple):
     log_y: bool
 
 
-def scatter(confirmed: pd.DataFrame, value: str, other: str) -> Scatter | None:
+def scatter(results: Run, value: str, other: str) -> Scatter | None:
     """Sharpness against generalization_gap (points) or train_loss (log axis); None where no confirmed member has both."""
+    confirmed = results.confirmed
     if value not in confirmed or other not in confirmed:
         return None
     loss = other == "train_loss"
@@ -131,6 +133,7 @@ def scatter(confirmed: pd.DataFrame, value: str, other: str) -> Scatter | None:
     )
     table = pd.DataFrame({"arm": confirmed["arm"], "x": confirmed[value], "y": scale * confirmed[other]}).dropna()
     table = table[(table["x"] > 0) & ((table["y"] > 0) if loss else True)]
+    table = table.assign(tip=member_tips(confirmed.loc[table.index], results.asked))
     if table.empty:
         return None
     means = table.assign(x=np.log(table["x"]), y=np.log(table["y"]) if loss else table["y"])

@@ -12,6 +12,7 @@ from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves, hist
 from analysis.notation import counted, known, listed, percent
 from analysis.results import Results
 from analysis.sentences import correlation
+from analysis.tips import member_tips
 
 Shown = ArmErrors | Scatter | Curves | SearchCurves
 MOST_NAMED = 4
@@ -41,9 +42,12 @@ def arm_errors(results: Results) -> ArmErrors | None:
         difference_low=arms["difference_low"].mask(outer, arms["inner_low"]),
         difference_high=arms["difference_high"].mask(outer, arms["inner_high"]),
     )
-    confirmed = results.confirmed
+    confirmed, asked = results.confirmed, results.asked
     members = confirmed[["arm"]].assign(
-        group=0, test_error=100 * confirmed["test_error"], diverged=confirmed["status"] == "diverged"
+        tip=member_tips(confirmed, asked),
+        group=0,
+        test_error=100 * confirmed["test_error"],
+        diverged=confirmed["status"] == "diverged",
     )
     blocks = confirmed["block"].nunique()
     note = f"Dots: confirm members, of {counted(blocks, 'block')}. Left, diamonds and bars: mean and 95 % interval over blocks. "
@@ -110,7 +114,7 @@ def sharpness_and_loss(results: Results, value: str = "lambda_max") -> Scatter |
 
 
 def _scatter(results: Results, value: str, other: str) -> Scatter | None:
-    info = scatter(results.confirmed, value, other)
+    info = scatter(results, value, other)
     found = results.correlations
     found = found[found["value"] == value]
     if info is None or found.empty:

@@ -11,8 +11,8 @@ from analysis.decisions import Decision
 from analysis.document import Part, Table, Text, table
 from analysis.notation import MISSING, count, counted, known, percent, points, significant
 from analysis.results import Results
-from analysis.sections import value_text
 from analysis.sentences import correlation
+from analysis.tips import value_text
 
 
 def adequacy_table(results: Results) -> Table:

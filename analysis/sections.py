@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pandas as pd
 
@@ -78,11 +77,6 @@ def problems(problems: list[str]) -> list[Section]:
     if not problems:
         return []
     return section("Files left out", [Text(f"{len(problems)} could not be used and count nowhere:"), bullets(problems)])
-
-
-def value_text(value: Any) -> str:
-    """A searched value."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def values_of(results: Run, column: str) -> str:

@@ -11,6 +11,7 @@ from analysis.asked import UNTESTED_ROLES
 from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves, history_curves, scatter
 from analysis.notation import known, listed, points
 from analysis.old_design.results import OldResults
+from analysis.tips import member_tips
 
 Shown = ArmErrors | Scatter | Curves | SearchCurves
 
@@ -27,9 +28,10 @@ def arm_errors(results: OldResults) -> ArmErrors | None:
     columns |= dict(zip(("difference_low", "difference_high"), edges, strict=True))
     arms = table[["arm", "role", "n", "n_diverged", "claim"]].reset_index(drop=True)
     arms = arms.assign(**{name: 100 * table[column].to_numpy(np.float64) for name, column in columns.items()})
-    confirmed = results.confirmed
+    confirmed, asked = results.confirmed, results.asked
     arms = arms.assign(inner_low=np.nan, inner_high=np.nan, is_tested=~arms["role"].isin(UNTESTED_ROLES))
     members = confirmed[["arm"]].assign(
+        tip=member_tips(confirmed, asked),
         group=confirmed["split_seed"],
         test_error=100 * confirmed["test_error"],
         diverged=confirmed["status"] == "diverged",
@@ -38,7 +40,6 @@ def arm_errors(results: OldResults) -> ArmErrors | None:
     dots = "Dots: confirm seeds" + (f", one marker for each of {splits} splits" if splits > 1 else "")
     floor = float(table["noise_floor"].iloc[0])
     covers = next((text for text in table["difference_covers"] if text), "") if headline else "seeds only"
-    asked = results.asked
     return ArmErrors(
         _finding(results),
         arms,
@@ -86,7 +87,7 @@ def sharpness_and_loss(results: OldResults, value: str = "lambda_max") -> Scatte
 
 
 def _scatter(results: OldResults, value: str, other: str) -> Scatter | None:
-    info = scatter(results.confirmed, value, other)
+    info = scatter(results, value, other)
     if info is None:
         return None
     found = results.correlations

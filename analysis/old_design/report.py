@@ -8,7 +8,8 @@ from typing import Any
 from analysis.document import Document, Part, Table, Text, bullets, section, table
 from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
 from analysis.old_design.results import OldResults
-from analysis.sections import at_equal_loss, pictures, problems, scaling, value_text, values_of
+from analysis.sections import at_equal_loss, pictures, problems, scaling, values_of
+from analysis.tips import value_text
 
 OLD = "*A run of the old design: tables and intervals follow docs/inference_old_design.md.*"
 METHODS = """

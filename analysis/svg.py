@@ -1,0 +1,74 @@
+"""A figure as SVG that is put into a page: its colours follow the page's, and its dots have tips."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from analysis.canvas import NOTE, TITLE
+
+TIP = "tip:"
+"""What an artist's url begins with where it is a tip: matplotlib writes urls into SVG, dot by dot, and nowhere else."""
+_POINTS = 72
+_FAMILY = re.compile(r"font-family: [^;\"]*")
+_COLOUR = re.compile(r"(fill|stroke): (#[0-9a-f]{6})")
+_NUMBERED = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
+_PLACES = re.compile(r' (?:d|x|y|transform)="[^"]*"')
+_LONG = re.compile(r"\d+\.\d{3,}")
+_HEAD = re.compile(r"^.*?<svg ", re.DOTALL)
+_ASIDE = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<defs>\s*</defs>", re.DOTALL)
+_SIZE = re.compile(r'width="[^"]*" height="[^"]*" viewBox="[^"]*"')
+
+
+def tip(*lines: str) -> str:
+    """The url of an artist that shows these lines: `axes.plot(x, y, url=tip("sam", "4.10 %"))`."""
+    return TIP + "\n".join(lines)
+
+
+def tips(texts: Iterable[str]) -> list[str]:
+    """The urls of the dots of a collection, a text each: `axes.scatter(x, y, urls=tips(texts))`."""
+    return [tip(text) for text in texts]
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The element <svg> of a figure that was laid out before (as by `png`), without its title and note, which the page sets.
+
+    Text stays text, colours become var(--c<hex>, #<hex>), which the page may define, and urls that are tips become
+    `<g class="dot"><title>`. name: makes the ids of one figure differ from those of another.
+    """
+    width, height = figure.get_size_inches() * _POINTS
+    top, bottom = 0.0, height
+    scale = _POINTS / figure.dpi
+    for text in figure.findobj(lambda artist: artist.get_gid() in (TITLE, NOTE)):
+        box = text.get_window_extent()
+        if text.get_gid() == TITLE and text.get_text():  # type: ignore[attr-defined]
+            top = max(top, height - scale * box.y0 - 4)
+        elif text.get_gid() == NOTE and text.get_text():  # type: ignore[attr-defined]
+            bottom = min(bottom, height - scale * box.y1 + 4)
+        text.set_visible(False)
+    figure.set_layout_engine("none")
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _for_page(buffer.getvalue(), f"0 {top:.0f} {width:.0f} {bottom - top:.0f}")
+
+
+def _for_page(text: str, box: str) -> str:
+    text = _ASIDE.sub("", _HEAD.sub("<svg ", text, count=1))
+    text = _SIZE.sub(f'viewBox="{box}"', text, count=1)
+    text = _FAMILY.sub("font-family: inherit", _NUMBERED.sub("", text))
+    text = _COLOUR.sub(lambda found: f"{found[1]}: var(--c{found[2][1:]}, {found[2]})", text)
+    text = re.sub(rf'<a xlink:href="{TIP}([^"]*)"[^>]*>', r'<g class="dot"><title>\1</title>', text).replace(
+        "</a>", "</g>"
+    )
+    text = _PLACES.sub(lambda found: _short(found[0]), text)
+    return re.sub(r">\s*\n\s*<", ">\n<", text)
+
+
+def _short(places: str) -> str:
+    """Paths and places to a hundredth of a point."""
+    return " " + " ".join(_LONG.sub(lambda found: f"{float(found[0]):.2f}", places).split())

@@ -1,0 +1,54 @@
+"""What a dot of a figure says of its member when it is pointed at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.asked import Asked
+from analysis.notation import known, percent, points, with_interval
+
+MOST_DIMENSIONS = 8
+
+
+def member_tips(members: pd.DataFrame, asked: Asked) -> pd.Series:
+    """A text for each member, by its index: arm, block and seed, and the values of what its arm searched, a line each."""
+    texts = [_member(row, asked) for row in members.to_dict("records")]
+    return pd.Series(texts, index=members.index, dtype="object")
+
+
+def _member(row: Mapping[Any, Any], asked: Asked) -> str:
+    block = row.get("block")
+    place = f"block {block}" if block is not None and block is not pd.NA and block == block else None
+    place = place or f"split {row['split_seed']}"
+    names = list(asked.arm(str(row["arm"])).dimensions or ("lr", "eta_over_b"))[:MOST_DIMENSIONS]
+    values = [f"{name} {value_text(row[name])}" for name in names if name in row and _there(row[name])]
+    return "\n".join([str(row["arm"]), f"{place}, seed {row['seed']}", *values])
+
+
+def _there(value: Any) -> bool:
+    return value is not None and value is not pd.NA and value == value
+
+
+def value_text(value: Any) -> str:
+    """A searched value."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def level_tip(arm: Mapping[str, Any]) -> str:
+    """Of an arm's mean error: percent, its interval, members."""
+    text = f"{arm['mean']:.2f} %" + (f" [{arm['low']:.2f}, {arm['high']:.2f}]" if known(arm["low"]) else "")
+    return f"{arm['arm']}\ntest error, mean {text}\nn = {arm['n']}"
+
+
+def difference_tip(arm: Mapping[str, Any]) -> str:
+    """Of an arm's difference from the reference: points, the procedure's interval, that of these recipes."""
+    name, low, high = arm["arm"], arm["difference_low"] / 100, arm["difference_high"] / 100
+    lines = [str(name), f"{with_interval(points(arm['difference'] / 100), low, high)} points from the reference"]
+    if known(arm["inner_low"]):
+        lines.append(f"these recipes [{percent(arm['inner_low'] / 100)}, {percent(arm['inner_high'] / 100)}]")
+    if arm["is_tested"]:
+        lines.append("claimed" if arm["claim"] is True else "not claimed")
+    return "\n".join(lines)
