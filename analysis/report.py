@@ -58,7 +58,7 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
             *section("Sharpness", _sharpness(results, drawn)),
             *published_section(results),
             *scaling(results.configurations),
-            *section("Decided configurations", decided(results), "Configurations"),
+            *section("Decided configurations", decided(results) if results.asked.searches else [], "Configurations"),
             *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
             *problems(shown["problems"]),
         ),
@@ -141,9 +141,11 @@ def _protocol(results: Results) -> Table:
             f", until no interval reaches further than {design.half_width:g} points" if design.half_width else ""
         )
         rows |= {
-            "search": f"{design.num_samples} points ({asked.sampler}), one member each, in one block",
+            "search": f"{design.num_samples} points ({asked.sampler}), one member each, in one block"
+            if asked.searches
+            else "nothing is searched",
             "decide": f"{design.candidates} candidates in {counted(design.decide_blocks, 'block')}"
-            if design.candidates > 1
+            if design.candidates > 1 and asked.searches
             else "no decide stage",
             "confirm": f"{'at most ' if design.half_width else ''}{counted(design.confirm_blocks, 'block')} of "
             f"{counted(design.block_seeds, 'seed')}{known_when}",

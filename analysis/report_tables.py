@@ -118,19 +118,22 @@ def measured_tables(results: Results) -> list[Part]:
             "with the gap at equal train loss": _correlation(row, "partial"),
         }
         for row in results.correlations.to_dict("records")
+        if any(known(row[name]) for name in ("with_gap", "with_train_loss", "partial"))
     ]
     parts: list[Part] = [table("sharpness", levels)]
     if compared:
+        found = "with the values that the searches found, " if results.asked.searches else ""
         text = (
-            f"Against {results.asked.reference}, with the values that the searches found, paired by block, intervals simultaneous "
-            "over the arms (exploratory). *times*: ratio to the reference, 1 is no difference."
+            f"Against {results.asked.reference}, {found}paired by block, intervals simultaneous over the arms (exploratory). "
+            "*times*: ratio to the reference, 1 is no difference."
         )
         parts += [Text(text, marked=True), table("sharpness_differences", compared)]
-    return [
-        *parts,
-        Text("Rank correlations over the means of the arms, with intervals over blocks (exploratory):"),
-        table("sharpness_correlations", correlations),
-    ]
+    if correlations:
+        parts += [
+            Text("Rank correlations over the means of the arms, with intervals over blocks (exploratory):"),
+            table("sharpness_correlations", correlations),
+        ]
+    return parts
 
 
 def _title(name: str, by_arm: Mapping[tuple[str, str], Mapping[Any, Any]], numbers: list[int]) -> str:

@@ -135,7 +135,7 @@ def _examples(results: Results, arms: Rows) -> Iterator[str]:
     """Which error is in the intervals, and which is not: cuts, seeds, test examples."""
     asked, sets = results.asked, results.test_sets
     stds = [row["examples_std"] for row in arms.values() if known(row["examples_std"])]
-    size = f"{points(min(stds))[1:]} to {points(max(stds))[1:]}" if stds else ""
+    size = " to ".join(dict.fromkeys(points(end(stds))[1:] for end in (min, max))) if stds else ""
     if sets.is_fixed:
         held = (
             f"All blocks have the same {count(asked.num_test)} test examples"

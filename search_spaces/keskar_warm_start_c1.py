@@ -14,11 +14,13 @@ from tune_lb.optimizers import Adam
 from tune_lb.schedules import Constant
 
 
-def space(num_train: int, large: int, warm: tuple[int, ...], epochs: float, seeds: int, max_samples: int) -> Space:
+def space(
+    num_train: int, small: int, large: int, warm: tuple[int, ...], epochs: float, seeds: int, max_samples: int
+) -> Space:
     """Return an arm for each number of warm epochs, beside the small batch alone and the large one from a random start."""
     return Space(
         question="Keskar et al. (2017), figure 5: after how many small-batch epochs does a large batch keep the accuracy?",
-        data=CIFAR10(num_train=num_train, num_validation=0),
+        data=CIFAR10(num_train=num_train, num_validation=0, pixels="unit"),
         model=C1(),
         initialization=Initialization("glorot_uniform"),
         optimizer=Adam(),
@@ -27,7 +29,7 @@ def space(num_train: int, large: int, warm: tuple[int, ...], epochs: float, seed
         budget=Epochs(epochs),
         batch_size=large,
         arms=(
-            Arm("small_batch", batch_size=256),
+            Arm("small_batch", batch_size=small),
             Arm("large_batch"),
             *(Arm(f"warm_{number}", initialization=StoredWeights(arm="small_batch", epoch=number)) for number in warm),
         ),
@@ -42,10 +44,10 @@ def space(num_train: int, large: int, warm: tuple[int, ...], epochs: float, seed
 
 SPACE = Experiment(
     rows=("keskar: figure 5",),
-    small=space(5_000, 500, (1, 5, 15, 30), 30, 3, 500),
-    paper=space(50_000, 5_000, tuple(range(1, 101)), 100, 5, 50_000),
+    small=space(5_000, 25, 500, (1, 5, 15, 30), 30, 3, 500),
+    paper=space(50_000, 256, 5_000, tuple(range(1, 101)), 100, 5, 50_000),
     differs=(
-        "5,000 of 50,000 train images, so a large batch of 500",
+        "5,000 of 50,000 train images, so batches of 25 and 500: the same shares of them",
         "30 epochs in place of 100",
         "4 warm starts in place of 100",
     ),

@@ -134,7 +134,7 @@ def test_overrides_may_stand_after_options(call: Called) -> None:
     assert code == 0
     shown = json.loads(out)
     assert {arm["num_samples"] for arm in shown["arms"]} == {7, 0}
-    assert shown["procedure"].endswith("one confirmed in 5 blocks of 1")
+    assert shown["procedure"].endswith("one confirmed in 5 blocks of one seed")
 
 
 @pytest.mark.parametrize(

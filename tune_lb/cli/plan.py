@@ -37,7 +37,7 @@ def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool
     time = f"{most}about {duration(estimate.wall_s)} with {at_a_time}{where} ({duration(estimate.core_s)} of work)"
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
-    lines.add_row("members", f"{most}{members:,}; of an arm: {stages_text(space)}{there}")
+    lines.add_row("members", f"{most}{members:,}; of an arm: {stages_text(space, designs)}{there}")
     for line in _data_lines(estimate):
         lines.add_row("data", line)
     lines.add_row("looks", _looks(space, estimate))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.space.until import Until
 
 
-def stages_text(space: Space) -> str:
+def stages_text(space: Space, designs: Sequence[ArmDesign]) -> str:
     """Return what an arm is searched, decided and confirmed with."""
     decided = ""
     if space.candidates > 1 and space.num_samples > 1:
@@ -15,8 +18,14 @@ def stages_text(space: Space) -> str:
         )
     until = space.confirm_blocks
     blocks = (
-        f"blocks of {space.block_seeds} until half-widths are {until.half_width:g} points, at most {until.max_blocks}"
+        f"blocks of {_seeds(space)} until half-widths are {until.half_width:g} points, at most {until.max_blocks}"
         if isinstance(until, Until)
-        else f"{until} blocks of {space.block_seeds}"
+        else f"{until} blocks of {_seeds(space)}"
     )
+    if not any(design.dimensions and design.num_samples > 1 for design in designs):
+        return f"nothing is searched, its one configuration is trained in {blocks}"
     return f"{space.num_samples} searched, {decided}one confirmed in {blocks}"
+
+
+def _seeds(space: Space) -> str:
+    return "one seed" if space.block_seeds == 1 else f"{space.block_seeds} seeds"

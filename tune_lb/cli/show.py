@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -32,7 +33,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     loaded, space = asked_space(given.space, given.overrides, scale=given.scale)
     designs = checked_designs(space)
     out.paragraph(space.question, style="bold")
-    facts = _facts(space, designs[0])
+    facts = _facts(space, designs)
     for name, text in facts.items():
         out.paragraph(f"{name:<10} {text}")
     out.line()
@@ -54,14 +55,14 @@ def run(given: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def _facts(space: Space, design: ArmDesign) -> dict[str, str]:
-    template = design.template
+def _facts(space: Space, designs: Sequence[ArmDesign]) -> dict[str, str]:
+    template = designs[0].template
     training = (template.loss, template.optimizer, template.schedule, template.budget)
     return {
         "data": _whole(template.data),
         "model": _whole(template.model),
         "training": ", ".join(map(_whole, training)),
-        "procedure": f"{space.sampler}; {stages_text(space)}",
+        "procedure": f"{space.sampler}; {stages_text(space, designs)}",
         "metrics": f"{listed([metric.name for metric in space.metrics])}, on members of stage {space.metrics_on}",
     }
 
