@@ -201,6 +201,15 @@ def test_status_counts_members(call: Called, runs: Path) -> None:
     assert shown["problems"] == []
 
 
+def test_status_counts_what_was_trained_for_others(call: Called, tmp_path: Path) -> None:
+    frames = fabricate(ARMS, Procedure(num_trials=2, split_seeds=(0,)))
+    searched = frames.members.query("arm == 'sam' and stage == 'search'").index[:2]
+    frames.members.loc[searched, "stage"] = "lent"
+    store_run(frames, str(tmp_path / "runs" / "lending"))
+    arms = {arm["arm"]: arm for arm in json.loads(call("status", "lending", "--json")[1])["arms"]}
+    assert arms["sam"]["lent"] == {"done": 2, "total": None}
+
+
 def test_status_names_a_damaged_file(call: Called, tmp_path: Path) -> None:
     store_run(fabricate(ARMS, Procedure(num_trials=2, split_seeds=(0,))), str(tmp_path / "runs" / "damaged"))
     file = next((tmp_path / "runs" / "damaged" / "trials").glob("sam*.members.parquet"))

@@ -17,7 +17,7 @@ from tune_lb.cli.output import Output, duration, on_run
 from tune_lb.cli.runs import check_run_name, find_run, space_of_run
 from tune_lb.errors import RequestError
 from tune_lb.results.code_versions import counts
-from tune_lb.results.columns import FINISHED, OLD_STAGES, STAGES
+from tune_lb.results.columns import FINISHED, LENT, OLD_STAGES, STAGES
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.run_files import read_members, read_space
 from tune_lb.results.storage import Store
@@ -37,7 +37,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
     columns = [name for name in (*COLUMNS, "code") if name in members.schema.names]
     every = members.select(columns).to_pylist()
     rows = [row for row in every if counts(row, known.get("code", {}))]
-    stages = OLD_STAGES if of_old_design(known) else STAGES
+    stages: tuple[str, ...] = OLD_STAGES if of_old_design(known) else STAGES
+    if any(row["stage"] == LENT for row in rows):
+        stages = (*stages[:-1], LENT, stages[-1])
     confirmed = _confirmed(store, known)
     arms = [_arm(arm, known, rows, stages, confirmed.get(arm["name"])) for arm in known["arms"]]
     out.paragraph(str(known.get("question", "")), style="bold")
@@ -79,7 +81,7 @@ def _arm(
     total = _expected(arm, known, confirmed)
     statuses = Counter(row["status"] for row in own)
     failed = sum(number for status, number in statuses.items() if status not in FINISHED)
-    found = {stage: {"done": done[stage], "total": total[stage]} for stage in stages}
+    found = {stage: {"done": done[stage], "total": total.get(stage)} for stage in stages}
     return {"arm": arm["name"], **found, "diverged": statuses["diverged"], "failed": failed}
 
 
