@@ -16,15 +16,19 @@ from tune_lb.remedies import InitialVarianceNoise
 from tune_lb.schedules import Constant
 
 
+RATE = 0.1
+
+
 def space(num_train: int, updates: int, factors: tuple[float, float], seeds: int, **settings: object) -> Space:
     """Return descent with and without noise, SGD with as many updates, and three ways to go on after the stronger noise."""
     noise = InitialVarianceNoise(factor=factors[1], piece_size=20)
-    stuck = Phase(epochs=updates, remedies=(noise,))
+    # with the batch and the rate of the noisy arm, whatever those of the arm that goes on from there
+    stuck = Phase(epochs=updates, batch_size=num_train, lr=RATE, remedies=(noise,))
     sgd_epochs = updates * 100 / num_train
     return Space(
         question="Xing et al. (2018), figure 5: is isotropic noise a stand-in for the noise of small batches?",
         optimizer=SGD(momentum=0.0),
-        lr=0.1,
+        lr=RATE,
         schedule=Constant(),
         budget=Epochs(updates),
         batch_size=num_train,
@@ -33,7 +37,7 @@ def space(num_train: int, updates: int, factors: tuple[float, float], seeds: int
             Arm("gradient_descent"),
             *(Arm(f"noise_{word(factor)}", InitialVarianceNoise(factor=factor, piece_size=20)) for factor in factors),
             Arm("then_descent", phases=(stuck,)),
-            Arm("then_lower_rate", phases=(stuck,), lr=0.01),
+            Arm("then_lower_rate", phases=(stuck,), lr=RATE / 10),
             Arm("then_sgd", phases=(stuck,), batch_size=100, budget=Epochs(sgd_epochs)),
         ),
         baseline="sgd",
