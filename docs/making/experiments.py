@@ -23,7 +23,7 @@ USE = """
 
 def experiments_page() -> str:
     """Return the page."""
-    found = {name: said for name in space_names() if (said := declared(name)).rows}
+    found = repeating()
     return page(
         "search_spaces/ and tune_lb/space/papers.py",
         "# The papers' experiments",
@@ -49,6 +49,11 @@ def experiments_page() -> str:
             [[row, escaped(ROWS[row], cell=True), f"[{path}](../{path})"] for row, path in SCRIPTS.items()],
         ),
     )
+
+
+def repeating() -> dict[str, Declared]:
+    """Return what the spaces that repeat rows say of themselves, by name."""
+    return {name: said for name in space_names() if (said := declared(name)).rows}
 
 
 def _paper(paper: str, found: dict[str, Declared]) -> list[str]:
