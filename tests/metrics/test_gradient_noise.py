@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -76,6 +77,21 @@ def test_exact_values_are_those_of_the_dense_matrices():
     error = row[f"{NAME}.critical_batch_size_standard_error"]
     assert row[f"{NAME}.critical_batch_size"] == pytest.approx(weighted, abs=4 * error)
     assert 0 < error < 0.25 * abs(weighted)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+def test_the_variance_of_a_batch_gradient_is_the_trace_over_the_batch_size(batch_size):
+    # Jaiswal and Taura's noise model: Sigma / B, over all batches of B of 6 examples, drawn without replacement
+    net, (inputs, targets) = network(), data(6)
+    trace = GradientNoiseScale(groups=2, probes=2).measure(surface(net, inputs, targets), 0)[f"{NAME}.trace"]
+    of_batches = torch.stack(
+        [
+            surface(net, inputs[list(batch)], targets[list(batch)]).value_and_gradient()[1]
+            for batch in itertools.combinations(range(6), batch_size)
+        ]
+    )
+    variance = float(of_batches.var(0, unbiased=False).sum())
+    assert variance == pytest.approx(trace / batch_size * (6 - batch_size) / (6 - 1), rel=1e-9)
 
 
 @pytest.mark.slow
