@@ -220,7 +220,7 @@ def locate(name: str, root: Path) -> Found:
         places = " or ".join(f"{root / paths[0]}" for paths in known.forms.values())
         raise RequestError(
             f"{name} is not there: no {places} (TUNE_LB_DATA = {root}). Get it: {how_to_get(known)}; if it lies elsewhere, "
-            "set TUNE_LB_DATA to that folder"
+            "set TUNE_LB_DATA to that folder (python -m tune_lb spaces --names: what runs without it)"
         )
     return found
 
