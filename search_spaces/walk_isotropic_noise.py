@@ -15,7 +15,6 @@ from tune_lb.optimizers import SGD
 from tune_lb.remedies import InitialVarianceNoise
 from tune_lb.schedules import Constant
 
-
 RATE = 0.1
 
 

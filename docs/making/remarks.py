@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 REMARKS = {
-    "keskar_f1": "On a part of the data the test error does not tell the two batches apart, so there is no drop that sharpness could "
-    "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max is "
-    "smaller and its train loss too: the two measures of sharpness disagree.",
+    "keskar_f1": (
+        "On a part of the data the test error does not tell the two batches apart, so there is no drop that sharpness could "
+        "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max is "
+        "smaller and its train loss too: the two measures of sharpness disagree."
+    ),
 }

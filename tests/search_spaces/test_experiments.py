@@ -83,10 +83,25 @@ def test_a_smoke_run_goes_the_whole_path(name: str, call: Called, tmp_path: Path
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_what_goes_on_after_noise_begins_with_the_training_of_the_noisy_arm(scale: str) -> None:
-    arms = {design.name: design.template for design in checked_designs(load_space("walk_isotropic_noise", scale=scale).space)}
+    arms = {
+        design.name: design.template
+        for design in checked_designs(load_space("walk_isotropic_noise", scale=scale).space)
+    }
     noisy = next(arm for name, arm in reversed(arms.items()) if name.startswith("noise_"))
     for name in ("then_descent", "then_lower_rate", "then_sgd"):
         first, last = arms[name].in_phases()
-        same = ("batch_size", "lr", "eta_over_b", "optimizer", "schedule", "remedies", "budget", "initialization", "data")
-        assert {field: getattr(first, field) for field in same} == {field: getattr(noisy, field) for field in same}, name
+        same = (
+            "batch_size",
+            "lr",
+            "eta_over_b",
+            "optimizer",
+            "schedule",
+            "remedies",
+            "budget",
+            "initialization",
+            "data",
+        )
+        assert {field: getattr(first, field) for field in same} == {field: getattr(noisy, field) for field in same}, (
+            name
+        )
         assert last.remedies == ()
