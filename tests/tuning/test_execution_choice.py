@@ -11,6 +11,7 @@ from tests.trainings import Blobs, trial
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
 from tune_lb.space.checks import checked_designs
+from tune_lb.tuning import execution_choice
 from tune_lb.tuning.cost_estimate import typical_trials
 from tune_lb.tuning.execution_choice import Execution, choose_execution
 from tune_lb.tuning.network_findings import finding_notes, network_findings
@@ -37,7 +38,9 @@ def by_if(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     return ReadsItsValues(input_shape[0], num_classes, "if")
 
 
-def chosen(known: dict[str, str] | None = None, **settings: object) -> Execution:
+def chosen(
+    known: dict[str, str] | None = None, updates: int = 1, compiles: bool = True, **settings: object
+) -> Execution:
     of = space(**settings)
     designs = checked_designs(of)
     trials = typical_trials(of, designs)
@@ -50,9 +53,18 @@ def chosen(known: dict[str, str] | None = None, **settings: object) -> Execution
         findings=network_findings(trials, parts),
         known=known,
         members=2,
-        updates=dict.fromkeys(trials, 1),
+        updates=dict.fromkeys(trials, updates),
         processes=1,
+        compiles=compiles,
     )
+
+
+def test_a_dry_run_compiles_nothing_and_says_so_where_a_search_might(monkeypatch):
+    monkeypatch.setattr(execution_choice, "can_compile", lambda device: True)
+    monkeypatch.setattr(execution_choice, "_compiled_if_faster", lambda *rest: pytest.fail("it was compiled"))
+    long, short = chosen(updates=10**9, compiles=False), chosen(compiles=False)
+    assert (long.notes, short.notes) == ([execution_choice.NOT_COMPILED], [])
+    assert set(long.ways.values()) <= {"alone", "together"}
 
 
 @pytest.mark.parametrize("model", [by_item, by_if])

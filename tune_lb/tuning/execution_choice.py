@@ -35,6 +35,8 @@ COMPILATION_S = 30.0
 WORTH = 5.0
 """Compiling is tried where the eager training would take this many times as long as it is taken to cost."""
 
+NOT_COMPILED = "compiled training, which a search times too and takes where it is faster, is not tried in a dry run"
+
 
 @dataclass
 class Execution:
@@ -60,12 +62,14 @@ def choose_execution(
     findings: Mapping[str, Finding],
     known: Mapping[str, str] | None = None,
     most: Mapping[str, int] | None = None,
+    compiles: bool = True,
 ) -> Execution:
     """Return the fastest way of training for each arm, among those that work for it.
 
     trials: something to time, by arm. parts: the data of each arm. members: how many a stack holds where most
     of the time goes. updates: those of all the members of an arm together. processes: how many compile. findings: of the
     check of networks, by arm. known: the ways of a run that goes on. most: members of an arm that a job may hold.
+    compiles: without it no compiled way is tried, which takes minutes for a large network; a note says so where it might pay.
     Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
     what is compared at equal batch should not. A way that fails (a model that torch.func cannot vectorise) is left out with
     a note. Raises RequestError where the one way that the space asks for fails.
@@ -100,19 +104,23 @@ def choose_execution(
             programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
             gradients = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms)
             work_s = gradients * (1.0 if first is meant else times / meant.evaluations_per_update) * timed[way]
-            way = _compiled_if_faster(
-                *(
-                    first,
-                    parts[arms[0]],
-                    each,
-                    space.microbatch,
-                    timed,
-                    way,
-                    work_s,
-                    programs * processes,
-                    found.notes,
-                )
-            )
+            if _may_pay(work_s, programs * processes, parts[arms[0]].train.device):
+                if compiles:
+                    way = _compiled_if_faster(
+                        *(
+                            first,
+                            parts[arms[0]],
+                            each,
+                            space.microbatch,
+                            timed,
+                            way,
+                            work_s,
+                            programs * processes,
+                            found.notes,
+                        )
+                    )
+                elif NOT_COMPILED not in found.notes:
+                    found.notes.append(NOT_COMPILED)
         for arm in arms:
             found.ways[arm] = way
             if way == TOGETHER and stacks:
@@ -206,10 +214,7 @@ def _compiled_if_faster(
     compilations: int,
     notes: list[str],
 ) -> str:
-    """Return the fastest way with the compiled ones tried, where there is work enough to pay for them; add their times."""
-    device = parts.train.device
-    if work_s < WORTH * COMPILATION_S * compilations or not can_compile(device):
-        return way
+    """Return the fastest way with the compiled ones tried; add their times."""
     costs = {way: work_s}
     for eager in [name for name in timed if name != TOGETHER or members > 1]:
         compiled = f"compiled_{eager}"
@@ -223,6 +228,11 @@ def _compiled_if_faster(
         timed[compiled] = seconds
         costs[compiled] = work_s * seconds / timed[way] + compilation_s * compilations
     return min(costs, key=lambda name: costs[name])
+
+
+def _may_pay(work_s: float, compilations: int, device: torch.device) -> bool:
+    """Say whether there is work enough to pay for compiled ways, where they are possible."""
+    return work_s >= WORTH * COMPILATION_S * compilations and can_compile(device)
 
 
 def can_compile(device: torch.device) -> bool:

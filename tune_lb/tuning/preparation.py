@@ -128,6 +128,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             processes=resources.concurrency,
             findings=findings,
             known=None if known is None else known["execution"],
+            compiles=write,
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
         context = dataclasses.replace(context, code=versions, stacked=execution.stacked)
