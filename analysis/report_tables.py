@@ -122,9 +122,9 @@ def measured_tables(results: Results) -> list[Part]:
     ]
     parts: list[Part] = [table("sharpness", levels)]
     if compared:
-        found = "with the values that the searches found, " if results.asked.searches else ""
+        selected = "with the values that the searches found, " if results.asked.searches else ""
         text = (
-            f"Against {results.asked.reference}, {found}paired by block, intervals simultaneous over the arms (exploratory). "
+            f"Against {results.asked.reference}, {selected}paired by block, intervals simultaneous over the arms (exploratory). "
             "*times*: ratio to the reference, 1 is no difference."
         )
         parts += [Text(text, marked=True), table("sharpness_differences", compared)]
