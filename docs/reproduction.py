@@ -1,4 +1,4 @@
-"""Make docs/reproduction.md from the runs in docs/reproduction: `python docs/reproduction.py`, or with --check."""
+"""Make the pages of the papers' rows and of what they leave open from committed runs: `python docs/reproduction.py [--check]`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import sys
 from collections.abc import Sequence
 
 from making.cards import ROOT
+from making.questions import questions_page
 from making.reproduction import reproduction_page
 
-PAGE = ROOT / "docs" / "reproduction.md"
+PAGES = {"docs/reproduction.md": reproduction_page, "docs/open_questions.md": questions_page}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the page, or say that it is out of date."""
+    """Make the pages, or say which are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="write nothing, and exit with 1 where the page is out of date"
+        "--check", action="store_true", help="write nothing, name what is out of date, and exit with 1 for any"
     )
     given = parser.parse_args(argv)
-    text = reproduction_page()
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{'out of date' if given.check else 'made'}: {PAGE.relative_to(ROOT)}")
-    if not given.check:
-        PAGE.write_text(text, encoding="utf-8")
-    return int(given.check)
+    changed = False
+    for path, make in PAGES.items():
+        text, page = make(), ROOT / path
+        if page.is_file() and page.read_text(encoding="utf-8") == text:
+            continue
+        changed = True
+        print(f"{'out of date' if given.check else 'made'}: {path}")
+        if not given.check:
+            page.write_text(text, encoding="utf-8")
+    return int(given.check and changed)
 
 
 if __name__ == "__main__":
