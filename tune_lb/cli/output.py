@@ -68,12 +68,15 @@ def on_run(verb: str, name: str, storage: str, *words: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as 12 s, 3 min 20 s or 2 h 05 min."""
+    """Return seconds as 12 s, 3 min 20 s, 2 h 05 min or 3 days 4 h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s" if whole or seconds == 0 else "under 1 s"
     minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02d} min" if hours < 48 else f"{hours // 24:,} days {hours % 24} h"
 
 
 def size(num_bytes: float) -> str:
