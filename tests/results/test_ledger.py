@@ -71,7 +71,9 @@ def test_a_corrupt_file_is_named_and_skipped_until_it_is_whole(ledger: Ledger, c
 
 def test_a_file_under_another_name_is_skipped(ledger: Ledger) -> None:
     ledger.record("a", "proposed.0", {})
-    ledger.store.write("b.proposed.0.json", ledger.store.read("a.proposed.0.json"))
+    # as one written before there were checksums
+    event = ledger.store.read("a.proposed.0.json").replace(b"tune_lb.checksum", b"x")
+    ledger.store.write("b.proposed.0.json", event)
     assert [event.trial_id for event in ledger.events()] == ["a"]
     assert "b.proposed.0.json holds event proposed.0 of trial a" in ledger.problems[0]
 

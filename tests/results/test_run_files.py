@@ -168,8 +168,8 @@ def test_targets_and_space_come_back(store: Store) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "cannot be used"),
-        (b"[]", "cannot be used"),
+        (b"{", r"space\.json is damaged: it is no description of a run"),
+        (b"[]", r"give the search command again, which makes it anew"),
         (b'{"name": "x"}', "schema_version"),
         (b'{"schema_version": 2}', "install a newer"),
     ],

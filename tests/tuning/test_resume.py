@@ -54,7 +54,7 @@ def test_failed_and_damaged_members_are_trained_again_and_only_they(searches: Se
     code, out, err = searches.run(*words)
     assert (code, err) == (0, ""), out
     assert broken.name in out
-    assert "left out" in out
+    assert "it is set aside in" in out
     assert not (run / "ray").exists()
     results, new = searches.results("tiny"), searches.trained()[len(trained) :]
     assert set(results["status"]) == {"completed"}

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "remedies", "list the remedies: what is searched in each, its cost, its source")
     _space(_command(commands, "show", "show a space: its arms, what is searched in each, what it trains"))
     _run(_command(commands, "status", "show how far a run is"))
+    _run(_command(commands, "check", "check that the files of a run are whole, and say what to do where they are not"))
     _run(_command(commands, "report", "write tables, figures and the report of a run, and show the answer"))
     best = _command(commands, "best", "print the best configuration of each arm as plain PyTorch code")
     _run(best)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,9 @@ def run(given: argparse.Namespace, out: Output) -> int:
         facts = facts_of(given.name, space.question, rows[arm], trial.split_seed, known.get("error"))
         with user_code(f"arm {arm!r}", made_by=trial.model):
             recipes[arm] = recipe(trial, trial.data.load(trial.split_seed), facts, FIRST["confirm"])
+    for problem in answer["problems"]:
+        # stdout is a Python file
+        print(f"left out: {problem}", file=sys.stderr)
     for arm, code in recipes.items():
         if given.arm is None:
             out.line(f"# {'-' * 20} {arm} {'-' * 20}", style="bold")

@@ -83,7 +83,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         ending = tuner.search(prepared, progress)
     result: Answer = {"run": name, "location": store.location, "status": ending.status, "members": ending.members}
     result |= {"failed": ending.failed, "failures": ending.failures, "left_out": ending.left_out}
-    result |= {"unmeasured": ending.unmeasured}
+    result |= {"unmeasured": ending.unmeasured, "damaged": ending.damaged}
     return conclude(out, result, name, given.storage, again)
 
 
@@ -119,7 +119,11 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
 
 
 def _show_problems(out: Output, result: Answer) -> None:
-    for word, lines in (("failed", result["failures"]), ("left out", result["left_out"])):
+    for word, lines in (
+        ("failed", result["failures"]),
+        ("left out", result["left_out"]),
+        ("damaged", result.get("damaged", [])),
+    ):
         for line in lines:
             out.line(f"{word}: {line}", style="red")
 

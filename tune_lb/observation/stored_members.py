@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from tune_lb.data.device import OnDevice, Parts
 from tune_lb.data.splits import Splits
 from tune_lb.errors import RequestError, user_code
 from tune_lb.observation.surfaces import surfaces_over
-from tune_lb.results.storage import Store
+from tune_lb.results.damage import set_aside
+from tune_lb.results.storage import DamagedError, StorageError, Store
 from tune_lb.settings.domain import Choice
 from tune_lb.settings.identity import describe
 from tune_lb.space.checks import checked_designs
@@ -56,7 +58,7 @@ class StoredMembers:
     """The stored weights of a run, read back with the space that it was made of."""
 
     def __init__(self, run: Store, space: Space, device: torch.device | str) -> None:
-        self.weights, self.space, self.device = run.child("weights"), space, device
+        self.run, self.weights, self.space, self.device = run, run.child("weights"), space, device
         self.designs: dict[str, ArmDesign] = {design.name: design for design in checked_designs(space)}
         self._splits: dict[str, Splits] = {}
         self._on_device = OnDevice(device)
@@ -67,12 +69,17 @@ class StoredMembers:
         return [row for row in rows if f"{row['trial_id']}.{row['seed']}{SUFFIX}" in names]
 
     def member(self, row: Mapping[str, Any]) -> StoredMember:
-        """Return the member of a row. Raises RequestError where its file is damaged or not of the space's network."""
+        """Return the member of a row. Raises RequestError where its file is damaged (it is set aside) or of another network."""
         name = f"{row['trial_id']}.{row['seed']}{SUFFIX}"
         try:
             tensors = safetensors.torch.load(self.weights.read(name))
-        except safetensors.SafetensorError as error:
-            raise RequestError(f"{self.weights.location}/{name} is damaged ({error})") from error
+        except (DamagedError, safetensors.SafetensorError) as error:
+            reason = error.reason if isinstance(error, DamagedError) else str(error)
+            # on storage that cannot be written it is said all the same
+            with contextlib.suppress(StorageError):
+                set_aside(self.run, f"weights/{name}")
+            again = "the same `search` trains this member again, and keeps its weights"
+            raise RequestError(f"{self.weights.location}/{name} is damaged: {reason}; {again}") from error
         trial = self.trial(row)
         parts = self.parts(trial)
         where = f"arm {trial.arm!r}, model {describe(trial.model)}"

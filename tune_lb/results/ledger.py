@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tune_lb.results.storage import StorageError, Store
+from tune_lb.results.locations import DamagedError, StorageError
+from tune_lb.results.storage import Store
+from tune_lb.results.wholeness import NOTE
 
 _TRIAL_ID = re.compile(r"[A-Za-z0-9_-]+")
 _EVENT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -61,7 +63,7 @@ class Ledger:
             return False
         recorded = Event(trial_id, event, datetime.now(UTC).isoformat(timespec="microseconds"), dict(facts))
         try:
-            text = json.dumps(vars(recorded), allow_nan=False, indent=1)
+            text = json.dumps(vars(recorded) | NOTE, allow_nan=False, indent=1)
         except (TypeError, ValueError) as error:
             raise ValueError(f"ledger: {name}: the facts are not plain JSON: {error}") from error
         self.store.write(name, text.encode(), pause_point="ledger")
@@ -91,7 +93,9 @@ def _read(store: Store, name: str) -> Event | str:
     try:
         entry = json.loads(store.read(name))
     except (StorageError, ValueError) as error:
-        return f"ledger: {name} is not readable ({error}); {advice}"
+        return (
+            f"ledger: {name} is not readable ({error.reason if isinstance(error, DamagedError) else error}); {advice}"
+        )
     kinds = {"trial_id": str, "event": str, "time": str, "facts": dict}
     if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in kinds.items()):
         return f"ledger: {name} is not an event: it needs {', '.join(kinds)}; {advice}"

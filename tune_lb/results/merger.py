@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from tune_lb.errors import RequestError
 from tune_lb.results.columns import HISTORY, MEMBERS, PREDICTIONS, members_schema, table_schema
+from tune_lb.results.locations import DamagedError
 from tune_lb.results.measurements import Measurements
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_table, encode_table
@@ -87,6 +88,11 @@ class Merger:
         """Return the members in the order in which they finished, with what was measured on them afterwards."""
         return self._measurements.joined(self._rows.drop_columns([_STEM]))
 
+    def stems_of(self, members: Collection[tuple[str, int]]) -> set[str]:
+        """Return the stems of the files in trials/ that members, (trial_id, seed), are read from."""
+        rows = self._rows.select(["trial_id", "seed", _STEM]).to_pylist()
+        return {row[_STEM] for row in rows if (row["trial_id"], row["seed"]) in members}
+
     def write(self) -> Merge:
         """Replace results/members.parquet, unless it has these rows already."""
         if not self._is_written:
@@ -95,11 +101,15 @@ class Merger:
         return Merge(self._rows.num_rows, tuple(self.problems))
 
     def write_all(self) -> Merge:
-        """Replace the merged history and predictions, then the members. Cost: reads those files of all trials."""
+        """Replace the merged history and predictions, then the members. Cost: reads those files of all trials.
+
+        A merged file that holds rows of a trial whose own file is damaged stays until these are there again.
+        """
         left_out: list[str] = []
         for kind in _VIEWS:
             table, problems = self.view(kind)
-            self.store.child(kind).write(f"{kind}.parquet", encode_table(table))
+            if not (problems and self._merged_rows(kind) > table.num_rows):
+                self.store.child(kind).write(f"{kind}.parquet", encode_table(table))
             left_out += problems
         merged = self.write()
         return Merge(merged.num_members, (*merged.problems, *left_out))
@@ -126,6 +136,13 @@ class Merger:
             whole = pa.concat_tables([whole, pa.concat_tables(tables).combine_chunks()])
         metadata = {**schema.metadata, b"tune_lb.trials": digest(used)}
         return whole.replace_schema_metadata(metadata), problems
+
+    def _merged_rows(self, kind: str) -> int:
+        """Return how many rows the merged file of a kind has; none where it cannot be used."""
+        try:
+            return int(decode_table(self.store.child(kind).read(f"{kind}.parquet")).num_rows)
+        except RequestError:
+            return 0
 
     def _add(self, tables: Mapping[str, pa.Table]) -> None:
         new = pa.concat_tables([conformed(table, self._schema) for table in tables.values()])
@@ -206,6 +223,8 @@ def _read_all(store: Store, stems: Sequence[str], kind: str) -> Iterator[list[tu
     def read(stem: str) -> pa.Table | str:
         try:
             table = decode_table(trials.read(f"{stem}.{kind}.parquet"))
+        except DamagedError as error:
+            return error.reason
         except RequestError as error:
             return str(error)
         names = set(table.schema.names)

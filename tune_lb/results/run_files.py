@@ -18,9 +18,11 @@ import pyarrow as pa
 
 from tune_lb.errors import RequestError
 from tune_lb.results.columns import SCHEMA_VERSION, TARGETS, table_schema
+from tune_lb.results.locations import DamagedError
 from tune_lb.results.merger import Merge, Merger, digest, trial_stems
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import check_version, decode_table, encode_table, to_table
+from tune_lb.results.wholeness import KEY, NOTE
 
 TARGETS_SCHEMA: Final = table_schema("targets", TARGETS)
 
@@ -98,7 +100,7 @@ def _targets_file(data: str | None) -> str:
 
 def write_space(store: Store, space: Mapping[str, Any]) -> None:
     """Store space.json: what was asked and what it resolved to."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **space}, indent=2, allow_nan=False)
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **space, **NOTE}, indent=2, allow_nan=False)
     store.write("space.json", text.encode())
 
 
@@ -109,10 +111,21 @@ def read_space(store: Store) -> dict[str, Any]:
     try:
         space: dict[str, Any] = json.loads(store.read("space.json"))
         check_version(space["schema_version"])
-    except (ValueError, KeyError, TypeError, RequestError) as error:
-        where = f"{store.location}/space.json"
-        raise RequestError(f"results: {where} cannot be used ({error}); put back a copy or start a new run") from error
+    except DamagedError as error:
+        raise UnusableSpace(store, error.reason) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnusableSpace(store, f"it is no description of a run ({type(error).__name__}: {error})") from error
+    space.pop(KEY, None)
     return space
+
+
+class UnusableSpace(RequestError):
+    """A run's space.json is damaged. reason: what is wrong with it."""
+
+    def __init__(self, store: Store, reason: str) -> None:
+        again = "put back a copy, or give the search command again, which makes it anew from the space and the members"
+        super().__init__(f"results: {store.location}/space.json is damaged: {reason}; {again}")
+        self.reason = reason
 
 
 def _read_view(store: Store, kind: str) -> tuple[pa.Table, list[str]]:
@@ -136,4 +149,5 @@ def _decoded(store: Store, path: str) -> pa.Table:
     try:
         return decode_table(store.read(path))
     except RequestError as error:
-        raise RequestError(f"results: {store.location}/{path} is damaged ({error}); put back a copy") from error
+        reason = error.reason if isinstance(error, DamagedError) else str(error)
+        raise RequestError(f"results: {store.location}/{path} is damaged ({reason}); put back a copy") from error

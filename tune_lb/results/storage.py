@@ -8,7 +8,6 @@ stores an object appears only when its upload is complete, so one upload is enou
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 from typing import Final
@@ -16,15 +15,15 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from tune_lb.errors import RequestError
 from tune_lb.pause import pause
+from tune_lb.results.locations import DamagedError, StorageError, explain, open_uri, without_secrets
+from tune_lb.results.wholeness import damage, sealed
 
 # pyarrow's names of object stores, and fsspec's.
 _OBJECT_STORES: Final = frozenset({"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az", "adl", "oss"})
 
 
-class StorageError(RequestError):
-    """A folder, or a file in it, cannot be used; the message says what, where, and what to do."""
+__all__ = ["DamagedError", "StorageError", "Store", "can_rename"]
 
 
 class Store:
@@ -50,8 +49,8 @@ class Store:
             self.filesystem = filesystem
             self.root = self.location = text.rstrip("/")
         elif "://" in text:
-            self.filesystem, self.root = _open(text)
-            self.location = self.root if self.is_local else _without_secrets(text)
+            self.filesystem, self.root = open_uri(text)
+            self.location = self.root if self.is_local else without_secrets(text)
         else:
             self.filesystem = fs.LocalFileSystem()
             self.root = self.location = os.path.abspath(os.path.expanduser(text))
@@ -73,7 +72,7 @@ class Store:
         return below
 
     def write(self, path: str, data: bytes | pa.Buffer, *, pause_point: str = "rename") -> None:
-        """Put a whole file in the place of whatever has that name; folders are made as needed.
+        """Put a whole file in the place of whatever has that name, with its checksum (wholeness.py); folders are made as needed.
 
         pause_point: where tests may stop the process (tune_lb/pause.py).
         """
@@ -82,6 +81,7 @@ class Store:
             raise ValueError(
                 f"storage: {path!r}: a name that begins with a dot is a temporary file, which no reader sees"
             )
+        data = sealed(target.rpartition("/")[2], data)
         try:
             if can_rename(self.filesystem):
                 self._replace(target, data, pause_point)
@@ -92,16 +92,11 @@ class Store:
             raise self._error("write", path, error) from error
 
     def read(self, path: str) -> bytes:
-        """Return the bytes of a file."""
-        target = self._path(path)
-        try:
-            if self.is_local:
-                with open(target, "rb") as file:
-                    return file.read()
-            with self.filesystem.open_input_file(target) as stream:
-                data: bytes = stream.read()
-        except (pa.ArrowException, OSError) as error:
-            raise self._error("read", path, error) from error
+        """Return the bytes of a file. Raises DamagedError where they carry a checksum that is not theirs."""
+        data = self._bytes(path)
+        reason = damage(path.rpartition("/")[2], data)
+        if reason is not None:
+            raise DamagedError(f"{self.location}/{path}", reason)
         return data
 
     def exists(self, path: str) -> bool:
@@ -146,6 +141,16 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("delete", path, error) from error
 
+    def move(self, path: str, target: str) -> None:
+        """Give a file another name in this folder or below; folders are made as needed."""
+        source, place = self._path(path), self._path(target)
+        try:
+            if can_rename(self.filesystem):
+                self.filesystem.create_dir(place.rpartition("/")[0], recursive=True)
+            self.filesystem.move(source, place)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("move", path, error) from error
+
     def delete_all(self) -> None:
         """Remove the folder with everything in it, temporary files included; the top of a disk or bucket is refused."""
         if "/" not in self.root.strip("/"):
@@ -186,6 +191,18 @@ class Store:
                 f"storage: a file written to {self.location} was read back changed; choose another storage"
             )
         return time_s
+
+    def _bytes(self, path: str) -> bytes:
+        target = self._path(path)
+        try:
+            if self.is_local:
+                with open(target, "rb") as file:
+                    return file.read()
+            with self.filesystem.open_input_file(target) as stream:
+                data: bytes = stream.read()
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("read", path, error) from error
+        return data
 
     def _path(self, path: str) -> str:
         parts = path.split("/")
@@ -247,22 +264,8 @@ class Store:
 
     def _error(self, verb: str, path: str, error: Exception) -> StorageError:
         where = f"{self.location}/{path}" if path else self.location
-        reason, advice = _explain(error, self.is_local)
+        reason, advice = explain(error, self.is_local)
         return StorageError(f"storage: cannot {verb} {where}: {reason}; {advice}")
-
-
-def _open(uri: str) -> tuple[fs.FileSystem, str]:
-    try:
-        filesystem, root = fs.FileSystem.from_uri(uri)
-    except (pa.ArrowException, OSError) as error:
-        shown, advice = (
-            _without_secrets(uri),
-            "give a path, or a URI of a file system that it knows (file, s3, gs, hdfs)",
-        )
-        reason = str(error).replace(uri, shown)
-        # No cause: pyarrow's own message has the whole URI.
-        raise StorageError(f"storage: pyarrow cannot open {shown}: {reason}; {advice}") from None
-    return filesystem, root.rstrip("/") or "/"
 
 
 def can_rename(filesystem: fs.FileSystem) -> bool:
@@ -270,23 +273,3 @@ def can_rename(filesystem: fs.FileSystem) -> bool:
     while isinstance(filesystem, fs.SubTreeFileSystem):
         filesystem = filesystem.base_fs
     return filesystem.type_name.rpartition("+")[2] not in _OBJECT_STORES
-
-
-def _without_secrets(uri: str) -> str:
-    """Drop user, password and options: locations are printed and stored."""
-    scheme, _, rest = uri.partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
-
-
-def _explain(error: Exception, local: bool) -> tuple[str, str]:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    if isinstance(error, FileNotFoundError):
-        return "it does not exist", "check the name"
-    if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
-        return reason, "a file stands where a folder is needed, or the reverse: choose another folder"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return reason, "free some space, or choose a folder on another disk"
-    if local:
-        return reason, "check that you may write there, or choose another folder"
-    return reason, "check the address, the credentials, and the permissions"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tune_lb.errors import RequestError, nearest
 from tune_lb.results.columns import SCHEMA_VERSION
+from tune_lb.results.wholeness import KEY, NOTE
 
 Row = Mapping[str, Any]
 
@@ -38,18 +39,14 @@ def to_table(schema: pa.Schema, rows: Sequence[Row], table: str) -> pa.Table:
 
 
 def encode_table(table: pa.Table) -> pa.Buffer:
-    """Return a table as the bytes of a Parquet file, with checksums."""
+    """Return a table as the bytes of a Parquet file, with checksums of its pages and room for one of the whole."""
     sink = pa.BufferOutputStream()
     # With few rows, dictionaries, statistics and compression cost more bytes and time than they save.
     large = table.num_rows > 100
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd" if large else "none",
-        use_dictionary=large,
-        write_statistics=large,
-        write_page_checksum=True,
-    )
+    options = {"use_dictionary": large, "write_statistics": large, "write_page_checksum": True}
+    with pq.ParquetWriter(sink, table.schema, compression="zstd" if large else "none", **options) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata(NOTE)
     return sink.getvalue()
 
 
@@ -64,11 +61,22 @@ def decode_table(data: bytes) -> pa.Table:
         # Small files are read many at a time, by threads of the caller's.
         table = file.read(use_threads=len(data) > 1 << 20)
         names = table.schema.names
-    except (pa.ArrowException, OSError, ValueError) as error:
+        table = table.replace_schema_metadata(_words(table.schema))
+    # which of them depends on the bits that are wrong, where a file has no checksum of the whole
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise RequestError(f"not a whole Parquet file: {' '.join(str(error).split())}") from error
     if len(set(names)) < len(names):
         raise RequestError("not a table of results: two columns have one name")
     return table
+
+
+def _words(schema: pa.Schema) -> dict[bytes, bytes]:
+    """Return what a schema says of itself, without the file's checksum. Raises ValueError where that, or a column's, is no text."""
+    own = {key: value for key, value in (schema.metadata or {}).items() if key != KEY.encode()}
+    for words in (own, *(field.metadata or {} for field in schema)):
+        for word in (*words, *words.values()):
+            word.decode()
+    return own
 
 
 def check_version(version: bytes | int) -> None:

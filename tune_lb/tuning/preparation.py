@@ -35,6 +35,7 @@ from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typica
 from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.memory_need import memory_problems
+from tune_lb.tuning.mending import executions, mended, refuse_other_space
 from tune_lb.tuning.network_findings import finding_notes, network_findings
 from tune_lb.tuning.replay import of_old_design
 from tune_lb.tuning.request import RAY_START_S, Request, resource_problems, workers
@@ -87,6 +88,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     if problems or resources is None or data is None:
         raise RequestError(dict.fromkeys(problems))
     started_s = request.run.check_writable()
+    damaged = mended(request.run) if write and not request.fresh else []
     known = None if request.fresh else _known(request)
     if known is not None:
         if of_old_design(known):
@@ -127,12 +129,14 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             },
             processes=resources.concurrency,
             findings=findings,
-            known=None if known is None else known["execution"],
+            known=known["execution"] if known is not None else None if request.fresh else executions(request.run),
             compiles=write,
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
         context = dataclasses.replace(context, code=versions, stacked=execution.stacked)
-        stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context)
+        if known is None and not request.fresh:
+            refuse_other_space(request.run, context.space_hash)
+        stored = Stored({}, [], []) if request.fresh else stored_members(request.run, context, damaged)
         with user_code("a short training, evaluated as members will be", made_by=space.model):
             cost = estimate(
                 space,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -24,10 +25,12 @@ class Stored:
     """Files of members that failed, to be deleted: they are trained again."""
     left_out: list[str]
     """One line per result file that cannot be used: its members are trained again."""
+    damaged: list[str] = field(default_factory=list)
+    """One line per file that was damaged and is set aside, with what becomes of it."""
 
 
-def stored_members(run: Store, context: RunContext) -> Stored:
-    """Read the result files of a run, and say which members they hold."""
+def stored_members(run: Store, context: RunContext, damaged: Sequence[str] = ()) -> Stored:
+    """Read the result files of a run, and say which members they hold. damaged: what was set aside before."""
     merger = Merger(run, context.schema())
     merger.add_new()
     # rows of code that has changed stay, and nothing is made of them
@@ -35,7 +38,7 @@ def stored_members(run: Store, context: RunContext) -> Stored:
     scored = scores_of(rows)
     failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
     names = run.child("trials").list(suffix=".parquet") if failed else []
-    return Stored(scored, [name for name in names if holds_failures(name)], merger.problems)
+    return Stored(scored, [name for name in names if holds_failures(name)], merger.problems, list(damaged))
 
 
 def unmeasured(members: pa.Table, context: RunContext) -> dict[str, int]:

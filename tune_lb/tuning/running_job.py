@@ -20,6 +20,7 @@ from tune_lb.results.columns import FINISHED
 from tune_lb.results.measurements import write_measurements
 from tune_lb.results.member_rows import job_stem, write_trial
 from tune_lb.results.tables import decode_table
+from tune_lb.results.wholeness import NOTE
 from tune_lb.search.job import Job, Member, MemberKey
 from tune_lb.search.score import Score, score_of
 from tune_lb.training.trial import Trial
@@ -124,7 +125,7 @@ class RunningJob:
             rows.append(row | identity_of(self.job, member, self.context))
             if self.job.stage == "confirm" or self._metrics(member):
                 contents = {name: value.cpu().contiguous() for name, value in outcome.weights.items()}
-                self.context.store.child("weights").write(_weights_file(member), safetensors.torch.save(contents))
+                self.context.store.child("weights").write(_weights_file(member), safetensors.torch.save(contents, NOTE))
             coded = work.coded(outcome)
             if coded is not None:
                 predictions.append({"trial_id": member.trial_id, "seed": member.seed, "predictions": coded})

@@ -13,7 +13,10 @@ from tune_lb.data.device import Parts
 from tune_lb.observation.observer import Observer
 from tune_lb.observation.outcome import Outcome, outcomes
 from tune_lb.observation.walker import walk_costs
+from tune_lb.results.damage import set_aside
+from tune_lb.results.storage import DamagedError
 from tune_lb.results.tables import encode_predictions
+from tune_lb.results.wholeness import NOTE
 from tune_lb.search.job import Job, Member
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
@@ -32,16 +35,26 @@ class RunningTraining:
         self.job, self.siblings, self.context = job, siblings, context
         self.checkpoints = context.store.child("checkpoints")
         self.file = f"{siblings.key}.safetensors"
-        way = way or context.execution[job.arm]
-        trial = made_whole(siblings.members[0], context.store, context.watch, lambda trial: parts)
-        self.training = begun(trial, siblings.seeds, parts, execution=way, microbatch=context.microbatch)
+        self.way, self.parts = way or context.execution[job.arm], parts
+        self.saved_at = time.monotonic()
+        self._begin()
+        try:
+            self._restore()
+        # which of them depends on what is damaged in the checkpoint; that costs time, not truth: the members start anew
+        except (DamagedError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RuntimeError):
+            set_aside(context.store, f"checkpoints/{self.file}")
+            self._begin()
+        if self.training.step == 0:
+            self._keep_weights()
+
+    def _begin(self) -> None:
+        """Begin the training at its start."""
+        context, siblings = self.context, self.siblings
+        trial = made_whole(siblings.members[0], context.store, context.watch, lambda trial: self.parts)
+        self.training = begun(trial, siblings.seeds, self.parts, execution=self.way, microbatch=context.microbatch)
         observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
         self.observer = Observer(self.training, watched=siblings.watched, **observed)  # type: ignore[arg-type]
         self.history: list[tuple[HistoryRow, float]] = []
-        self.saved_at = time.monotonic()
-        self._restore()
-        if self.training.step == 0:
-            self._keep_weights()
 
     def advance(self, at_least_s: float) -> bool:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
@@ -119,7 +132,7 @@ class RunningTraining:
         }
         seen = {f"{OBSERVER}{name}": value for name, value in self.observer.checkpoint().items()}
         tensors = self.training.checkpoint() | seen
-        contents = safetensors.torch.save(tensors, metadata={"state": json.dumps(state)})
+        contents = safetensors.torch.save(tensors, metadata={"state": json.dumps(state), **NOTE})
         self.checkpoints.write(self.file, contents)
         self.saved_at = time.monotonic()
 
@@ -127,10 +140,7 @@ class RunningTraining:
         if not self.checkpoints.exists(self.file):
             return
         contents = self.checkpoints.read(self.file)
-        try:
-            checkpoint = safetensors.torch.load(contents)
-        except safetensors.SafetensorError:
-            return  # a damaged checkpoint costs time, not truth: the members start anew
+        checkpoint = safetensors.torch.load(contents)
         length = int.from_bytes(contents[:8], "little")
         state = json.loads(json.loads(contents[8 : 8 + length])["__metadata__"]["state"])
         seen = {name: checkpoint.pop(name) for name in [*checkpoint] if name.startswith(OBSERVER)}

@@ -14,6 +14,7 @@ from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError
 from tune_lb.observation.variance_profile import profile_of_kept
 from tune_lb.results.storage import Store
+from tune_lb.results.wholeness import NOTE
 from tune_lb.search.job import Member
 from tune_lb.settings.taken import TakesVariances
 from tune_lb.space.observation import Watch
@@ -42,7 +43,7 @@ def keep_weights(training: Running, trial_id: str, watch: Watch, run: Store) -> 
     for seed, (params, buffers) in training.iterates().items():
         if seed not in ended:
             tensors = {name: value.cpu().contiguous() for name, value in (params | buffers).items()}
-            run.child(WEIGHTS).write(weights_file(trial_id, seed, epoch), safetensors.torch.save(tensors))
+            run.child(WEIGHTS).write(weights_file(trial_id, seed, epoch), safetensors.torch.save(tensors, NOTE))
 
 
 def made_whole(member: Member, run: Store, watch: Watch | None, parts_of: Callable[[Trial], Parts]) -> Trial:
@@ -82,10 +83,12 @@ def lent_file(member: Member, arm: str, epoch: int, run: Store) -> str:
             f"arm {arm!r} left no weights after epoch {epoch} for seed {lender.seed} ({weights.location}/{name}): its "
             "member failed, diverged or ended before, or the file is gone"
         )
+    # a damaged file starts no training
+    contents = weights.read(name)
     if weights.is_local:
         return str(Path(weights.root, name))
     place = Path(_copies().name, name)
-    place.write_bytes(weights.read(name))
+    place.write_bytes(contents)
     return str(place)
 
 

@@ -25,9 +25,11 @@ for _name, _value in QUIET.items():
 from ray import tune  # noqa: E402  (Ray reads these variables when it is imported)
 from ray.tune.search import Searcher  # noqa: E402
 
+from tune_lb.results.damage import FOLDER  # noqa: E402
 from tune_lb.results.ledger import Ledger  # noqa: E402
 from tune_lb.results.merger import Merger  # noqa: E402
 from tune_lb.results.run_files import write_space  # noqa: E402
+from tune_lb.results.storage import Store  # noqa: E402
 from tune_lb.search.job import Job  # noqa: E402
 from tune_lb.search.job_size import JobSize  # noqa: E402
 from tune_lb.search.planner import Search  # noqa: E402
@@ -63,6 +65,8 @@ class Ending:
     """One line per result file that could not be used."""
     unmeasured: dict[str, int] = field(default_factory=dict)
     """By metric the members that the search was killed over while it measured them."""
+    damaged: list[str] = field(default_factory=list)
+    """One line per damaged file that was set aside."""
 
 
 class PlannedSearcher(Searcher):  # type: ignore[misc]
@@ -166,6 +170,7 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
     merger = Merger(request.run, prepared.context.schema())
     started = time.monotonic()
     last_merge = started
+    aside_before = set(request.run.child(FOLDER, "checkpoints").list())
     time_left = TimeLeft(prepared.estimate.concurrency, RAY_START_S)
 
     def watch(final: bool) -> None:
@@ -192,11 +197,22 @@ def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = l
         request.run.child("checkpoints").delete_all()
     again = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
     left_out = list(dict.fromkeys([*again, *merger.problems, *ledger.problems]))
+    damaged = [*prepared.stored.damaged, *_set_aside_since(request.run, aside_before)]
     status = "partial" if state.failed else "done"
     if interrupted or not state.finished:
         status = "interrupted" if interrupted else "stopped"
     missing = unmeasured(merger.table(), prepared.context)
-    return Ending(status, len(state.scores), len(state.failed), sorted(set(state.failed.values())), left_out, missing)
+    reasons = sorted(set(state.failed.values()))
+    return Ending(status, len(state.scores), len(state.failed), reasons, left_out, missing, damaged)
+
+
+def _set_aside_since(run: Store, before: set[str]) -> list[str]:
+    """Return a line for each checkpoint that a worker could not go on from."""
+    names = [name for name in run.child(FOLDER, "checkpoints").list() if name not in before]
+    return [
+        f"checkpoints/{name} was damaged; it is set aside in {run.location}/{FOLDER}, and its members began anew"
+        for name in names
+    ]
 
 
 def _job_size(prepared: Prepared) -> JobSize:
