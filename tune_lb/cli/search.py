@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
+import contextlib
 from typing import Any
 
 from tune_lb.cli.answer import Answer, analyse, recommended, show_answer
@@ -13,6 +15,7 @@ from tune_lb.cli.precision import known_spread, precision_of, precision_text
 from tune_lb.cli.progress import Progress
 from tune_lb.cli.runs import check_run_name
 from tune_lb.cli.time_budget import within_time
+from tune_lb.results.lock import held
 from tune_lb.results.storage import Store
 from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
@@ -38,10 +41,20 @@ def run(given: argparse.Namespace, out: Output) -> int:
     check_run_name(name)
     asked = asked_of(given, loaded)
     store = Store(given.storage).child(name)
+    taken: list[str] = []
+
+    def end(reason: str) -> None:
+        taken.extend([reason] if reason else [])
+        # as Ctrl-C would
+        _thread.interrupt_main()
+
     try:
-        with sigterm_interrupts():
+        with sigterm_interrupts(), contextlib.nullcontext() if given.dry_run else held(store, end):
             own = {"modules": loaded.modules, "sources": loaded.sources, "imports": loaded.imports}
-            return _run(given, out, space, store, {"name": name, "asked": asked, **own})
+            code = _run(given, out, space, store, {"name": name, "asked": asked, **own})
+        for reason in taken:
+            out.line(f"given up: {reason}", style="red")
+        return FAILED if taken else code
     except KeyboardInterrupt:
         return _interrupted(
             out, {"run": name, "location": store.location, "status": "interrupted"}, search_command(asked)

@@ -19,6 +19,7 @@ from tune_lb.errors import RequestError
 from tune_lb.results.code_versions import counts
 from tune_lb.results.columns import FINISHED, LENT, OLD_STAGES, STAGES
 from tune_lb.results.ledger import Ledger
+from tune_lb.results.lock import holder
 from tune_lb.results.run_files import read_members, read_space
 from tune_lb.results.storage import Store
 from tune_lb.tuning.replay import of_old_design, replayed_run
@@ -57,12 +58,18 @@ def run(given: argparse.Namespace, out: Output) -> int:
     last = max(times, default=None)
     state = "done" if finished else "not done"
     out.line(f"{len(rows):,} members in {store.location}: {state}; last activity {_ago(last)}")
+    searching = holder(store)
+    if searching is not None:
+        out.line(f"being searched by {searching}")
     for text, times_seen in Counter(str(row["error"]) for row in rows if row["status"] not in FINISHED).items():
         out.line(f"failed ({times_seen}): {text.strip().splitlines()[-1]}", style="red")
     if len(every) > len(rows):
         out.line(f"{len(every) - len(rows):,} more were trained with code that has changed since, and are left out")
     show_left_out(out, problems + ledger.problems)
     result = {"run": given.name, "location": store.location, "done": finished, "last_activity": last, "arms": arms}
+    result["searched_by"] = (
+        None if searching is None else {"host": searching.host, "pid": searching.pid, "since": searching.since}
+    )
     following = on_run("report", given.name, given.storage) if finished else search_command(known.get("asked", {}))
     out.close(result | {"members": len(rows), "problems": problems + ledger.problems}, following)
     return 0

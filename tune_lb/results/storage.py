@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Collection
 from typing import Final
 
 import pyarrow as pa
@@ -100,12 +101,20 @@ class Store:
         return data
 
     def exists(self, path: str) -> bool:
-        """Return whether there is a file or a folder of that name."""
-        target = self._path(path)
+        """Return whether there is a file or a folder of that name; without one, whether there is this folder."""
+        target = self._path(path) if path else self.root
         try:
             return self._is_there(target)
         except (pa.ArrowException, OSError) as error:
             raise self._error("look for", path, error) from error
+
+    def changed_at(self, path: str) -> float | None:
+        """Return when a file was written, by the storage's own clock, seconds since 1970; None where that is not known."""
+        try:
+            time = self.filesystem.get_file_info(self._path(path)).mtime
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("look for", path, error) from error
+        return None if time is None else float(time.timestamp())
 
     def list(self, prefix: str = "", suffix: str = "") -> list[str]:
         """Return the names of this folder's files that begin and end so, sorted; none where there is no such folder.
@@ -153,15 +162,28 @@ class Store:
 
     def delete_all(self) -> None:
         """Remove the folder with everything in it, temporary files included; the top of a disk or bucket is refused."""
-        if "/" not in self.root.strip("/"):
-            raise StorageError(
-                f"storage: {self.location} is the top of a file system; delete it by hand if you mean it"
-            )
+        self._refuse_top()
         try:
             if self._is_there(self.root):
                 self.filesystem.delete_dir(self.root)
         except (pa.ArrowException, OSError) as error:
             raise self._error("delete", "", error) from error
+
+    def delete_contents(self, keep: Collection[str] = ()) -> None:
+        """Remove all that is in the folder but the files of these names in it; the top of a disk or bucket is refused."""
+        self._refuse_top()
+        try:
+            for info in self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True)):
+                if info.type == fs.FileType.Directory:
+                    self.filesystem.delete_dir(info.path)
+                elif info.base_name not in keep:
+                    self.filesystem.delete_file(info.path)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error("delete", "", error) from error
+
+    def delete_if_empty(self) -> None:
+        """Remove the folder where nothing is in it."""
+        self._remove_if_empty(self.root)
 
     def size_bytes(self) -> int:
         """Return the bytes of all files here and below, temporary ones included."""
@@ -181,7 +203,7 @@ class Store:
         above = self._missing_folders()
         try:
             self.write(name, data)
-            came_back, time_s = self.read(name), self._changed_at(name)
+            came_back, time_s = self.read(name), self.changed_at(name)
             self.delete(name)
         finally:
             for folder in above:
@@ -203,6 +225,12 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("read", path, error) from error
         return data
+
+    def _refuse_top(self) -> None:
+        if "/" not in self.root.strip("/"):
+            raise StorageError(
+                f"storage: {self.location} is the top of a file system; delete it by hand if you mean it"
+            )
 
     def _path(self, path: str) -> str:
         parts = path.split("/")
@@ -228,10 +256,6 @@ class Store:
                 os.rmdir(folder)
         elif self._is_there(folder) and not self.filesystem.get_file_info(fs.FileSelector(folder)):
             self.filesystem.delete_dir(folder)
-
-    def _changed_at(self, path: str) -> float | None:
-        time = self.filesystem.get_file_info(self._path(path)).mtime
-        return None if time is None else float(time.timestamp())
 
     def _upload(self, target: str, data: bytes | pa.Buffer) -> None:
         with self.filesystem.open_output_stream(target) as stream:

@@ -15,6 +15,7 @@ from tune_lb.data.targets import target_kind
 from tune_lb.errors import RequestError, user_code
 from tune_lb.results.code_versions import salts
 from tune_lb.results.leftovers import delete_left_over
+from tune_lb.results.lock import FILE as LOCK
 from tune_lb.results.run_files import read_space, write_space, write_targets
 from tune_lb.results.tables import encode_predictions
 from tune_lb.search.blocks import blocks
@@ -164,7 +165,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     if write:
         # only now: a request that is refused above loses nothing
         if request.fresh:
-            request.run.delete_all()
+            request.run.delete_contents(keep=(LOCK,))
         else:
             delete_left_over(request.run, started_s)
         write_space(request.run, run_description(request, designs, context, facts, _selected(known), extended))
