@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from analysis.old_design.results import OldResults
 from analysis.old_design.table_columns import OLD_ARMS
+from analysis.plots.command import add_figure_arguments, one_figure
 from analysis.report import report_text
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
@@ -32,10 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--no-figures", action="store_true", help="write no figures (saves a few seconds)")
     parser.add_argument("--no-files", action="store_true", help="print the answer alone, write nothing")
+    add_figure_arguments(parser)
     given = parser.parse_args(arguments)
     try:
         store = run_store(given.run, given.storage)
         results = load(given.run, given.storage)
+        if given.figure or given.list_figures:
+            print("\n".join(one_figure(given, results, store)))
+            return 0
         figures = not given.no_figures
         shown = summary(results) if given.no_files else write_report(results, store, figures=figures)
     except (RequestError, StorageError) as error:
@@ -55,9 +60,10 @@ def write_report(results: Results | OldResults, store: Store, *, figures: bool =
     pictures: Mapping[str, Drawing] = {}
     if figures:
         # A second of import that tables and text do without.
-        from analysis.drawing import draw_all
+        from analysis.drawing import draw_all, drawn
+        from analysis.plots.kinds import report_figures
 
-        pictures = draw_all(results)
+        pictures = draw_all(results) | {name: drawn(figure, name) for name, figure in report_figures(results).items()}
     files |= {f"{name}.png": drawing.png for name, drawing in pictures.items()}
     files["report.md"] = report_text(results, shown, pictures).encode()
     folder = store.child("report")

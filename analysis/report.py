@@ -11,6 +11,7 @@ from analysis.markdown import markdown
 from analysis.notation import count, counted, known, percent, points, significant, with_interval
 from analysis.old_design.report import old_document
 from analysis.old_design.results import OldResults
+from analysis.paper_sections import paper_sections
 from analysis.published import published_section
 from analysis.report_tables import adequacy_table, decided, measured_tables
 from analysis.results import Results
@@ -58,6 +59,7 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
             *section("Sharpness", _sharpness(results, drawn)),
             *published_section(results),
             *scaling(results.configurations),
+            *paper_sections(results, drawn),
             *section("Decided configurations", decided(results) if results.asked.searches else [], "Configurations"),
             *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
             *problems(shown["problems"]),

@@ -48,6 +48,16 @@ class Run:
         return at_chance(self.frames.members, self.asked).reset_index(drop=True)
 
     @property
+    def arms(self) -> pd.DataFrame:
+        """One row per arm."""
+        raise NotImplementedError
+
+    @property
+    def configurations(self) -> pd.DataFrame:
+        """One row per configuration that was tried."""
+        raise NotImplementedError
+
+    @property
     def confirmed(self) -> pd.DataFrame:
         """The members that are the arms' results."""
         raise NotImplementedError

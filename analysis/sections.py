@@ -18,6 +18,17 @@ CAPTIONS = {
     "sharpness_and_loss": "Sharpness against train loss: no sharpness is to be compared without it",
     "history": "Training of the confirmed members",
     "search": "What the best of k points reaches in the search",
+    "batch_size": "Any columns against the batch size, and the batch size from which the first begins to rise",
+    "with_without": "With and without remedies at each batch size, and the share of the drop that each recovers",
+    "heat_map": "Over learning rate and batch size, with lines of equal eta/B",
+    "dimension": "Every configuration tried, against any dimension",
+    "train_and_test": "Error and loss over training, on the train part and on the test part",
+    "curves": "What was observed over training, two things on twin axes",
+    "trajectory": "Sharpness against train loss along the training",
+    "walk": "The walk: loss between iterates, cosine of successive gradients, distance from the start",
+    "cosine": "Cosine of successive gradients by batch size and by learning rate",
+    "distance": "Distance from the start over training",
+    "paths": "Loss and error on the paths between members",
 }
 
 
