@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+import scipy.stats
 
 from tests.docs.blocks import ROOT
 from tune_lb.space.papers import ROWS
@@ -28,7 +29,7 @@ def docs_importable() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def made() -> str:
-    return importlib.import_module("making.reproduction").reproduction_page()
+    return module("making.reproduction").reproduction_page()
 
 
 def module(name: str) -> ModuleType:
@@ -37,6 +38,7 @@ def module(name: str) -> ModuleType:
 
 def test_the_page_is_that_of_the_runs(made: str) -> None:
     assert (ROOT / "docs" / "reproduction.md").read_text() == made, "run python docs/reproduction.py"
+    assert (ROOT / "docs" / "open_questions.md").read_text() == module("making.questions").questions_page()
 
 
 def test_every_row_has_one_line(made: str) -> None:
@@ -46,7 +48,8 @@ def test_every_row_has_one_line(made: str) -> None:
 
 def test_what_is_made_of_a_run_is_said_without_numbers() -> None:
     remarks = module("making.remarks").REMARKS
-    assert set(remarks) == {path.name for path in KEPT}
+    repeating = {path.name for path in KEPT if json.loads((path / "space.json").read_text()).get("rows")}
+    assert set(remarks) == repeating
     # names of networks and sharpness measures have digits, results have none
     assert [text for text in remarks.values() if re.search(r"(?<![A-Za-z])\d", text)] == []
 
@@ -88,3 +91,16 @@ def test_what_is_kept_is_a_copy_without_folders(tmp_path: Path) -> None:
     assert files == {
         "space.json", "results/members.parquet", "history/history.parquet", "predictions/targets.parquet", "report/report.md",
     }  # fmt: skip
+
+
+def test_the_difference_of_two_arms_is_that_of_scipy() -> None:
+    questions = module("making.questions")
+    found = questions.difference(questions.run("quickstart"), "sam", "large_batch")
+    folder = ROOT / "docs" / "results" / "quickstart"
+    members = pd.read_parquet(folder / "results" / "members.parquet")
+    selected = json.loads((folder / "space.json").read_text())["selected"]
+    confirm = members[(members["stage"] == "confirm") & (members["configuration_id"] == members["arm"].map(selected))]
+    errors = confirm.pivot_table(index="block", columns="arm", values="test_error")
+    expected = scipy.stats.ttest_rel(errors["sam"], errors["large_batch"])
+    interval = expected.confidence_interval()
+    assert (found.low, found.high, found.p) == pytest.approx((interval.low, interval.high, expected.pvalue), rel=1e-9)
