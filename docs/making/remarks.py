@@ -4,34 +4,35 @@ from __future__ import annotations
 
 REMARKS = {
     "jaiswal_noise_model": (
-        "A square-root rate closes most of the drop, ghost batch norm adds little to it here, and as many updates as the small batch "
-        "close it whole, which is the order that Hoffer et al. report. The large batch is far from trained: most of its drop is "
-        "missing updates, not a worse minimum."
+        "A square-root rate closes most of the drop, ghost batch norm adds little to it here, and as many updates as the "
+        "small batch close it whole, which is the order that Hoffer et al. report. The large batch is far from trained: most "
+        "of its drop is missing updates, not a worse minimum."
     ),
     "jaiswal_spectral_norm": (
-        "lambda_max at the end falls as eta / B grows at every batch size where training converged, as published. The one cell that "
-        "breaks the order, the largest batch at the largest ratio, did not converge."
+        "lambda_max at the end falls as eta / B grows at every batch size where training converged, as published. The one "
+        "cell that breaks the order, the largest batch at the largest ratio, did not converge."
     ),
     "keskar_c3": (
-        "Neither batch is trained to the end at this size, the large one least, and their test errors are not told apart. The large "
-        "batch is sharper by every measure, as published, but at train losses so far apart that says little of minima."
+        "Neither batch is trained to the end at this size, the large one least, and their test errors are not told apart. The "
+        "large batch is sharper by every measure, as published, but at train losses so far apart that says little of minima."
     ),
     "keskar_f1": (
         "On a part of the data the test error does not tell the two batches apart, so there is no drop that sharpness could "
-        "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max is "
-        "smaller and its train loss too: the two measures of sharpness disagree."
+        "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max "
+        "is smaller and its train loss too: the two measures of sharpness disagree."
     ),
     "walk_barriers": (
-        "No update of any epoch crosses a barrier above what rounding makes of a flat line. The few late barriers that the paper "
-        "counts come after far more updates of a far larger network."
+        "No update of any epoch crosses a barrier above what rounding makes of a flat line. The few late barriers that the "
+        "paper counts come after far more updates of a far larger network."
     ),
     "walk_mlp": (
-        "No update crosses a barrier, where the paper counts a few in later epochs. Consecutive gradients are nearly orthogonal for "
-        "small batches and nearly parallel for all data at once: with so few updates at one rate the large batch is still on its "
-        "first slope, so its cosines do not turn negative as published. The rate hardly changes them, which agrees."
+        "No update crosses a barrier, where the paper counts a few in later epochs. Consecutive gradients are nearly "
+        "orthogonal for small batches and nearly parallel for all data at once: with so few updates at one rate the large "
+        "batch is still on its first slope, so its cosines do not turn negative as published. The rate hardly changes them, "
+        "which agrees."
     ),
     "walk_schedules": (
-        "No schedule is told from another: that a trapezoid is as good as steps is not contradicted. Steps chose the mildest fall "
-        "that was offered, so their range is too narrow."
+        "No schedule is told from another: that a trapezoid is as good as steps is not contradicted. Steps chose the mildest "
+        "fall that was offered, so their range is too narrow."
     ),
 }
