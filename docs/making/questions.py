@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -36,10 +37,17 @@ class Question(NamedTuple):
     answer: Callable[[], Iterator[str]]
 
 
+def place_of(name: str) -> Path | None:
+    """Return the folder of a committed run, None where it was not kept."""
+    return next((place / name for place in PLACES if (place / name).is_dir()), None)
+
+
 @cache
 def run(name: str) -> Results:
     """Return a committed run."""
-    results = analysis.load(next(place / name for place in PLACES if (place / name).is_dir()))
+    place = place_of(name)
+    assert place is not None, name
+    results = analysis.load(place)
     assert isinstance(results, Results)
     return results
 
@@ -55,10 +63,15 @@ def questions_page() -> str:
     ]
     for question in QUESTIONS:
         links = [
-            f"[{name}]({next(p for p in PLACES if (p / name).is_dir()).name}/{name}/report/report.md)"
+            f"[{name}]({place.parent.name}/{name}/report/report.md)"
             for name in question.runs
+            if (place := place_of(name)) is not None
         ]
-        parts += [f"## {question.title}", f"{question.asked} Runs: {', '.join(links)}.", *question.answer()]
+        parts += [
+            f"## {question.title}",
+            f"{question.asked} Runs: {', '.join(links)}.",
+            *question.answer(),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,6 +116,13 @@ def _pairs(*pairs: tuple[str, str, str]) -> str:
     return table(HEAD, [_row(*pair) for pair in pairs])
 
 
+def _told(name: str, arm: str, against: str) -> str:
+    """Return whether a difference is told, and its interval."""
+    effect = difference(run(name), arm, against)
+    text = with_interval(points(effect.estimate), effect.low, effect.high)
+    return f"{_word(effect)} ({text} points, n = {effect.freedom + 1:.0f})"
+
+
 def _summed(what: str, *pairs: tuple[str, str, str]) -> str:
     """Return how many of the pairs are told, and which way."""
     words = [_word(difference(run(name), arm, against)) for name, arm, against in pairs]
@@ -116,15 +136,21 @@ def _sam() -> Iterator[str]:
         for name in ("sgd", "adam")
         for suffix in ("", "_no_dropout")
     )
-    pairs = (*own, ("quickstart", "sam", "large_batch"), ("quickstart_mnist", "sam", "large_batch"))
+    pairs = [
+        pair
+        for pair in (*own, ("quickstart", "sam", "large_batch"), ("quickstart_mnist", "sam", "large_batch"))
+        if place_of(pair[0]) is not None
+    ]
     yield _summed("test error of a large batch with SAM beside the same without", *pairs)
     yield _pairs(*pairs)
 
 
 def _scaling() -> Iterator[str]:
     on_top, without = (("noise_and_scaling", f"{rate}_noise", rate) for rate in ("scaled", "unscaled"))
-    yield _summed("test error with noise, on top of linear scaling", on_top)
-    yield _summed("and with the small batch's rate", without)
+    yield (
+        f"**Answer**: with noise the test error is {_told(*on_top)} on top of linear scaling, and {_told(*without)} with the small "
+        "batch's rate."
+    )
     yield _pairs(
         on_top,
         without,
@@ -147,11 +173,14 @@ def _measures() -> Iterator[str]:
         for text, part in (("whole", of_arm), ("last half", of_arm[of_arm["epoch"] > last / 2])):
             found = np.array([spearmanr(m[two[0]], m[two[1]]).statistic for _, m in part.groupby("block")])
             effect = paired_t(found[np.isfinite(found)])
-            cells.append(
-                [str(arm), text, str(len(found)), f"{effect.estimate:+.2f} [{effect.low:.2f}, {effect.high:.2f}]"]
-            )
-    yield "**Answer**: rank correlation of the two along a training, one for each block and their mean with its interval:"
-    yield table(("arm", "part of the training", "n", "rank correlation of lambda_max and Keskar 1e-3"), cells)
+            word = "not told" if not effect.excludes_zero else "together" if effect.estimate > 0 else "apart"
+            between = f"{effect.estimate:+.2f} [{max(-1, effect.low):.2f}, {min(1, effect.high):.2f}]"
+            cells.append([str(arm), text, str(len(found)), between, word])
+    told = "; ".join(f"{arm}, {text}: {word}" for arm, text, _, _, word in cells)
+    yield f"**Answer**: {told}. Rank correlations along a training, one for each block, and their mean with its interval:"
+    yield table(
+        ("arm", "part of the training", "n", "rank correlation of lambda_max and Keskar 1e-3", "they move"), cells
+    )
     ends = rows[rows["epoch"] == last]
     yield "At the end, large batch over small, geometric means over blocks:"
     yield table(("measure", "n", "large batch / small batch"), [_ratio(ends, name) for name in (*two,)])
