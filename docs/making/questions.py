@@ -120,7 +120,8 @@ def _told(name: str, arm: str, against: str) -> str:
     """Return whether a difference is told, and its interval."""
     effect = difference(run(name), arm, against)
     text = with_interval(points(effect.estimate), effect.low, effect.high)
-    return f"{_word(effect)} ({text} points, n = {effect.freedom + 1:.0f})"
+    word = _word(effect) if effect.excludes_zero else "no other that can be told"
+    return f"{word} ({text} points, n = {effect.freedom + 1:.0f})"
 
 
 def _summed(what: str, *pairs: tuple[str, str, str]) -> str:
