@@ -6,13 +6,14 @@ Rows, history, predictions and report; no weights, no files of single trials, an
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from making.cards import ROOT
+from tune_lb.results.run_files import read_space, write_space
+from tune_lb.results.storage import Store
 
 RUNS = ROOT / "docs" / "reproduction"
 KEPT = ("results/members.parquet", "history", "predictions", "report")
@@ -27,11 +28,11 @@ def keep(run: Path, kept: Path) -> None:
         else:
             (kept / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run / name, kept / name)
-    space = json.loads((run / "space.json").read_text(encoding="utf-8"))
+    space = read_space(Store(run))
     asked = space["asked"]
     asked["path"] = f"search_spaces/{Path(asked['path']).name}"
     asked["options"] = {**asked["options"], "storage": "runs"}
-    (kept / "space.json").write_text(f"{json.dumps(space, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+    write_space(Store(kept), space)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,8 @@ import pytest
 import scipy.stats
 
 from tests.docs.blocks import ROOT
+from tune_lb.results.run_files import write_space
+from tune_lb.results.storage import Store
 from tune_lb.space.papers import ROWS
 
 KEPT = sorted(path for path in (ROOT / "docs" / "reproduction").iterdir())
@@ -81,7 +83,7 @@ def test_what_is_kept_is_a_copy_without_folders(tmp_path: Path) -> None:
         (changed / name).write_bytes((run / name).read_bytes())
     space = json.loads((run / "space.json").read_text())
     space["asked"] |= {"path": "/home/me/search_spaces/mine.py", "options": {"storage": "/home/me/runs", "workers": 2}}
-    (changed / "space.json").write_text(json.dumps(space))
+    write_space(Store(changed), space)
     keep(changed, tmp_path / "kept")
     asked = json.loads((tmp_path / "kept" / "space.json").read_text())["asked"]
     assert (asked["path"], asked["options"]) == ("search_spaces/mine.py", {"storage": "runs", "workers": 2})
