@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from making.cards import ROOT
+
 from tune_lb.results.run_files import read_space, write_space
 from tune_lb.results.storage import Store
 
