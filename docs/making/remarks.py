@@ -32,6 +32,11 @@ REMARKS = {
         "batch is still on its first slope, so its cosines do not turn negative as published. The rate hardly changes them, "
         "which agrees."
     ),
+    "walk_resnet56": (
+        "No update crosses a barrier. Consecutive gradients of the small batch point against each other, more so as training "
+        "goes on, and the valley is higher at the higher rate, both as published; all data at once goes straight ahead, since "
+        "it makes so few updates."
+    ),
     "walk_schedules": (
         "No schedule is told from another: that a trapezoid is as good as steps is not contradicted. Steps chose the mildest "
         "fall that was offered, so their range is too narrow."
