@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.document import Document
+from analysis.markdown import markdown
 from analysis.old_design.results import OldResults
 from analysis.old_design.table_columns import OLD_ARMS
+from analysis.page import Looks, page
 from analysis.plots.command import add_figure_arguments, one_figure
-from analysis.report import report_text
+from analysis.report import report
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
 from analysis.table_columns import ARMS, described
@@ -65,12 +68,26 @@ def write_report(results: Results | OldResults, store: Store, *, figures: bool =
 
         pictures = draw_all(results) | {name: drawn(figure, name) for name, figure in report_figures(results).items()}
     files |= {f"{name}.png": drawing.png for name, drawing in pictures.items()}
-    files["report.md"] = report_text(results, shown, pictures).encode()
+    document = report(results, shown, pictures)
+    files["report.md"] = markdown(document).encode()
+    files["report.html"] = html(results, shown, document, pictures).encode()
     folder = store.child("report")
     for name, data in files.items():
         folder.write(name, data)
     paths = {name: f"{folder.location}/{name}" for name in files}
     return {**shown, "paths": paths}
+
+
+def html(
+    results: Results | OldResults, shown: Mapping[str, Any], document: Document, pictures: Mapping[str, Drawing]
+) -> str:
+    """The page of a report, arms in the colours of the figures. shown: what `summary` gave; pictures: what `draw_all` gave."""
+    marks = {row["arm"]: row["mark"] for row in shown["rows"]}
+    if not pictures:
+        return page(document, Looks(marks=marks))
+    from analysis.canvas import Inks
+
+    return page(document, Looks(pictures, Inks(results.arms).colour, marks))
 
 
 def _parquet(results: Results | OldResults, name: str) -> bytes:
@@ -87,7 +104,7 @@ def _text(shown: dict[str, Any]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))] if lines else []
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     left_out = [f"left out: {problem}" for problem in shown["problems"]]
-    written = ["", f"report: {shown['paths']['report.md']}"] if "paths" in shown else []
+    written = ["", f"report: {shown['paths']['report.html']}"] if "paths" in shown else []
     return "\n".join([*text, "", *shown["sentences"], *left_out, *written])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.caveats import Caveat
 from analysis.decomposition import UNDER_TRAINED_ERROR
 from analysis.notation import listed, percent, significant
 from analysis.run import Run
@@ -27,7 +28,12 @@ def of_old_code(results: Run) -> Iterator[str]:
     old = results.frames.of_old_code
     if old:
         named = listed([f"{number} of {arm}" for arm, number in old.items()])
-        yield f"Left out are members trained with code that has changed since (column code): {named}."
+        yield Caveat(
+            "members failed",
+            Caveat(
+                "code changed", f"Left out are members trained with code that has changed since (column code): {named}."
+            ),
+        )
 
 
 def under_trained_text(reference: str | None, row: dict[str, Any], baseline: str | None, other: dict[str, Any]) -> str:
@@ -55,7 +61,7 @@ def failures(results: Run) -> Iterator[str]:
     diverged = confirmed.loc[confirmed["status"] == "diverged", "arm"].value_counts()
     if len(diverged):
         texts = [f"{number} of {arm}" for arm, number in diverged.items()]
-        yield f"Diverged confirm members count at chance error: {listed(texts)}."
+        yield Caveat("diverged", f"Diverged confirm members count at chance error: {listed(texts)}.")
 
 
 def mixtures(confirmed: pd.DataFrame) -> Iterator[str]:
@@ -67,4 +73,4 @@ def mixtures(confirmed: pd.DataFrame) -> Iterator[str]:
         # members of one batch size are trained one way; the ways of two sizes differ by design
         within = confirmed.groupby("batch_size")[name].nunique().max() if name == "execution" else len(values)
         if within > 1:
-            yield f"The results mix {name}: {listed(values)}."
+            yield Caveat("mixed", f"The results mix {name}: {listed(values)}.")

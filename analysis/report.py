@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.asked import OUTSIDE_ROLES
+from analysis.chart_of_configurations import configurations_chart
+from analysis.costs import cost_table, provenance_table
 from analysis.document import Document, Part, Table, bullets, section, table
 from analysis.markdown import markdown
 from analysis.notation import count, counted, known, percent, points, significant, with_interval
@@ -15,7 +17,7 @@ from analysis.paper_sections import paper_sections
 from analysis.published import published_section
 from analysis.report_tables import adequacy_table, decided, measured_tables
 from analysis.results import Results
-from analysis.sections import at_equal_loss, pictures, problems, scaling, values_of
+from analysis.sections import at_equal_loss, pictures, problems, scaling, with_others
 
 METHODS = """
 Errors are in percent, differences in points; a negative difference is better. `n` counts confirm members, whose blocks no
@@ -45,24 +47,36 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
         return old_document(results, shown, figures)
     drawn = list(figures)
     arms = table("arms", [row["cells"] for row in shown["rows"]])
+    chart = configurations_chart(results, results.configurations)
     return Document(
         results.asked.name,
         results.asked.question,
-        (
-            *section("Answer", [bullets(shown["sentences"]), *pictures(drawn, "test_error")]),
-            *section("Arms", [arms]),
-            *section("What may be claimed", [_claims(results)], "Claims"),
-            *section(
-                "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
+        with_others(
+            drawn,
+            (
+                *section("Answer", [bullets(shown["sentences"]), *pictures(drawn, "test_error")]),
+                *section("Arms", [arms]),
+                *section("What may be claimed", [_claims(results)], "Claims"),
+                *section(
+                    "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
+                ),
+                *section(
+                    "Was the search large enough?", [adequacy_table(results), *pictures(drawn, "search")], "Search"
+                ),
+                *section("Sharpness", _sharpness(results, drawn)),
+                *published_section(results),
+                *scaling(results.configurations),
+                *paper_sections(results, drawn),
+                *section(
+                    "Decided configurations",
+                    [*decided(results), *chart] if results.asked.searches else [],
+                    "Configurations",
+                ),
+                *section("Cost", [cost_table(results, results.arms)]),
+                *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
+                *section("Provenance", [provenance_table(results)]),
+                *problems(shown["problems"]),
             ),
-            *section("Was the search large enough?", [adequacy_table(results), *pictures(drawn, "search")], "Search"),
-            *section("Sharpness", _sharpness(results, drawn)),
-            *published_section(results),
-            *scaling(results.configurations),
-            *paper_sections(results, drawn),
-            *section("Decided configurations", decided(results) if results.asked.searches else [], "Configurations"),
-            *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
-            *problems(shown["problems"]),
         ),
     )
 
@@ -134,7 +148,7 @@ def _sharpness(results: Results, drawn: list[str]) -> list[Part]:
 
 
 def _protocol(results: Results) -> Table:
-    space, asked, design = results.space, results.asked, results.asked.design
+    asked, design = results.asked, results.asked.design
     sizes = f"{asked.num_train} training, {asked.num_validation} validation, {asked.num_test} test examples"
     cut = "a test part of its own" if asked.own_test_split else "cut by split_seed"
     rows = {"data": f"{asked.data}: {sizes} ({cut})"}
@@ -158,9 +172,5 @@ def _protocol(results: Results) -> Table:
             }.get(asked.select_by, "validation loss; between candidates by loss and soft error"),
             "metrics": f"on the first {design.measured_blocks} confirm blocks",
         }
-    rows |= {
-        "members": count(len(results.members)),
-        "execution": "; ".join(f"{name} {values_of(results, name)}" for name in ("device", "execution", "threads")),
-        "space": str(space.get("hash")),
-    }
+    rows |= {}
     return table("protocol", [{"protocol": name, "": text} for name, text in rows.items()])

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.asked import Asked, read_asked
 from analysis.frames import Frames, Predictions, at_chance
 from analysis.member_columns import metric_values
+from tune_lb.results.lock import holder
 
 BOUNDS = ("corner", "one_step")
 
@@ -36,6 +37,11 @@ class Run:
     def problems(self) -> tuple[str, ...]:
         """Files that could not be read, each with its name."""
         return tuple(dict.fromkeys((*self.frames.problems, *self.stored_predictions.problems)))
+
+    @cached_property
+    def is_written(self) -> bool:
+        """Whether a search is at work on the run."""
+        return self.frames.store is not None and holder(self.frames.store) is not None
 
     @cached_property
     def asked(self) -> Asked:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.document import Part, Picture, Section, Text, bullets, section, table
 from analysis.eta_over_b_fit import scaling_fit
-from analysis.notation import MISSING, listed, significant
+from analysis.notation import listed, significant
 from analysis.run import Run
 from analysis.sharpness import at_common_loss
 
@@ -36,6 +36,14 @@ def pictures(drawn: Iterable[str], *names: str) -> Iterator[Picture]:
     """Those of the named figures that were drawn, with their captions."""
     there = set(drawn)
     yield from (Picture(name, CAPTIONS[name]) for name in names if name in there)
+
+
+def with_others(drawn: Iterable[str], sections: Iterable[Section]) -> tuple[Section, ...]:
+    """The sections, and at the end the figures that none of them shows, whoever draws them."""
+    found = tuple(sections)
+    shown = {part.name for section in found for part in section.parts if isinstance(part, Picture)}
+    others = [Picture(name, CAPTIONS.get(name, name.replace("_", " "))) for name in drawn if name not in shown]
+    return (*found, *section("More figures", others))
 
 
 def at_equal_loss(results: Run) -> list[Part]:
@@ -88,8 +96,3 @@ def problems(problems: list[str]) -> list[Section]:
     if not problems:
         return []
     return section("Files left out", [Text(f"{len(problems)} could not be used and count nowhere:"), bullets(problems)])
-
-
-def values_of(results: Run, column: str) -> str:
-    """The values that members have in a column."""
-    return ", ".join(sorted(map(str, results.members[column].dropna().unique()))) or MISSING

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from analysis.asked import DERIVED_ROLES, OUTSIDE_ROLES
+from analysis.caveats import Caveat, Lead, unfinished
 from analysis.drops import NO_DROP
 from analysis.limits import kind_of_error, of_old_code, under_trained_text
 from analysis.notation import counted, known, listed, percent, points, significant, with_interval
@@ -23,6 +24,7 @@ def sentences(results: Results) -> list[str]:
     arms = {str(row["arm"]): row for row in results.arms.to_dict("records")}
     return [
         *kind_of_error(results),
+        *unfinished(results),
         *_missing(results, arms),
         *_one_block(results),
         *_drop(results, arms),
@@ -42,20 +44,21 @@ def _missing(results: Results, arms: Rows) -> Iterator[str]:
         counts = results.members["stage"].value_counts()
         stages = [f"{counts[stage]} of {stage}" for stage in ("search", "decide", "confirm") if stage in counts]
         there = f"{len(results.members)} members are there{f' ({listed(stages)})' if stages else ''}"
-        yield f"No arm is confirmed yet: {there}, and nothing can be compared."
+        yield Caveat("not finished", f"No arm is confirmed yet: {there}, and nothing can be compared.")
         return
     if waiting:
-        yield f"Not confirmed yet, so not compared: {listed(waiting)}."
+        yield Caveat("not finished", f"Not confirmed yet, so not compared: {listed(waiting)}.")
     for role in ("baseline", "reference"):
         if getattr(asked, role) is None:
-            yield f"The space has no {role} arm, so what depends on it is not given."
+            yield Caveat("an arm is missing", f"The space has no {role} arm, so what depends on it is not given.")
 
 
 def _one_block(results: Results) -> Iterator[str]:
     if results.one_block:
-        yield (
+        yield Caveat(
+            "one block",
             "One confirm block: each arm was trained on one cut of the data with one set of seeds, so no difference has an "
-            "interval and no remedy can be told from another (confirm_blocks of at least 2; 8 and more for a claim)."
+            "interval and no remedy can be told from another (confirm_blocks of at least 2; 8 and more for a claim).",
         )
 
 
@@ -70,15 +73,17 @@ def _drop(results: Results, arms: Rows) -> Iterator[str]:
     reason = results.no_gap_reason
     if not reason:
         tuned = ", both tuned by the same procedure" if asked.searches else ""
-        yield f"The large batch costs {drop} points of test error: {errors}{tuned}."
+        yield Lead(f"The large batch costs {drop} points of test error: {errors}{tuned}.")
     elif high < 0:
-        yield f"The large batch is better, so there is no drop to close: {drop} points of test error, {errors}."
+        yield Lead(f"The large batch is better, so there is no drop to close: {drop} points of test error, {errors}.")
     elif reason.startswith(NO_DROP) and low > 0:
-        yield f"The drop is {drop} points ({errors}); no share of it is given: {reason.removeprefix(NO_DROP + ': ')}."
+        yield Lead(
+            f"The drop is {drop} points ({errors}); no share of it is given: {reason.removeprefix(NO_DROP + ': ')}."
+        )
     elif reason.startswith(NO_DROP):
-        yield f"There is no drop to close that can be told from zero: {drop} points ({errors})."
+        yield Lead(f"There is no drop to close that can be told from zero: {drop} points ({errors}).")
     else:
-        yield f"The drop is {drop} points ({errors}); no share of it is given: {reason}."
+        yield Lead(f"The drop is {drop} points ({errors}); no share of it is given: {reason}.")
     train, gap = (
         with_interval(points(reference[name]), reference[f"{name}_low"], reference[f"{name}_high"])
         for name in ("drop_train_error", "drop_generalization_gap")
@@ -86,7 +91,9 @@ def _drop(results: Results, arms: Rows) -> Iterator[str]:
     split = f"{train} points of it are lost on the train set itself and {gap} points in generalization."
     yield f"With the values that the search found, {split}" if asked.searches else split
     if reference["under_trained"] is True:
-        yield under_trained_text(asked.reference, dict(reference), asked.baseline, dict(baseline))
+        yield Caveat(
+            "under-trained", under_trained_text(asked.reference, dict(reference), asked.baseline, dict(baseline))
+        )
     closed = results.tuning_closed
     if closed.is_known:
         share = _share(closed.effect.estimate, closed.effect.low, closed.effect.high)
@@ -97,7 +104,10 @@ def _placebo(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
     row = arms.get(str(asked.placebo))
     if asked.placebo is None:
-        yield "The space has no placebo arm: nothing says what a difference of nothing from nothing looks like in this run."
+        yield Caveat(
+            "no placebo",
+            "The space has no placebo arm: nothing says what a difference of nothing from nothing looks like in this run.",
+        )
         return
     if row is None or not known(row["difference"]):
         return
@@ -113,9 +123,10 @@ def _placebo(results: Results, arms: Rows) -> Iterator[str]:
             "No smaller difference is claimed."
         )
     else:
-        yield (
+        yield Caveat(
+            "check fails",
             f"The check FAILS: {what} differs from it by {_procedure(row)}, and the interval does not hold 0. In 1 run of 20 that "
-            "is chance; read the claims as if they were not made."
+            "is chance; read the claims as if they were not made.",
         )
 
 
@@ -126,10 +137,10 @@ def _claims(results: Results, arms: Rows) -> Iterator[str]:
     tested = {name: row for name, row in arms.items() if row["role"] not in OUTSIDE_ROLES and known(row["difference"])}
     claimed = {name: row for name, row in tested.items() if row["claim"] is True}
     for name, row in sorted(claimed.items(), key=lambda item: item[1]["difference"]):
-        yield _claim(results, name, row)
+        yield Lead(_claim(results, name, row))
     if tested and not claimed:
         many = len(tested) > 1
-        yield (
+        yield Lead(
             f"No remedy can be told from {asked.reference} in this run."
             if many
             else _only(next(iter(tested)), asked.reference)

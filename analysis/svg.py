@@ -14,6 +14,8 @@ from analysis.canvas import NOTE, TITLE
 TIP = "tip:"
 """What an artist's url begins with where it is a tip: matplotlib writes urls into SVG, dot by dot, and nowhere else."""
 _POINTS = 72
+# matplotlib takes the quotes that the text has not
+_TIP = re.compile(rf"<a xlink:href=(?:\"{TIP}([^\"]*)\"|'{TIP}([^']*)')[^>]*>")
 _FAMILY = re.compile(r"font-family: [^;\"]*")
 _COLOUR = re.compile(r"(fill|stroke): (#[0-9a-f]{6})")
 _NUMBERED = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
@@ -37,8 +39,8 @@ def tips(texts: Iterable[str]) -> list[str]:
 def svg(figure: Figure, name: str) -> str:
     """The element <svg> of a figure that was laid out before (as by `png`), without its title and note, which the page sets.
 
-    Text stays text, colours become var(--c<hex>, #<hex>), which the page may define, and urls that are tips become
-    `<g class="dot"><title>`. name: makes the ids of one figure differ from those of another.
+    Its width in points is the property --width. Text stays text, colours become var(--c<hex>, #<hex>), which the page may define,
+    and urls that are tips become `<g class="dot"><title>`. name: makes the ids of one figure differ from those of another.
     """
     width, height = figure.get_size_inches() * _POINTS
     top, bottom = 0.0, height
@@ -54,17 +56,15 @@ def svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(buffer.getvalue(), f"0 {top:.0f} {width:.0f} {bottom - top:.0f}")
+    return _for_page(buffer.getvalue(), f"0 {top:.0f} {width:.0f} {bottom - top:.0f}", width)
 
 
-def _for_page(text: str, box: str) -> str:
+def _for_page(text: str, box: str, width: float) -> str:
     text = _ASIDE.sub("", _HEAD.sub("<svg ", text, count=1))
-    text = _SIZE.sub(f'viewBox="{box}"', text, count=1)
+    text = _SIZE.sub(f'viewBox="{box}" style="--width: {width:.0f}"', text, count=1)
     text = _FAMILY.sub("font-family: inherit", _NUMBERED.sub("", text))
     text = _COLOUR.sub(lambda found: f"{found[1]}: var(--c{found[2][1:]}, {found[2]})", text)
-    text = re.sub(rf'<a xlink:href="{TIP}([^"]*)"[^>]*>', r'<g class="dot"><title>\1</title>', text).replace(
-        "</a>", "</g>"
-    )
+    text = _TIP.sub(lambda found: f'<g class="dot"><title>{found[1] or found[2]}</title>', text).replace("</a>", "</g>")
     text = _PLACES.sub(lambda found: _short(found[0]), text)
     return re.sub(r">\s*\n\s*<", ">\n<", text)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from analysis.asked import OUTSIDE_ROLES
+from analysis.caveats import Caveat, budgets, ties
 from analysis.limits import failures, mixtures
 from analysis.notation import count, counted, known, listed, percent, points
 from analysis.results import Results
@@ -19,8 +20,14 @@ Rows = Mapping[str, Mapping[Any, Any]]
 def limits(results: Results, arms: Rows) -> Iterator[str]:
     """Sentences on what is not known, and why."""
     if results.problems:
-        yield f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them."
+        yield Caveat(
+            "files left out",
+            f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them.",
+        )
     yield from _searches(results, arms)
+    yield from budgets(arms, results.asked)
+    yield from ties(results.decisions, results.selected)
+    yield from _under_trained(results, arms)
     if len(results.confirmed) == 0:
         return
     if not results.one_block:
@@ -36,24 +43,40 @@ def limits(results: Results, arms: Rows) -> Iterator[str]:
 def _searches(results: Results, arms: Rows) -> Iterator[str]:
     unfinished = [name for name, row in arms.items() if row["search_converged"] is False]
     if unfinished:
-        yield (
+        yield Caveat(
+            "search not converged",
             f"Search not converged for {_listed(unfinished)}: the last doubling of points still lowers the best validation loss by "
-            "more than the noise of a member, so more points (num_samples) may change their places."
+            "more than the noise of a member, so more points (num_samples) may change their places.",
         )
     edges = {name: str(row["edges"]) for name, row in arms.items() if row["edges"]}
     if edges:
         shown = list(edges.items())[:MOST_NAMED]
         more = f"; and {len(edges) - len(shown)} more arms" if len(edges) > len(shown) else ""
-        yield (
+        yield Caveat(
+            "best value at an end",
             f"At an end of what was tried: {'; '.join(f'{name} ({text})' for name, text in shown)}{more}. A wider range may do "
-            "better."
+            "better.",
+        )
+
+
+def _under_trained(results: Results, arms: Rows) -> Iterator[str]:
+    """Arms beside the reference, of which it is said where the drop is."""
+    found = [name for name, row in arms.items() if row["under_trained"] is True and name != results.asked.reference]
+    if found:
+        yield Caveat(
+            "under-trained",
+            f"Under-trained {'as well' if arms.get(str(results.asked.reference), {}).get('under_trained') is True else 'are'}: "
+            f"{_listed(found)} by train error or train loss.",
         )
 
 
 def _selection(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
     if asked.num_validation == 0 and any(arm.dimensions for arm in asked.arms):
-        yield "The data have no validation part: nothing was selected by, and each arm has the first of its configurations."
+        yield Caveat(
+            "nothing to select by",
+            "The data have no validation part: nothing was selected by, and each arm has the first of its configurations.",
+        )
     unknown = [
         name
         for name, row in arms.items()
@@ -62,14 +85,16 @@ def _selection(results: Results, arms: Rows) -> Iterator[str]:
     if unknown or (
         arms.get(str(asked.reference), {}).get("n") and not known(arms[str(asked.reference)]["selection_std"])
     ):
-        yield (
+        yield Caveat(
+            "selection not known",
             "How much the selection would change in another search is not known, since no stage decided between candidates: "
-            "nothing is claimed (candidates of at least 2, decide_blocks of at least 2)."
+            "nothing is claimed (candidates of at least 2, decide_blocks of at least 2).",
         )
     if not asked.exchangeable:
-        yield (
+        yield Caveat(
+            "sampler learns",
             f"The {asked.sampler} sampler proposes from what it has seen: how well the procedure's intervals cover was studied for "
-            "Sobol points only."
+            "Sobol points only.",
         )
 
 
@@ -100,9 +125,10 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
         span += f" to {count(finite[high])} ({high})" if finite[high] > finite[low] else ""
         yield f"An effect of 0.5 points would be claimed 4 times in 5 with {span}."
     if never:
-        yield (
+        yield Caveat(
+            "selection uncertain",
             f"With no number of confirm blocks would an effect of 0.5 points be claimed 4 times in 5 of {_listed(never)}: the "
-            "selection is too uncertain (more decide_blocks or candidates)."
+            "selection is too uncertain (more decide_blocks or candidates).",
         )
     if asked.design is not None and asked.design.half_width is not None:
         wanted = asked.design.half_width / 100
@@ -119,9 +145,10 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
         )
     if asked.design is not None and asked.design.extended_from:
         before = listed([count(number) for number in asked.design.extended_from])
-        yield (
+        yield Caveat(
+            "extended",
             f"The run was extended: it had been asked for with {before} confirm blocks before. If that was because of what it "
-            "showed, effects are found a little too easily, for the intervals do not account for looking again."
+            "showed, effects are found a little too easily, for the intervals do not account for looking again.",
         )
 
 
@@ -162,16 +189,20 @@ def _examples(results: Results, arms: Rows) -> Iterator[str]:
 def _blocks(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
     if asked.design is not None and not asked.design.fresh_splits:
-        yield "All blocks have one cut of the data: how much the answer depends on the cut is not known."
+        yield Caveat(
+            "one cut", "All blocks have one cut of the data: how much the answer depends on the cut is not known."
+        )
     short = [name for name, row in arms.items() if row["num_blocks"] == 1]
     if short:
-        yield f"One confirm block of {_listed(short)}: an interval takes 2."
+        yield Caveat("too few blocks", f"One confirm block of {_listed(short)}: an interval takes 2.")
     few = [name for name, row in arms.items() if 0 < row["num_blocks"] < min(MIN_BLOCKS, _asked_blocks(results))]
     rest = [name for name in few if name not in short]
     if rest:
         everyone = set(rest) == {name for name, row in arms.items() if row["n"]}
         whose = "every arm" if everyone else _listed(rest)
-        yield f"Fewer than {min(MIN_BLOCKS, _asked_blocks(results))} confirm blocks so far: {whose}."
+        yield Caveat(
+            "too few blocks", f"Fewer than {min(MIN_BLOCKS, _asked_blocks(results))} confirm blocks so far: {whose}."
+        )
 
 
 def _asked_blocks(results: Results) -> int:

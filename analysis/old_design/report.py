@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from analysis.chart_of_configurations import configurations_chart
+from analysis.costs import cost_table, provenance_table
 from analysis.document import Document, Part, Table, Text, bullets, section, table
 from analysis.notation import MISSING, count, known, percent, points, significant, with_interval
 from analysis.old_design.results import OldResults
-from analysis.sections import at_equal_loss, pictures, problems, scaling, values_of
+from analysis.sections import at_equal_loss, pictures, problems, scaling, with_others
 from analysis.tips import value_text
 
 OLD = "*A run of the old design: tables and intervals follow docs/inference_old_design.md.*"
@@ -33,22 +35,30 @@ def old_document(results: OldResults, shown: Mapping[str, Any], figures: Iterabl
     """The whole report. shown: what `summary` gave; figures: names of those that were drawn."""
     drawn = list(figures)
     arms = table("arms", [row["cells"] for row in shown["rows"]])
+    chart = configurations_chart(results, results.configurations)
     return Document(
         results.asked.name,
         results.asked.question,
-        (
-            *section("Answer", [Text(OLD, marked=True), bullets(shown["sentences"]), *pictures(drawn, "test_error")]),
-            *section("Arms", [arms]),
-            *section(
-                "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
+        with_others(
+            drawn,
+            (
+                *section(
+                    "Answer", [Text(OLD, marked=True), bullets(shown["sentences"]), *pictures(drawn, "test_error")]
+                ),
+                *section("Arms", [arms]),
+                *section(
+                    "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
+                ),
+                *section("Was the search large enough?", [_adequacy(results), *pictures(drawn, "search")], "Search"),
+                *section("Sharpness", _sharpness(results, drawn)),
+                *scaling(results.configurations),
+                *section("Noise of the test examples", _examples(results), "Test examples"),
+                *section("Selected configurations", [_selected(shown["best"]), *chart], "Configurations"),
+                *section("Cost", [cost_table(results, results.arms)]),
+                *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
+                *section("Provenance", [provenance_table(results)]),
+                *problems(shown["problems"]),
             ),
-            *section("Was the search large enough?", [_adequacy(results), *pictures(drawn, "search")], "Search"),
-            *section("Sharpness", _sharpness(results, drawn)),
-            *scaling(results.configurations),
-            *section("Noise of the test examples", _examples(results), "Test examples"),
-            *section("Selected configurations", [_selected(shown["best"])], "Configurations"),
-            *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
-            *problems(shown["problems"]),
         ),
     )
 
@@ -168,8 +178,5 @@ def _protocol(results: OldResults) -> Table:
         "splits": ", ".join(map(str, asked.split_seeds)),
         "seeds": seeds,
         "sampler": f"{asked.sampler}{f', stopped by {asked.scheduler}' if asked.scheduler else ''}",
-        "members": count(len(results.members)),
-        "execution": "; ".join(f"{name} {values_of(results, name)}" for name in ("device", "execution", "threads")),
-        "space": str(space.get("hash")),
     }
     return table("protocol", [{"protocol": name, "": text} for name, text in rows.items()])

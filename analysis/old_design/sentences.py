@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis.asked import UNTESTED_ROLES
+from analysis.caveats import Caveat, Lead, unfinished
 from analysis.limits import failures, kind_of_error, mixtures, of_old_code, under_trained_text
 from analysis.member_columns import usable
 from analysis.notation import known, listed, percent, points, significant, with_interval
@@ -29,12 +30,13 @@ def sentences(results: OldResults) -> list[str]:
     arms = {str(row["arm"]): row for row in results.arms.to_dict("records")}
     return [
         *kind_of_error(results),
+        *unfinished(results),
         *_missing(results, arms),
         *_drop(results, arms),
         *_remedies(results, arms),
         *_sharpness(results, arms),
         *_limits(results),
-        OLD_DESIGN,
+        Caveat("old design", OLD_DESIGN),
     ]
 
 
@@ -43,15 +45,18 @@ def _missing(results: OldResults, arms: dict[str, Any]) -> Iterator[str]:
     yield from of_old_code(results)
     waiting = [name for name, row in arms.items() if row["n"] == 0]
     if len(waiting) == len(arms):
-        yield f"No arm is confirmed yet: {len(results.members)} members are there, and nothing can be compared."
+        yield Caveat(
+            "not finished",
+            f"No arm is confirmed yet: {len(results.members)} members are there, and nothing can be compared.",
+        )
         return
     if waiting:
-        yield f"Not confirmed yet, so not compared: {listed(waiting)}."
+        yield Caveat("not finished", f"Not confirmed yet, so not compared: {listed(waiting)}.")
     for role in ("baseline", "reference"):
         if getattr(asked, role) is None:
-            yield f"The space has no {role} arm, so what depends on it is not given."
+            yield Caveat("an arm is missing", f"The space has no {role} arm, so what depends on it is not given.")
     if asked.placebo is None:
-        yield "The space has no placebo arm: the noise floor of the comparison is not known."
+        yield Caveat("no placebo", "The space has no placebo arm: the noise floor of the comparison is not known.")
 
 
 def _drop(results: OldResults, arms: dict[str, Any]) -> Iterator[str]:
@@ -64,19 +69,23 @@ def _drop(results: OldResults, arms: dict[str, Any]) -> Iterator[str]:
     errors = " against ".join(f"{row['arm']} {percent(row['test_error'])} %" for row in (reference, baseline))
     reason = results.no_gap_reason
     if not reason:
-        yield f"The large batch costs {interval} points of test error: {errors}, both tuned with the same budget."
+        yield Lead(f"The large batch costs {interval} points of test error: {errors}, both tuned with the same budget.")
     elif reference["large_batch_drop_high"] < 0:
-        yield f"The large batch is better, so there is no drop to close: {interval} points of test error, {errors}."
+        yield Lead(
+            f"The large batch is better, so there is no drop to close: {interval} points of test error, {errors}."
+        )
     elif reason.startswith(NO_DROP) and reference["large_batch_drop_low"] > 0:
-        yield f"The drop is {interval} points ({errors}), too small beside the test set's size to give shares of it: {reason}."
+        yield Lead(
+            f"The drop is {interval} points ({errors}), too small beside the test set's size to give shares of it: {reason}."
+        )
     elif reason.startswith(NO_DROP):
-        yield f"There is no drop to close that can be told from zero: {interval} points ({errors})."
+        yield Lead(f"There is no drop to close that can be told from zero: {interval} points ({errors}).")
     else:
-        yield f"The drop is {drop} points ({errors}); no share of it is given: {reason}."
+        yield Lead(f"The drop is {drop} points ({errors}); no share of it is given: {reason}.")
     train, gap = points(reference["drop_train_error"]), points(reference["drop_generalization_gap"])
     yield f"Of it, {train} points are lost on the train set itself and {gap} points in generalization."
     if reference["under_trained"] is True:
-        yield under_trained_text(asked.reference, reference, asked.baseline, baseline)
+        yield Caveat("under-trained", under_trained_text(asked.reference, reference, asked.baseline, baseline))
     closed = results.tuning_closed
     if closed.value is not None:
         share = with_interval(f"{percent(closed.value, 0)} %", *closed.interval, digits=0)
@@ -94,17 +103,18 @@ def _remedies(results: OldResults, arms: dict[str, Any]) -> Iterator[str]:
     tested = {name: row for name, row in arms.items() if row["role"] not in UNTESTED_ROLES and known(row["difference"])}
     claimed = {name: row for name, row in tested.items() if row["claim"] is True}
     for name, row in sorted(claimed.items(), key=lambda item: item[1]["difference"]):
-        yield _claim(results, name, row)
+        yield Lead(_claim(results, name, row))
     if tested and not claimed:
-        yield f"No remedy can be told from {asked.reference} in this search."
+        yield Lead(f"No remedy can be told from {asked.reference} in this search.")
     rest = {name: row for name, row in tested.items() if name not in claimed}
     if rest:
         yield f"Not claimed: {'; '.join(_unclaimed(rest))}."
     unfinished = [name for name, row in arms.items() if row["search_converged"] is False]
     if unfinished:
-        yield (
+        yield Caveat(
+            "search not converged",
             f"Search not converged for {listed(unfinished)}: the last doubling of trials still gained more than one "
-            "standard error, so more trials may change their places."
+            "standard error, so more trials may change their places.",
         )
 
 
@@ -168,27 +178,34 @@ def _sharpness(results: OldResults, arms: dict[str, Any]) -> Iterator[str]:
 def _limits(results: OldResults) -> Iterator[str]:
     asked, confirmed = results.asked, results.confirmed
     if results.problems:
-        yield f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them."
+        yield Caveat(
+            "files left out",
+            f"{len(results.problems)} files or rows could not be used and count nowhere; the report names them.",
+        )
     if not asked.searches_resampled:
         why = (
             f"trials were stopped by {asked.scheduler}"
             if asked.scheduler
             else f"{asked.sampler} trials depend on each other"
         )
-        yield f"The noise of the search is not known ({why}): intervals are over seeds only, and nothing is claimed."
+        yield Caveat(
+            "search not known",
+            f"The noise of the search is not known ({why}): intervals are over seeds only, and nothing is claimed.",
+        )
     if len(confirmed) == 0:
         return
     splits = confirmed["split_seed"].nunique()
     if splits == 1 or (splits < MIN_SPLITS and not asked.own_test_split):
-        yield (
+        yield Caveat(
+            "one cut",
             f"{splits} split{'s' * (splits > 1)} of the data: how much the answer depends on the cut is not known"
-            f"{'' if splits == 1 else ' well'}; use at least {MIN_SPLITS} split_seeds."
+            f"{'' if splits == 1 else ' well'}; use at least {MIN_SPLITS} split_seeds.",
         )
     seeds = confirmed.groupby(["arm", "split_seed"])["seed"].nunique()
     few = seeds[seeds < MIN_CONFIRM_SEEDS].reset_index()["arm"].unique().tolist() if len(seeds) else []
     if few:
         whose = "every arm" if set(few) == set(confirmed["arm"]) else listed(few)
-        yield f"Fewer than {MIN_CONFIRM_SEEDS} confirm seeds: {whose}."
+        yield Caveat("too few seeds", f"Fewer than {MIN_CONFIRM_SEEDS} confirm seeds: {whose}.")
     yield from _ties(results)
     yield from mixtures(confirmed)
     yield from failures(results)
@@ -202,4 +219,4 @@ def _ties(results: OldResults) -> Iterator[str]:
     by, other = ("loss", "error") if asked.select_by == "loss" else ("error", "loss")
     texts = [f"{row['arm']} ({row['number']} in split {row['split_seed']})" for row in found.to_dict("records")]
     how = f"the lower validation {other} decided" if asked.ties_decided else "the first of them was taken"
-    yield f"Selected among trials of equal validation {by}: {listed(texts)}; {how}."
+    yield Caveat("chosen on ties", f"Selected among trials of equal validation {by}: {listed(texts)}; {how}.")

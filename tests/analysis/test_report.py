@@ -13,6 +13,7 @@ import pytest
 
 from analysis import load
 from analysis.__main__ import main
+from analysis.caveats import Caveat
 from analysis.figures import FIGURES
 from analysis.report import report_text
 from analysis.results import Results
@@ -103,6 +104,7 @@ def test_a_stored_run_has_a_report_with_its_tables_and_figures(
     assert set(shown["paths"]) == {
         "arms.parquet",
         "configurations.parquet",
+        "report.html",
         "report.md",
         *(f"{n}.png" for n in FIGURES),
     }
@@ -206,3 +208,36 @@ def test_one_confirm_block_is_said_once_and_nothing_is_told_apart() -> None:
     assert "Not claimed" not in found
     assert "can be told from large_batch" not in found
     assert "1 blocks" not in report_text(results, summary(results), [])
+
+
+def test_a_run_that_is_not_finished_says_how_far_it_is() -> None:
+    frames = fabricate(ARMS, Procedure(num_samples=4, candidates=2, decide_blocks=2, confirm_blocks=4))
+    assert "not finished" not in text(Results(frames))
+    confirm = frames.members["stage"] == "confirm"
+    left_out = frames.members.index[confirm & (frames.members["arm"] == "sam")][-2:]
+    short = Results(replace(frames, members=frames.members.drop(left_out)))
+    (line,) = (line for line in sentences(short) if "not finished" in line)
+    total = int(confirm.sum())
+    assert line.startswith(f"The run is not finished: {total - 2} of {total} confirm members are there")
+    assert isinstance(line, Caveat)
+
+
+def test_unequal_budgets_are_said() -> None:
+    frames = fabricate(ARMS, Procedure(num_samples=8))
+    first = frames.members["configuration_id"][
+        (frames.members["arm"] == "null") & (frames.members["stage"] == "search")
+    ]
+    kept = ~(frames.members["configuration_id"].isin(set(first.iloc[:3])) & (frames.members["stage"] == "search"))
+    (line,) = (line for line in sentences(Results(replace(frames, members=frames.members[kept]))) if "Budgets" in line)
+    assert "most arms tried 8 configurations, null 5." in line
+    assert "Budgets" not in text(Results(frames))
+
+
+def test_a_choice_between_equals_is_said() -> None:
+    frames = fabricate(ARMS, Procedure(num_samples=8, candidates=3, decide_blocks=3))
+    own = (frames.members["arm"] == "sam") & (frames.members["stage"] == "decide")
+    same = {name: frames.members[name].mask(own, 0.25) for name in ("validation_loss", "validation_soft_error")}
+    assert "Chosen on a tie: another candidate of sam has" in text(
+        Results(replace(frames, members=frames.members.assign(**same)))
+    )
+    assert "Chosen on a tie" not in text(Results(frames))

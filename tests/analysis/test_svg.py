@@ -20,7 +20,7 @@ def drawn() -> tuple[str, str, str]:
         5, 3, "A finding of some length that goes on and on until it is broken into two lines", "How to read it"
     )
     axes = figure.add_subplot()
-    axes.scatter([1, 2, 3], [0.0035, 0.0036, 0.0041], color="#0072B2", urls=tips([HOSTILE, "second\nline", "third"]))
+    axes.scatter([1, 2, 3], [0.0035, 0.0036, 0.0041], color="#0072B2", urls=tips([HOSTILE, "second\nline", '"quoted"']))
     axes.plot([1, 2], [0.0036, 0.0037], color="#D55E00", url=tip("a line", "of two"))
     axes.set_xlabel(HOSTILE)
     png(figure)
@@ -30,7 +30,7 @@ def drawn() -> tuple[str, str, str]:
 def test_dots_have_tips_and_nothing_is_a_link(drawn: tuple[str, str, str]) -> None:
     root = ElementTree.fromstring(drawn[0])
     dots = [element for element in root.iter(f"{SVG}g") if element.get("class") == "dot"]
-    assert [dot.findtext(f"{SVG}title") for dot in dots] == [HOSTILE, "second\nline", "third", "a line\nof two"]
+    assert [dot.findtext(f"{SVG}title") for dot in dots] == [HOSTILE, "second\nline", '"quoted"', "a line\nof two"]
     assert not list(root.iter(f"{SVG}a"))
     assert not list(root.iter(f"{SVG}script"))
     assert HOSTILE in [element.text for element in root.iter(f"{SVG}text")]

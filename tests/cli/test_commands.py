@@ -225,8 +225,20 @@ def test_report_shows_and_writes(call: Called, runs: Path) -> None:
     code, out, err = call("report", "made", "--storage", str(runs))
     assert (code, err) == (0, "")
     assert (runs / "made" / "report" / "report.md").is_file()
+    assert (runs / "made" / "report" / "report.html").is_file()
     assert "placebo (noise floor)" in out
     assert out.splitlines()[-1].startswith("next: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("works", [True, False])
+def test_report_opens_the_page(call: Called, runs: Path, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: asked.append(address) or works)
+    code, out, _ = call("report", "made", "--storage", str(runs), "--open")
+    assert code == 0
+    assert asked == [(runs / "made" / "report" / "report.html").resolve().as_uri()]
+    assert ("no browser could be started" in out) == (not works)
 
 
 def test_train_prints_epochs_and_a_row(call: Called) -> None:

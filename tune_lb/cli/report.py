@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import webbrowser
+from pathlib import Path
 
 from tune_lb.cli.answer import analyse, recommended, show_answer
 from tune_lb.cli.output import Output
@@ -17,5 +19,16 @@ def run(given: argparse.Namespace, out: Output) -> int:
     show_answer(out, answer)
     for path in answer["paths"].values():
         out.line(path)
+    if given.open:
+        _open(answer["paths"]["report.html"], out)
     out.close({"run": given.name} | answer, recommended(answer, given.name, given.storage))
     return 0
+
+
+def _open(page: str, out: Output) -> None:
+    if "://" in page:
+        out.line(f"--open: {page} is not on this machine; copy it here and open it (it is one file)", style="yellow")
+        return
+    address = Path(page).resolve().as_uri()
+    if not webbrowser.open(address):
+        out.line(f"--open: no browser could be started here; the page is {address}", style="yellow")

@@ -122,7 +122,7 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
             f"{number:,} member(s) lack {metric}, over which an earlier call was stopped: {command}", style="yellow"
         )
     where = result["location"]
-    out.line(f"results: {where}/results (pandas.read_parquet); report: {where}/report/report.md")
+    out.line(f"results: {where}/results (pandas.read_parquet); report: {where}/report/report.html")
     if result["status"] == "partial":
         out.line(f"{result['failed']:,} member(s) failed; the same command trains them again")
         out.close(result | answer, again)

@@ -30,7 +30,7 @@ def test_json_is_one_object_and_the_files_are_there(run_folder: Path, capsys: py
     shown = json.loads(capsys.readouterr().out)
     assert {"rows", "sentences", "best", "paths", "problems"} <= set(shown)
     assert all(Path(path).stat().st_size > 0 for path in shown["paths"].values())
-    tables = {"arms.parquet", "configurations.parquet", "report.md"}
+    tables = {"arms.parquet", "configurations.parquet", "report.html", "report.md"}
     assert set(shown["paths"]) == tables | {f"{name}.png" for name in FIGURES}
     assert all(Path(shown["paths"][f"{name}.png"]).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
     marks = {row["arm"]: row["mark"] for row in shown["rows"]}
@@ -58,7 +58,7 @@ def test_without_json_the_table_and_the_sentences_are_printed(
     assert main([str(run_folder), "--no-figures"]) == 0
     printed = capsys.readouterr().out
     assert "sam lowers the test error" in printed
-    assert "report.md" in printed
+    assert "report.html" in printed
 
 
 def test_the_answer_can_be_had_without_writing(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_the_answer_can_be_had_without_writing(run_folder: Path, capsys: pytest.
     assert main([str(run_folder), "--no-files"]) == 0
     printed = capsys.readouterr().out
     assert "sam lowers the test error" in printed
-    assert "report.md" not in printed
+    assert "report.html" not in printed
     assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")} == before
 
 
