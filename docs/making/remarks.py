@@ -13,6 +13,11 @@ REMARKS = {
         "the largest batch and rate training did not get down, and lambda_max is high. Few cells are trained to convergence "
         "at this size, so part of the fall is that of the loss."
     ),
+    "keskar_batch_size_c1": (
+        "Keskar's sharpness rises with every step of the batch size, as published, and by more than an order of magnitude in "
+        "all. The test error does not: on a tenth of the data no batch size loses accuracy, so here is sharpness without a "
+        "drop."
+    ),
     "keskar_c3": (
         "Neither batch is trained to the end at this size, the large one least, and their test errors are not told apart. The "
         "large batch is sharper by every measure, as published, but at train losses so far apart that says little of minima."
