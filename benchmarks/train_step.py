@@ -4,10 +4,13 @@
 
 One process trains each network in every way, by SGD with momentum on the same data, batch size, device and threads; the ways
 take turns of a few updates. Images of all members count. A ratio is the median over rounds of (images per second / those of
-the ordinary way in the same round). The data path is included, but for "step only". Needs MNIST and CIFAR10 in TUNE_LB_DATA.
+another way in the same round): beside "ordinary" by the clock on the wall, as its workers are other processes; beside
+"resident" by processor time on a CPU, which other work on the machine hardly moves. The data path is included, but for "step
+only". Needs MNIST and CIFAR10 in TUNE_LB_DATA.
 
     ordinary           torchvision data set (ToTensor, Normalize), DataLoader with workers, nn.Module, backward, torch.optim.SGD;
                        one member. The workers are processes of their own, beside the threads that all others must do with
+    resident           the same loop with the data set in memory, each batch gathered by a shuffled index and standardized
     step only          the same loop on batches that lie on the device already: no data path
     channels last      step only, network and images in torch.channels_last
     alone ...          tune_lb's ways (tune_lb.training.ways.EXECUTIONS); together: K members stacked
@@ -30,6 +33,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -37,7 +41,9 @@ import jax_program
 import numpy as np
 import ordinary
 import torch
+import torchvision
 from timing import in_turns, median_ratio, timed
+from torch import nn
 
 from tune_lb.budgets import Updates
 from tune_lb.data.cifar import CIFAR10
@@ -49,17 +55,48 @@ from tune_lb.losses import cross_entropy
 from tune_lb.models.alexnet import C1
 from tune_lb.models.mlp import F1, MLP
 from tune_lb.models.resnet import ResNet32
-from tune_lb.models.vgg import C2
+from tune_lb.models.torchvision_model import TorchvisionModel
+from tune_lb.models.vgg import C2, VGG11
 from tune_lb.optimizers.elementwise import SGD
 from tune_lb.schedules import Constant
+from tune_lb.settings.setting import Settings
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Model, Trial
 from tune_lb.training.ways import EXECUTIONS
 from tune_lb.tuning.execution_choice import can_compile
 
 LR, MOMENTUM = 1e-3, 0.9
-WAYS = ("ordinary", "step only", "channels last", *EXECUTIONS, "jax", "jax together")
+WAYS = ("ordinary", "resident", "step only", "channels last", *EXECUTIONS, "jax", "jax together")
 EAGER = ("alone", "together")
+
+
+@dataclass(frozen=True)
+class Transformer(Settings):
+    """Two encoder layers of 4 heads and 128 channels over patches of 4 x 4, their mean, one linear layer."""
+
+    def __call__(self, input_shape: Sequence[int], num_classes: int) -> nn.Module:
+        """Return the network for images (C, H, W)."""
+        layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)
+        encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        return nn.Sequential(
+            nn.Conv2d(input_shape[0], 128, 4, 4), Tokens(), encoder, Mean(), nn.Linear(128, num_classes)
+        )
+
+
+class Tokens(nn.Module):
+    """Positions as tokens."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, positions, C) for (B, C, H, W)."""
+        return x.flatten(2).transpose(1, 2)
+
+
+class Mean(nn.Module):
+    """Mean over tokens."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, C) for (B, tokens, C)."""
+        return x.mean(1)
 
 
 @dataclass(frozen=True)
@@ -73,6 +110,14 @@ class Case:
     steps: int
     ways: tuple[str, ...] = WAYS
     """Those of a CPU; compiling the others of a deep network takes minutes there."""
+    theirs: str = ""
+    """torchvision's name of the network, which the loops then train as torchvision makes it."""
+
+    def network(self, input_shape: Sequence[int], num_classes: int) -> nn.Module:
+        """Return the network that the ordinary loops train."""
+        if self.theirs:
+            return torchvision.models.get_model(self.theirs, weights=None, num_classes=num_classes)
+        return self.model(input_shape, num_classes)
 
     def sized(self, given: argparse.Namespace) -> Case:
         """Return the case as it was asked for; a GPU has room for more."""
@@ -100,7 +145,8 @@ class Case:
         )
 
 
-SOME = ("ordinary", "step only", "channels last", "alone", "together", "compiled_alone")
+SOME = ("ordinary", "resident", "step only", "channels last", "alone", "together", "compiled_alone")
+FEW = ("ordinary", "resident", "alone", "together")
 CIFAR = CIFAR10(num_train=10_000)
 CASES = {
     "quickstart": Case(MLP(hidden=(128, 128, 128)), Digits(num_train=1200, num_validation=0), 32, 5, 60),
@@ -108,6 +154,9 @@ CASES = {
     "C1": Case(C1(), CIFAR, 128, 3, 4),
     "ResNet-32": Case(ResNet32(), CIFAR, 64, 2, 2, SOME),
     "C2": Case(C2(), CIFAR, 16, 2, 2, SOME),
+    "VGG-11": Case(VGG11(), CIFAR, 64, 2, 2, FEW),
+    "resnet18": Case(TorchvisionModel("resnet18"), CIFAR, 64, 2, 2, FEW, theirs="resnet18"),
+    "transformer": Case(Transformer(), CIFAR, 32, 4, 2, FEW),
 }
 
 
@@ -120,6 +169,8 @@ class Timed:
     """Of all members, in a turn."""
     first_s: float = 0.0
     times: list[float] = field(default_factory=list)
+    processor_times: list[float] = field(default_factory=list)
+    """Of this process, all its threads."""
     peak_bytes: int = 0
 
     @property
@@ -142,7 +193,7 @@ def ways_of(case: Case, given: argparse.Namespace) -> dict[str, Timed]:
 
     def looped(channels_last: bool = False) -> Callable[[ordinary.Batches], list[torch.Tensor]]:
         form = torch.channels_last if channels_last else torch.contiguous_format
-        network = case.model(parts.input_shape, parts.num_classes).to(device, memory_format=form).train()
+        network = case.network(parts.input_shape, parts.num_classes).to(device, memory_format=form).train()
         optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM)
         return lambda batches: ordinary.updates(network, optimizer, batches, device, form)
 
@@ -153,6 +204,12 @@ def ways_of(case: Case, given: argparse.Namespace) -> dict[str, Timed]:
         kept = list(zip(inputs, parts.train.targets.split(case.batch_size), strict=False))
         return lambda: iter([kept[i % len(kept)] for i in range(steps)])
 
+    def resident() -> ordinary.Batches:
+        train = parts.train
+        order = torch.randperm(len(train))[:per_member].to(train.inputs_device)
+        for index in order.split(case.batch_size):
+            yield train.standardized(index), train.targets[index]
+
     for way in WAYS:
         if way not in case.ways:
             continue
@@ -160,6 +217,8 @@ def ways_of(case: Case, given: argparse.Namespace) -> dict[str, Timed]:
             batches = ordinary.loader(data, case.batch_size, steps, given.workers, device)
             turn = _loop_turn(lambda batches=batches: iter(batches), looped(), device)
             found[way] = Timed(turn, per_member)
+        elif way == "resident":
+            found[way] = Timed(_loop_turn(resident, looped(), device), per_member)
         elif way in ("step only", "channels last"):
             last = way == "channels last"
             if not last or len(parts.input_shape) == 3:
@@ -208,10 +267,20 @@ def run(name: str, case: Case, given: argparse.Namespace) -> dict[str, Timed]:
         print(f"{name}: {label}: first turn {way.first_s:.1f} s", file=sys.stderr, flush=True)
         if given.device != "cpu":
             way.peak_bytes = torch.cuda.max_memory_allocated()
-    turns = {label: way.turn for label, way in found.items()}
+    turns = {label: _clocked(way) for label, way in found.items()}
     for label, times in in_turns(turns, given.rounds).items():
         found[label].times = times
     return found
+
+
+def _clocked(way: Timed) -> Callable[[], float]:
+    def turn() -> float:
+        started = time.process_time()
+        seconds = way.turn()
+        way.processor_times.append(time.process_time() - started)
+        return seconds
+
+    return turn
 
 
 def table(name: str, case: Case, found: dict[str, Timed]) -> list[str]:
@@ -219,7 +288,9 @@ def table(name: str, case: Case, found: dict[str, Timed]) -> list[str]:
     lines = []
     eager = min((found[way].seconds / found[way].images for way in EAGER if way in found), default=None)
     for way, of in found.items():
-        ratio = f"{relative(found, way, 'ordinary'):.2f}" if "ordinary" in found else "-"
+        ratio, resident = (
+            f"{relative(found, way, beside):.2f}" if beside in found else "-" for beside in ("ordinary", "resident")
+        )
         start_up, pays = "", ""
         if way.startswith(("compiled", "jax")):
             start_up = f"{of.start_up_s:.0f} s"
@@ -227,14 +298,17 @@ def table(name: str, case: Case, found: dict[str, Timed]) -> list[str]:
             pays = f"{of.start_up_s / saved:,.0f}" if saved > 0 else "never"
         peak = f"{of.peak_bytes / 2**20:,.0f} MiB" if of.peak_bytes else ""
         label = f"{name}, B = {case.batch_size}, K = {case.members}" if way == next(iter(found)) else ""
-        lines.append(f"| {label} | {way} | {of.images / of.seconds:,.0f} | {ratio} | {start_up} | {pays} | {peak} |")
+        speed = f"{of.images / of.seconds:,.0f}"
+        lines.append(f"| {label} | {way} | {speed} | {ratio} | {resident} | {start_up} | {pays} | {peak} |")
     return lines
 
 
 def relative(found: dict[str, Timed], way: str, beside: str) -> float:
     """Return images per second of a way over those of another, as the median over rounds."""
     one, other = found[way], found[beside]
-    return median_ratio(other.times, one.times) * one.images / other.images
+    on_gpu = one.peak_bytes > 0  # its time is none of the processor's
+    times = [of.processor_times if beside == "resident" and not on_gpu else of.times for of in (other, one)]
+    return median_ratio(*times) * one.images / other.images
 
 
 def goals(name: str, found: dict[str, Timed], gpu: bool) -> list[str]:
@@ -248,6 +322,7 @@ def goals(name: str, found: dict[str, Timed], gpu: bool) -> list[str]:
     else:
         asked += [("images per second, fastest way, beside ordinary", own, "ordinary", 5.0 if gpu else 1.3)]
     asked += [("images per second, alone, beside step only", ["alone"], "step only", 1 / 1.2)]
+    asked += [("images per second, fastest way, beside resident", own, "resident", 1.0)]
     lines = []
     for what, ways, beside, goal in asked:
         if beside in found and all(way in found for way in ways) and ways:
@@ -276,8 +351,10 @@ def main() -> None:
         f"{datetime.date.today()}: {given.device}, threads: {given.threads}, cores: {os.cpu_count()}, {versions}, "
         f"Python {platform.python_version()}; {given.rounds} rounds, {given.workers} workers\n"
     )
-    print("| network | way | images per second | x ordinary | start-up | pays after batches | peak on the GPU |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print(
+        "| network | way | images per second | x ordinary | x resident | start-up | pays after batches | peak on the GPU |"
+    )
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     reached = []
     with tempfile.TemporaryDirectory() as empty:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
