@@ -24,7 +24,7 @@ from tune_lb.models.resnet import ResNet, ResNet32
 from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
-from tune_lb.tuning.execution_choice import can_compile
+from tune_lb.tuning.compiling import can_compile
 
 CIFAR, PHOTOGRAPHS = (3, 32, 32), (3, 224, 224)
 NETWORKS: dict[str, tuple[Any, tuple[int, ...], int, bool]] = {

@@ -24,7 +24,7 @@ from tune_lb.training.cuda_graph import SWITCH
 from tune_lb.training.gradient import Batch
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Trial
-from tune_lb.tuning.execution_choice import can_compile
+from tune_lb.tuning.compiling import can_compile
 
 DIGITS = Digits(num_train=400, num_validation=400)
 NETWORKS: dict[str, tuple[MLP, Any, int]] = {

@@ -11,6 +11,7 @@ TUNE_LB_DATA for all but quickstart.
     alone          tune_lb's, one member after the other
     one trial      members of one rate stacked (execution "together" of a single trial), as many
     stack          members of different rates as one program (tune_lb/training/stack.py)
+    compiled       the same, its update compiled whole (tune_lb/training/compiled_stack.py)
     jax            the same steps as one JAX program: scan over steps, vmap over members with a rate each (extra `bench`); left out
                    where JAX is not installed
 """
@@ -118,9 +119,9 @@ def ways_of(case: Case, numbers: list[int]) -> dict[str, tuple[int, Callable[[],
         of_one = Training(case.trial(), range(number), parts, execution="together")
         found[f"one trial, {number}"] = (number, lambda of_one=of_one: of_one.advance(epochs))
         rates = [LR * (1 + i / number) for i in range(number)]
-        members = [Training(case.trial(rate), [i], parts) for i, rate in enumerate(rates)]
-        stack = Stack(members)
-        found[f"stack, {number}"] = (number, lambda stack=stack: stack.advance(epochs))
+        for way, size in {"stack": None, "compiled": number}.items():
+            stack = Stack([Training(case.trial(rate), [i], parts) for i, rate in enumerate(rates)], size)
+            found[f"{way}, {number}"] = (number, lambda stack=stack: stack.advance(epochs))
         if importlib.util.find_spec("jax") is not None:
             networks = [case.model(parts.input_shape, parts.num_classes) for _ in range(number)]
             constants = (data.offset, data.scale)
@@ -150,7 +151,9 @@ def run(name: str, case: Case, numbers: list[int], rounds: int) -> list[str]:
         goal = ""
         if (name, way) == (GOAL[0], f"stack, {GOAL[1]}"):
             goal = f" (goal {GOAL[2]}{'' if ratio <= GOAL[2] else ', not reached'})"
-        lines.append(f"| {name if way == 'ordinary' else ''} | {way} | {each:.3f} | {ratio:.2f}{goal} |")
+        beside = f"jax, {members}"
+        of_jax = f"{median_ratio(times[way], times[beside]):.2f}" if beside in times and members > 1 else ""
+        lines.append(f"| {name if way == 'ordinary' else ''} | {way} | {each:.3f} | {ratio:.2f}{goal} | {of_jax} |")
     return lines
 
 
@@ -168,7 +171,9 @@ def main() -> None:
         f"{datetime.date.today()}: threads: {given.threads}, cores: {os.cpu_count()}, load {os.getloadavg()[0]:.1f}, torch "
         f"{torch.__version__}, Python {platform.python_version()}; {given.rounds} rounds\n"
     )
-    print("| network, batch | way, members | ms per update and member | of ordinary |\n|---|---|---:|---:|")
+    print(
+        "| network, batch | way, members | ms per update and member | of ordinary | of jax |\n|---|---|---:|---:|---:|"
+    )
     for name in given.networks:
         case = CASES[name]
         case = dataclasses.replace(case, steps=given.steps or case.steps)

@@ -63,7 +63,7 @@ from tune_lb.settings.setting import Settings
 from tune_lb.training.training import Training
 from tune_lb.training.trial import Model, Trial
 from tune_lb.training.ways import EXECUTIONS
-from tune_lb.tuning.execution_choice import can_compile
+from tune_lb.tuning.compiling import can_compile
 
 LR, MOMENTUM = 1e-3, 0.9
 WAYS = ("ordinary", "resident", "step only", "channels last", *EXECUTIONS, "jax", "jax together")

@@ -19,7 +19,7 @@ from tune_lb.training.microbatch_size import chosen_size, is_limited, rehearse
 from tune_lb.training.remedy import Remedy, overrides
 from tune_lb.training.training import Training
 from tune_lb.training.ways import EXECUTIONS
-from tune_lb.tuning.execution_choice import can_compile
+from tune_lb.tuning.compiling import can_compile
 
 pytestmark = pytest.mark.gpu
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from tests.trainings import Blobs, trial
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
 from tune_lb.space.checks import checked_designs
-from tune_lb.tuning import execution_choice
+from tune_lb.tuning import compiling, execution_choice
 from tune_lb.tuning.cost_estimate import typical_trials
 from tune_lb.tuning.execution_choice import Execution, choose_execution
 from tune_lb.tuning.network_findings import finding_notes, network_findings
@@ -39,7 +41,7 @@ def by_if(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
 
 
 def chosen(
-    known: dict[str, str] | None = None, updates: int = 1, compiles: bool = True, **settings: object
+    known: dict[str, str] | None = None, updates: int = 1, compiles: bool = True, most: int = 1, **settings: object
 ) -> Execution:
     of = space(**settings)
     designs = checked_designs(of)
@@ -52,6 +54,7 @@ def chosen(
         parts,
         findings=network_findings(trials, parts),
         known=known,
+        most=dict.fromkeys(trials, most),
         members=2,
         updates=dict.fromkeys(trials, updates),
         processes=1,
@@ -63,7 +66,7 @@ def test_a_dry_run_compiles_nothing_and_says_so_where_a_search_might(monkeypatch
     monkeypatch.setattr(execution_choice, "can_compile", lambda device: True)
     monkeypatch.setattr(execution_choice, "_compiled_if_faster", lambda *rest: pytest.fail("it was compiled"))
     long, short = chosen(updates=10**9, compiles=False), chosen(compiles=False)
-    assert (long.notes, short.notes) == ([execution_choice.NOT_COMPILED], [])
+    assert (long.notes, short.notes) == ([compiling.NOT_COMPILED], [])
     assert set(long.ways.values()) <= {"alone", "together"}
 
 
@@ -123,3 +126,32 @@ def test_networks_that_no_way_is_right_for_are_named_once_with_their_arms():
     first, second = caught.value.problems
     assert first.startswith("arms 'arm0', 'arm2': Global: ")
     assert second.startswith("arm 'arm3': AlwaysDropping draws random numbers in evaluation mode")
+
+
+@pytest.mark.parametrize(("updates", "way"), [(10_000, "compiled_together"), (1, "together")])
+def test_stacks_are_compiled_where_what_is_saved_exceeds_what_compiling_takes(monkeypatch, updates, way):
+    sizes = []
+
+    def compiled(trial, parts, size, microbatch):
+        sizes.append(size)
+        time.sleep(0.001)
+        return 1e-4
+
+    monkeypatch.setattr(execution_choice, "seconds_in_stacks", lambda *_: {4: 2e-3, 8: 1e-3})
+    monkeypatch.setattr(execution_choice, "seconds_per_update", lambda *_: 1.0)
+    monkeypatch.setattr(compiling, "seconds_in_compiled_stack", compiled)
+    monkeypatch.setattr(compiling, "seconds_per_update", lambda *_: 1.0)
+    # it is tried in both cases, and takes a millisecond; an eager update takes as long
+    monkeypatch.setattr(compiling, "COMPILATION_S", 0.0)
+    execution = chosen(most=8, updates=updates)
+    assert set(execution.ways.values()) == {way}
+    assert set(execution.stacked.values()) == {8}
+    assert set(sizes) == {8}
+
+
+def test_a_run_of_compiled_stacks_goes_on_with_them(monkeypatch):
+    monkeypatch.setattr(execution_choice, "seconds_in_stacks", lambda *_: {4: 2e-3, 8: 1e-3})
+    monkeypatch.setattr(compiling, "seconds_in_compiled_stack", lambda *_: 5e-4)
+    execution = chosen(dict.fromkeys(chosen().ways, "compiled_together"), most=8)
+    assert set(execution.ways.values()) == {"compiled_together"}
+    assert set(execution.stacked.values()) == {8}

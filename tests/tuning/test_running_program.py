@@ -15,6 +15,7 @@ from tune_lb.data.device import on_device
 from tune_lb.remedies.sam import SAM
 from tune_lb.search.job import Job
 from tune_lb.space.observation import Walk
+from tune_lb.training.compiled_stack import CompiledStack
 from tune_lb.tuning import running_program
 from tune_lb.tuning.running_job import RunningJob
 from tune_lb.tuning.running_program import RunningProgram
@@ -152,6 +153,30 @@ def test_what_walks_is_trained_by_itself(tmp_path):
     watched.advance(0.0)
     assert isinstance(watched.now, RunningProgram)
     assert {row.name for row, _ in watched.now.works[1].history} >= {"train_loss", "running_train_loss", "lr"}
+
+
+def test_a_compiled_stack_is_filled_up_and_stores_what_each_trial_alone_stores(tmp_path, monkeypatch):
+    monkeypatch.setattr(CompiledStack.__init__, "__defaults__", ("eager",))
+    job = mixed_job(others(3))
+    work = work_on(tmp_path / "a", job, largest=4, execution="compiled_together")
+    assert not work.advance(0.0)
+    assert isinstance(work.now, RunningProgram)
+    assert work.now.stack.program is not None
+    assert len(work.now.stack.filled) == 4
+    finished(work)
+    finished(work_on(tmp_path / "b", job, execution="alone"))
+    rows = rows_of(tmp_path / "a", *CHANGING)
+    assert {row["execution"] for row in rows} == {"compiled_together"}
+    close(rows, rows_of(tmp_path / "b", *CHANGING))
+
+
+def test_what_walks_beside_compiled_stacks_is_not_compiled_by_itself(tmp_path):
+    work = work_on(
+        tmp_path, mixed_job(others(1), stage="confirm"), execution="compiled_together", walk=Walk(epochs=(1,))
+    )
+    work.advance(0.0)
+    assert isinstance(work.now, RunningTraining)
+    assert work.now.training.execution == "together"
 
 
 def test_stacks_are_timed_up_to_what_a_job_holds():

@@ -23,17 +23,18 @@ State = dict[str, Tensor]
 Numbers = Mapping[str, Any]
 """Of an update of one tensor: by name a tensor with a number for each member, in the dimensions of the tensor, or a fact of all."""
 
-Move = Callable[[Tensor, Tensor, State, Numbers, Tensor], None]
+Move = Callable[[Tensor, Tensor, State, Numbers, Tensor | None], None]
 """(stacked weights, stacked gradients, state, numbers, scratch) -> None: in place on the weights and the state.
 
-scratch: as large as the weights, to be written over: a new tensor in every update costs as much as the arithmetic."""
+scratch: as large as the weights, to be written over: a new tensor in every update costs as much as the arithmetic. None for a
+compiled update, which keeps what it can out of memory."""
 
 
-def _with_decay(weight: Tensor, gradient: Tensor, n: Numbers, scratch: Tensor) -> Tensor:
+def _with_decay(weight: Tensor, gradient: Tensor, n: Numbers, scratch: Tensor | None) -> Tensor:
     return torch.addcmul(gradient, weight, n["weight_decay"], out=scratch) if n["decays"] else gradient
 
 
-def _sgd(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor) -> None:
+def _sgd(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor | None) -> None:
     push = _with_decay(weight, gradient, n, scratch)
     if n["has_momentum"]:
         velocity = state["momentum_buffer"].mul_(n["momentum"]).add_(push)
@@ -41,7 +42,7 @@ def _sgd(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Te
     weight.addcmul_(push, n["minus_lr"])
 
 
-def _adam(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor) -> None:
+def _adam(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor | None) -> None:
     push = gradient
     if "kept" in n:
         weight.mul_(n["kept"])
@@ -53,13 +54,13 @@ def _adam(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: T
     weight.addcdiv_(mean * n["length"], square.sqrt().div_(n["root"]).add_(n["eps"]))
 
 
-def _adagrad(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor) -> None:
+def _adagrad(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor | None) -> None:
     push = _with_decay(weight, gradient, n, scratch)
     total = state["sum"].addcmul_(push, push)
     weight.addcdiv_(push * n["minus_lr"], total.sqrt().add_(n["eps"]))
 
 
-def _rmsprop(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor) -> None:
+def _rmsprop(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor | None) -> None:
     push = _with_decay(weight, gradient, n, scratch)
     square = state["square_avg"].mul_(n["beta2"]).addcmul_(push * n["gain2"], push)
     if n["centered"]:
@@ -73,7 +74,7 @@ def _rmsprop(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch
         weight.addcdiv_(push * n["minus_lr"], root)
 
 
-def _lars(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor) -> None:
+def _lars(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor | None) -> None:
     ratio = lars_ratio(weight, gradient, n) if adapted(weight, members_first=True) else None
     lars_move(weight, gradient, state, n, ratio)
 
@@ -84,11 +85,11 @@ def _adam_direction(gradient: Tensor, state: State, n: Numbers) -> Tensor:
     return corrected_direction(state, (-torch.expm1(n["log1"]), -torch.expm1(n["log2"])), n["eps"])
 
 
-def _lamb(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor) -> None:
+def _lamb(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor | None) -> None:
     lamb_move(weight, _adam_direction(gradient, state, n), n)
 
 
-def _muon(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor) -> None:
+def _muon(weight: Tensor, gradient: Tensor, state: State, n: Numbers, scratch: Tensor | None) -> None:
     if adapted(weight, members_first=True):
         muon_move(weight, gradient, state, n)
     else:

@@ -79,16 +79,12 @@ class MemberOptimizer:
         """
         if not self.ordered:
             self._order_as(gradients)
+        move_all(self.kind, self.numbers(rates), self.params, gradients, self.state, self.scratch)
+
+    def numbers(self, rates: Tensor) -> list[tuple[Sequence[str], Numbers]]:
+        """Return the numbers of the next update, for the names of each group of parameters; it counts as made."""
         self.steps += 1
-        move = MOVES[type(self.kind)]
-        for section in self.sections:
-            numbers = section.numbers(rates, self.steps)
-            shaped: dict[int, Numbers] = {}
-            for name in section.names:
-                weight = self.params[name]
-                if weight.ndim not in shaped:
-                    shaped[weight.ndim] = _shaped(numbers, weight.ndim)
-                move(weight, gradients[name], self.state[name], shaped[weight.ndim], self.scratch[name])
+        return [(section.names, section.numbers(rates, self.steps)) for section in self.sections]
 
     def _order_as(self, gradients: Mapping[str, Tensor]) -> None:
         self.ordered = True
@@ -119,6 +115,25 @@ class MemberOptimizer:
                 found["step"] = torch.tensor(float(self.steps), device=device)
             if found:
                 optimizer.state[value] = found
+
+
+def move_all(
+    kind: OptimizerSettings,
+    numbers: Sequence[tuple[Sequence[str], Numbers]],
+    params: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    state: Mapping[str, State],
+    scratch: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Move stacked members in place, by the numbers of an update (MemberOptimizer.numbers). scratch: see Move."""
+    move = MOVES[type(kind)]
+    for names, of_section in numbers:
+        shaped: dict[int, Numbers] = {}
+        for name in names:
+            weight = params[name]
+            if weight.ndim not in shaped:
+                shaped[weight.ndim] = _shaped(of_section, weight.ndim)
+            move(weight, gradients[name], state[name], shaped[weight.ndim], scratch[name] if scratch else None)
 
 
 class _Section:

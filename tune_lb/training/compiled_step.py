@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ MAX_RECOMPILATIONS = 4096
 """More programs than one process makes: torch counts them by the function that is compiled, which is one for all."""
 
 
-def _quiet_compiler() -> None:
+def quiet_compiler() -> None:
+    """Let torch's compiler work in this process, say nothing, and raise where it would run eagerly in silence."""
     import torch._dynamo.config
     import torch._inductor.config  # takes a second or two: not for those who do not compile
 
@@ -69,7 +70,7 @@ class CompiledStep:
         kept = {name: own.grad for name, own in self.params.items() if own.grad is not None}
         self.step = composed_step(group.gradient, trial.active, self.optimizer, kept)
         self.unmade: dict[str, list[str]] = {}
-        _quiet_compiler()
+        quiet_compiler()
         self.compiled: Callable[..., tuple[Tensor, Buffers]] = torch.compile(self.step, dynamic=False, backend=backend)
         self.recordings = Recordings(self._made, self._state) if are_wanted(first.device) else None
 
@@ -151,12 +152,14 @@ class CompiledStep:
         }
 
 
-_programs: dict[str, CompiledStep] = {}
+Program = TypeVar("Program")
+
+_programs: dict[str, Any] = {}
 
 
-def compiled_step(key: str, make: Callable[[], CompiledStep]) -> CompiledStep:
+def compiled_step(key: str, make: Callable[[], Program]) -> Program:
     """Return the compiled step of a key, made at its first use in this process; the least recently used are dropped."""
-    program = _programs.pop(key, None) or make()
+    program: Program = _programs.pop(key, None) or make()
     _programs[key] = program
     while len(_programs) > MAX_PROGRAMS:
         _programs.pop(next(iter(_programs)))

@@ -11,7 +11,8 @@ from tune_lb.arithmetic import float32
 from tune_lb.optimizers.of_members import MemberOptimizer
 from tune_lb.pause import pause
 from tune_lb.streams import global_state
-from tune_lb.training.gradient import MEMBERS_OF_MANY, Batch, Params
+from tune_lb.training.compiled_stack import compiled_stack
+from tune_lb.training.gradient import MEMBERS_OF_MANY, Batch, Buffers, Params
 from tune_lb.training.members import HistoryRow, Members
 from tune_lb.training.remedy import overrides
 from tune_lb.training.stacked_batches import StackedBatches
@@ -29,11 +30,13 @@ class Stack:
     calls of advance each training can be looked at, evaluated and saved by itself: its tensors are views of the stack's. Only
     the stack may advance it from then on; it is restored before. A member that ends (diverges, or a budget ends it) leaves
     the stack at the end of the call in which it does, and the others go on.
+    compiled: the members of a compiled program (CompiledStack), None for none. At least half as many are filled up to it with
+    copies of the first, which nobody sees; fewer, and what cannot be compiled, are advanced eagerly, the same up to rounding.
     Cost: the memory of all members; every tensor is copied once where members are put together or one leaves.
     """
 
-    def __init__(self, trainings: Sequence[Training]) -> None:
-        self.trainings = list(trainings)
+    def __init__(self, trainings: Sequence[Training], compiled: int | None = None) -> None:
+        self.trainings, self.compiled = list(trainings), compiled
         first = trainings[0]
         module = first.networks.fresh("training")
         self.gradient = composed_gradient(
@@ -66,25 +69,30 @@ class Stack:
         if not self.members:
             return
         first = self.members[0][0]
-        self.rows: list[Rows] = [slice(i, i + 1) if t.stacked else i for i, (t, _) in enumerate(self.members)]
+        self.program, number = None, len(self.members)
+        if self.compiled is not None and number <= self.compiled <= 2 * number:
+            self.program = compiled_stack(first, self.compiled)
+        copies = self.compiled - number if self.program is not None and self.compiled is not None else 0
+        self.filled = self.members + copies * self.members[:1]
+        self.rows: list[Rows] = [slice(i, i + 1) if t.stacked else i for i, (t, _) in enumerate(self.filled)]
         join = torch.cat if first.stacked else torch.stack
-        groups = [group for _, group in self.members]
+        groups = [group for _, group in self.filled]
         self.params = _joined([group.params for group in groups], join)
         self.buffers = _joined([group.buffers for group in groups], join)
         self.states = {name: _joined([group.states[name] for group in groups], join) for name in groups[0].states}
         trained = dict(first.evaluation_module.named_parameters())
-        settings = [t.trial.optimizer for t, _ in self.members]
+        settings = [t.trial.optimizer for t, _ in self.filled]
         self.optimizer = MemberOptimizer(settings, self.params, {name: trained[name] for name in self.params})
         for rows, group in zip(self.rows, groups, strict=True):
             self.optimizer.load(rows, group.optimizer, group.params)
-        self.batches = StackedBatches([(t.batches, group.seeds[0]) for t, group in self.members])
-        self.values = _joined([t.values for t, _ in self.members], torch.stack)
+        self.batches = StackedBatches([(t.batches, group.seeds[0]) for t, group in self.filled])
+        self.values = _joined([t.values for t, _ in self.filled], torch.stack)
         self.run = with_update(self.gradient, first.remedies, self._move)  # type: ignore[arg-type]
         self._share_out()
 
     def _share_out(self) -> None:
         """Let every member's tensors be its part of the stack's."""
-        for rows, (_, group) in zip(self.rows, self.members, strict=True):
+        for rows, (_, group) in zip(self.rows, self.members, strict=False):
             _take(group, {name: value[rows] for name, value in self.params.items()})
             group.buffers = {name: value[rows] for name, value in self.buffers.items()}
             group.states = {
@@ -110,11 +118,8 @@ class Stack:
     def _train(self, start: int, end: int) -> None:
         """Train to a step."""
         before, plan = global_state(), self.members[0][0].plan
-        rates = [[t.rate(plan.position(step)) for step in range(start, end)] for t in self.trainings]
-        of_members = torch.tensor(
-            [of_one for t, of_one in zip(self.trainings, rates, strict=True) for g in t.groups if not g.ended],
-            dtype=torch.float64,
-        )
+        rates = {id(t): [t.rate(plan.position(step)) for step in range(start, end)] for t in self.trainings}
+        of_members = torch.tensor([rates[id(t)] for t, _ in self.filled], dtype=torch.float64)
         losses: list[Tensor] = []
         for step in range(start, end):
             losses.append(self._update(step, of_members[:, step - start]))
@@ -125,7 +130,7 @@ class Stack:
             raise RuntimeError(f"the network draws from {' and '.join(moved)}, so its members are trained alone")
         self._share_out()
         by_member = torch.stack(losses).unbind(1)
-        for (_, group), own in zip(self.members, by_member, strict=True):
+        for (_, group), own in zip(self.members, by_member, strict=False):
             group.losses = list(own.unbind())
 
     def _update(self, step: int, rates: Tensor) -> Tensor:
@@ -137,7 +142,7 @@ class Stack:
         batch = self.batches.batch(step)._replace(due=due, is_written=True, values=self.values)
         owners = [remedy.name for remedy in first.remedies if overrides(remedy, "gradient")]
         states = {f"{o}/{name}": value for o in owners for name, value in self.states[o].items()}
-        loss, buffers = self.run(self.params, self.buffers | states, batch, rates)  # type: ignore[arg-type]
+        loss, buffers = self._made(self.buffers | states, batch, rates)
         self.buffers = {name: value for name, value in buffers.items() if name not in states}
         for owner in {name.partition("/")[0] for name in states}:
             self.states[owner] = {name: buffers[f"{owner}/{name}"] for name in self.states[owner]}
@@ -146,16 +151,26 @@ class Stack:
                 self._after_step(number, step, batch)
         return loss
 
+    def _made(self, buffers: Buffers, batch: Batch, rates: Tensor) -> tuple[Tensor, Buffers]:
+        if self.program is not None:
+            steps = self.optimizer.steps
+            numbers = self.optimizer.numbers(rates)
+            found = self.program(self.params, buffers, self.optimizer.state, batch, numbers)
+            if found is not None:
+                return found
+            self.program, self.optimizer.steps = None, steps
+        return self.run(self.params, buffers, batch, rates)  # type: ignore[arg-type]
+
     def _after_step(self, number: int, step: int, batch: Batch) -> None:
         """Let a remedy see the weights of the members for which it is due."""
         position = self.members[0][0].plan.position(step)
-        due = [i for i, (t, _) in enumerate(self.members) if t.remedies[number].due(position)]
+        due = [i for i, (t, _) in enumerate(self.filled) if t.remedies[number].due(position)]
         remedy = self.members[0][0].remedies[number]
         if not due:
             return
         after_step = torch.func.vmap(remedy.after_step, in_dims=(0, 0, MEMBERS_OF_MANY))
         state = self.states[remedy.name]
-        if len(due) == len(self.members):
+        if len(due) == len(self.filled):
             self.states[remedy.name] = after_step(state, self.params, batch)
             return
         chosen = torch.tensor(due, device=batch.targets.device)

@@ -25,18 +25,24 @@ def stack_key(training: Training) -> str | None:
     changes = any(overrides(remedy, hook) for remedy in own for hook in ("update", "step"))
     if training.execution != "alone" or changes or not has_member_form(trial.optimizer) or training.habits.draws:
         return None
-    group = training.groups[0]
     try:
-        parts = [identity(part) for part in (trial.model, trial.loss, trial.precision, trial.output)]
-        remedies = [remedy_program(remedy) for remedy in training.remedies] + [identity(remedy) for remedy in own]
+        return json.dumps([program_of_stack(training), training.step, _steps(training)], sort_keys=True)
     except TypeError:
         return None  # a function that has no name
+
+
+def program_of_stack(training: Training) -> str:
+    """Return what shapes an update of a stack of such trainings; raise TypeError where that cannot be said."""
+    trial, group = training.trial, training.groups[0]
+    own = [identity(remedy) for remedy in training.remedies if not _is_ours(remedy)]
+    parts = [identity(part) for part in (trial.model, trial.loss, trial.precision, trial.output)]
+    remedies = [remedy_program(remedy) for remedy in training.remedies] + own
     shapes = [[name, list(value.shape)] for tree in (group.params, group.buffers) for name, value in tree.items()]
     states = [[name, key, list(v.shape)] for name, state in group.states.items() for key, v in state.items()]
     targets = training.parts.train.targets
     data = [training.parts.num_classes, str(training.parts.input_shape), str(targets.dtype), list(targets.shape[1:])]
     clipping = [trial.optimizer.clip_norm, trial.optimizer.clip_value]
-    facts = [clipping, training.microbatch, str(training.dtype), str(training.device), training.step, _steps(training)]
+    facts = [clipping, training.microbatch, str(training.dtype), str(training.device)]
     return json.dumps([parts, program_of(trial.optimizer), remedies, shapes, states, data, facts], sort_keys=True)
 
 

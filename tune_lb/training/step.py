@@ -45,14 +45,16 @@ def composed_gradient(
         module, loss = remedy.model(module), remedy.loss(loss)
     # eager and alone autograd is the fastest; stacking and compiling need a function that differentiates functions
     differentiate: Differentiate = by_autograd if execution == "alone" else by_functorch
-    module = normalizing_members_at_once(module) if many else module
+    # what an eager stack gains by, a compiler neither takes nor needs
+    eager_stack = many and not execution.startswith("compiled")
+    module = normalizing_members_at_once(module) if eager_stack else module
     if trial.precision == "bf16" and execution.endswith("together"):
         module = normalizing_in_fp32(module)
     is_clipped = clips(trial.optimizer)
     hooked = microbatch is not None or is_clipped or any(overrides(remedy, "gradient") for remedy in trial.active)
-    if many and not hooked:
+    if eager_stack and not hooked:
         return stacked_mean_gradient(module, loss, _changes(trial), trial.precision)
-    if many:
+    if eager_stack:
         mean = mean_gradient_of_members(module, loss, trial.precision)
     elif execution == "plain":
         mean = plain_gradient(module, loss, trial.precision)

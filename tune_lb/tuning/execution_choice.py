@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
-import os
-import shutil
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,25 +12,16 @@ import torch
 from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError, defined_at, one_line, own_line, user_code
 from tune_lb.optimizers.building import NotSeparable
-from tune_lb.search.proposers import proposers
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.training.compiled_step import program_key
 from tune_lb.training.network_check import Finding
 from tune_lb.training.trial import Trial
 from tune_lb.training.ways import AUTO
+from tune_lb.tuning.compiling import compiled_if_faster, compiled_stack_timed, first_line, num_programs
 from tune_lb.tuning.light_trials import light
+from tune_lb.tuning.running_program import COMPILED_TOGETHER, TOGETHER
 from tune_lb.tuning.timed_updates import TIMED_S, seconds_in_stacks, seconds_per_update
-
-TOGETHER = "together"
-
-COMPILATION_S = 30.0
-"""What compiling a program is taken to cost in each process, before it has been tried."""
-
-WORTH = 5.0
-"""Compiling is tried where the eager training would take this many times as long as it is taken to cost."""
-
-NOT_COMPILED = "compiled training, which a search times too and takes where it is faster, is not tried in a dry run"
 
 
 @dataclass
@@ -86,44 +72,33 @@ def choose_execution(
         plain = [reason for arm in arms for reason in findings[arm].reasons]
         if plain:
             before = _plainly(space, arms, plain[0], before)
-        timed = _timed(space, first, parts[arms[0]], each, before, found.notes, findings[arms[0]].draws)
         largest = max((most or {}).get(arm, 1) for arm in arms)
+        asked = before or space.execution
+        vectorises = first is meant and not plain and not findings[arms[0]].draws
+        here = (first, parts[arms[0]])
         stacks: dict[int, float] = {}
-        if (
-            first is meant
-            and before in (None, TOGETHER)
-            and space.execution in (AUTO, TOGETHER)
-            and not plain
-            and not findings[arms[0]].draws
-        ):
-            stacks = _stacks(first, parts[arms[0]], largest, space.microbatch, found.notes)
-        if stacks:
+        timed: dict[str, float] = {}
+        if vectorises and asked in (AUTO, TOGETHER, COMPILED_TOGETHER):
+            stacks = _stacks(*here, largest, space.microbatch, found.notes)
+        if stacks and asked == COMPILED_TOGETHER:
+            timed = compiled_stack_timed(*here, stacks, space.microbatch)
+            stacks = stacks if timed else {}
+        timed = timed or _timed(space, *here, each, before, found.notes, findings[arms[0]].draws)
+        if stacks and asked != COMPILED_TOGETHER:
             timed[TOGETHER] = min(*stacks.values(), timed.get(TOGETHER, math.inf))
         way = min(timed, key=lambda name: timed[name])
-        if known is None and space.execution == "auto" and not plain and not findings[arms[0]].draws:
-            programs = sum(_num_programs(space, design) for design in designs if design.name in arms)
+        if known is None and space.execution == AUTO and not plain and not findings[arms[0]].draws:
             gradients = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms)
             work_s = gradients * (1.0 if first is meant else times / meant.evaluations_per_update) * timed[way]
-            if _may_pay(work_s, programs * processes, parts[arms[0]].train.device):
-                if compiles:
-                    way = _compiled_if_faster(
-                        *(
-                            first,
-                            parts[arms[0]],
-                            each,
-                            space.microbatch,
-                            timed,
-                            way,
-                            work_s,
-                            programs * processes,
-                            found.notes,
-                        )
-                    )
-                elif NOT_COMPILED not in found.notes:
-                    found.notes.append(NOT_COMPILED)
+            of_class = [design for design in designs if design.name in arms]
+            compilations = {own: processes * number for own, number in num_programs(space, of_class, first).items()}
+            way = compiled_if_faster(
+                *(*here, each, space.microbatch, timed, stacks, way, work_s, compilations, found.notes),
+                compiles=compiles,
+            )
         for arm in arms:
             found.ways[arm] = way
-            if way == TOGETHER and stacks:
+            if stacks and way in (TOGETHER, COMPILED_TOGETHER):
                 found.stacked[arm] = min(stacks, key=lambda size: stacks[size])
             if first is not meant:
                 found.seconds[arm] = (
@@ -180,7 +155,7 @@ def _timed(
         try:
             timed["together"] = seconds_per_update(trial, parts, "together", members, space.microbatch)
         except torch.OutOfMemoryError as error:
-            notes.append(f"members are trained one at a time: together they do not fit ({_line(error)})")
+            notes.append(f"members are trained one at a time: together they do not fit ({first_line(error)})")
         except NotSeparable as error:
             notes += [] if (note := f"members are trained one at a time: {error}") in notes else [note]
         except Exception as error:  # it works alone, so it is the vectorised way that code of the user's does not go
@@ -195,51 +170,12 @@ def _stacks(trial: Trial, parts: Parts, most: int, microbatch: int | str | None,
     try:
         return seconds_in_stacks(trial, parts, most, microbatch)
     except torch.OutOfMemoryError as error:
-        note = f"members are trained one at a time: together they do not fit ({_line(error)})"
+        note = f"members are trained one at a time: together they do not fit ({first_line(error)})"
     except Exception as error:  # it works alone, so it is the vectorised way that code of the user's does not go
         note = "members are trained one at a time: torch.func cannot vectorise the model "
         note += f"({_unvectorisable(error)})"
     notes += [] if note in notes else [note]
     return {}
-
-
-def _compiled_if_faster(
-    trial: Trial,
-    parts: Parts,
-    members: int,
-    microbatch: int | str | None,
-    timed: dict[str, float],
-    way: str,
-    work_s: float,
-    compilations: int,
-    notes: list[str],
-) -> str:
-    """Return the fastest way with the compiled ones tried; add their times."""
-    costs = {way: work_s}
-    for eager in [name for name in timed if name != TOGETHER or members > 1]:
-        compiled = f"compiled_{eager}"
-        started = time.perf_counter()
-        try:
-            seconds = seconds_per_update(trial, parts, compiled, members, microbatch)
-        except Exception as error:  # as above: of the compiled way
-            notes.append(f"training is not compiled: {_line(error)}")
-            continue
-        compilation_s = time.perf_counter() - started
-        timed[compiled] = seconds
-        costs[compiled] = work_s * seconds / timed[way] + compilation_s * compilations
-    return min(costs, key=lambda name: costs[name])
-
-
-def _may_pay(work_s: float, compilations: int, device: torch.device) -> bool:
-    """Say whether there is work enough to pay for compiled ways, where they are possible."""
-    return work_s >= WORTH * COMPILATION_S * compilations and can_compile(device)
-
-
-def can_compile(device: torch.device) -> bool:
-    """Say whether torch.compile has what it needs: a C++ compiler, and Triton for a GPU."""
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    triton = device.type != "cuda" or importlib.util.find_spec("triton") is not None
-    return shutil.which(compiler) is not None and triton
 
 
 def _seconds(
@@ -274,19 +210,8 @@ def _user_code(trial: Trial) -> Iterator[None]:
         raise
 
 
-def _num_programs(space: Space, design: ArmDesign) -> int:
-    """Return how many compiled steps the configurations of an arm would need."""
-    sampler = proposers(space, [design])[design.name]
-    asked = range(design.num_samples if design.dimensions and not space.sampler.learns else 1)
-    return len({program_key(design.template.resolved(sampler.propose(i, [])), "") for i in asked}) if asked else 1
-
-
 def _unvectorisable(error: Exception) -> str:
     place = own_line(error)
     if ".item()" in str(error):
         return f"it reads the value of a tensor{f' at {place}' if place else ''}: by .item(), or an `if` on it"
-    return f"{_line(error)}{f' at {place}' if place else ''}"
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return f"{first_line(error)}{f' at {place}' if place else ''}"

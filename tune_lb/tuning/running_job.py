@@ -25,7 +25,7 @@ from tune_lb.search.job import Job, Member, MemberKey
 from tune_lb.search.score import Score, score_of
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.run_context import RunContext
-from tune_lb.tuning.running_program import TOGETHER, RunningProgram, begun_together
+from tune_lb.tuning.running_program import COMPILED_TOGETHER, TOGETHER, RunningProgram, begun_together
 from tune_lb.tuning.running_training import RunningTraining
 from tune_lb.tuning.siblings import Siblings, siblings_of
 
@@ -93,8 +93,10 @@ class RunningJob:
         """Begin the first of the waiting siblings, with others of their program where members train together."""
         first = self.waiting[0]
         largest = self.context.stacked.get(self.job.arm, 1)
-        if self.context.execution[self.job.arm] != TOGETHER or largest == 1 or first.key in self.apart:
-            return RunningTraining(self.job, first, self.parts_of(first.trial), self.context), [first]
+        stacked = largest > 1 and self.context.execution[self.job.arm] in (TOGETHER, COMPILED_TOGETHER)
+        if not stacked or first.key in self.apart:
+            way = TOGETHER if stacked else None
+            return RunningTraining(self.job, first, self.parts_of(first.trial), self.context, way), [first]
         others = [own for own in self.waiting[1:] if own.key not in self.apart]
         return begun_together(self.job, [first, *others], self.parts_of, self.context, largest)
 

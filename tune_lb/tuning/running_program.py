@@ -16,16 +16,20 @@ from tune_lb.tuning.running_training import RunningTraining
 from tune_lb.tuning.siblings import Siblings
 
 TOGETHER = "together"
+COMPILED_TOGETHER = "compiled_together"
 
 
 class RunningProgram:
-    """Several running trainings, advanced together; each keeps its training, what is observed of it, and its checkpoint."""
+    """Several running trainings, advanced together; each keeps its training, what is observed of it, and its checkpoint.
 
-    def __init__(self, works: Sequence[RunningTraining]) -> None:
+    compiled: the members of a compiled program, None for an eager stack.
+    """
+
+    def __init__(self, works: Sequence[RunningTraining], compiled: int | None = None) -> None:
         self.works = list(works)
         for work in works:
             work.observer.travel.begin()
-        self.stack = Stack([_training(work) for work in works])
+        self.stack = Stack([_training(work) for work in works], compiled)
 
     def advance(self, at_least_s: float) -> bool:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
@@ -51,7 +55,8 @@ def begun_together(
     first = _alone(job, waiting[0], parts_of, context)
     key = _key(first)
     if key is None:
-        return RunningTraining(job, waiting[0], parts_of(waiting[0].trial), context), [waiting[0]]
+        # eagerly: a program of its own would be compiled for these few
+        return RunningTraining(job, waiting[0], parts_of(waiting[0].trial), context, TOGETHER), [waiting[0]]
     found, members = [first], len(waiting[0].members)
     for siblings in waiting[1:]:
         if members + len(siblings.members) > largest:
@@ -63,7 +68,8 @@ def begun_together(
         if _key(work) == key:
             found.append(work)
             members += len(siblings.members)
-    return RunningProgram(found) if members > 1 else first, [work.siblings for work in found]
+    compiled = largest if context.execution[job.arm] == COMPILED_TOGETHER else None
+    return RunningProgram(found, compiled) if members > 1 else first, [work.siblings for work in found]
 
 
 def _alone(job: Job, siblings: Siblings, parts_of: Callable[[Trial], Parts], context: RunContext) -> RunningTraining:

@@ -67,6 +67,21 @@ def seconds_in_stacks(trial: Trial, parts: Parts, most: int, microbatch: int | s
     return found
 
 
+def seconds_in_compiled_stack(
+    trial: Trial, parts: Parts, size: int, microbatch: int | str | None = AUTO
+) -> float | None:
+    """Return the time of an update of one member, in seconds, where so many train as one compiled program; None where they cannot.
+
+    Cost: compiling it, once in a process.
+    """
+    members = [begun(trial, [seed], parts, execution="alone", microbatch=microbatch) for seed in range(size)]
+    stack = Stack([member for member in members if isinstance(member, Training)], compiled=size)
+    if stack.program is None:
+        return None
+    stack.advance(1e-9)
+    return _seconds_of(stack, stack.trainings[0]) / size if stack.program is not None else None
+
+
 def _seconds_of(work: Running | Stack, training: Running) -> float:
     times: list[float] = []
     while not work.done and sum(times) <= TIMED_S and (len(times) < TIMED_UPDATES or sum(times) < ENOUGH_S):
