@@ -105,6 +105,7 @@ def test_what_cannot_be_compiled_trains_eagerly_and_is_said_once(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_real_compiler_agrees(monkeypatch):
     monkeypatch.setattr(compiled_step, "_programs", {})
     assert assert_members_are_as_alone(mixed(optimizer=SGD(weight_decay=0.1)), 6).program is not None
