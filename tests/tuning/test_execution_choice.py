@@ -63,8 +63,9 @@ def chosen(
 
 
 def test_a_dry_run_compiles_nothing_and_says_so_where_a_search_might(monkeypatch):
-    monkeypatch.setattr(execution_choice, "can_compile", lambda device: True)
-    monkeypatch.setattr(execution_choice, "_compiled_if_faster", lambda *rest: pytest.fail("it was compiled"))
+    monkeypatch.setattr(compiling, "can_compile", lambda device: True)
+    for name in ("seconds_per_update", "seconds_in_compiled_stack"):
+        monkeypatch.setattr(compiling, name, lambda *rest: pytest.fail("it was compiled"))
     long, short = chosen(updates=10**9, compiles=False), chosen(compiles=False)
     assert (long.notes, short.notes) == ([compiling.NOT_COMPILED], [])
     assert set(long.ways.values()) <= {"alone", "together"}
