@@ -43,6 +43,13 @@ def scaling_fit(configurations: pd.DataFrame) -> ScalingFit | None:
     return ScalingFit(alone, with_batch_size, with_updates, len(table), num_batch_sizes)
 
 
+def scaling_fits(configurations: pd.DataFrame) -> dict[str, ScalingFit]:
+    """The fit of every kind of arm by itself: its remedies (empty for none) -> f(eta/B) against f(eta, B), see `scaling_fit`."""
+    groups = configurations.assign(remedies="").groupby(configurations["remedies"].fillna(""))
+    fits = {str(remedies): scaling_fit(rows) for remedies, rows in groups}
+    return {remedies: fit for remedies, fit in fits.items() if fit is not None}
+
+
 def leave_one_out_r2(axes: FloatArray, values: FloatArray) -> float:
     """1 - sum (e_i / (1 - h_i))^2 / sum (v_i - mean of the others)^2 for the full quadratic; h is the leverage."""
     centred = (axes - axes.mean(axis=0)) / np.where(axes.std(axis=0) > 0, axes.std(axis=0), 1.0)

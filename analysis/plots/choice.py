@@ -51,13 +51,14 @@ MOST_TICKS = 9
 class Choice(NamedTuple):
     """What is asked of a figure: columns to show, the column that they stand against, arms; empty for the figure's own choice.
 
-    also: further runs, drawn beside the first by the figures that can.
+    also: further runs, drawn beside the first by the figures that can. target: the error to reach, a fraction.
     """
 
     y: tuple[str, ...] = ()
     x: str | None = None
     arms: tuple[str, ...] = ()
     also: tuple[Run, ...] = ()
+    target: float | None = None
 
 
 EVERYTHING = Choice()

@@ -29,6 +29,7 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     add("--x", metavar="COLUMN", help="against what, where a figure leaves a choice")
     add("--arms", nargs="+", default=(), metavar="ARM", help="these arms alone")
     add("--also", nargs="+", default=(), metavar="RUN", help="further runs beside it, in figures of paths")
+    add("--target", type=float, metavar="ERROR", help="the error to reach, a fraction (time_to_target)")
     add(
         "--out",
         metavar="FILE",
@@ -65,7 +66,7 @@ def one_figure(given: argparse.Namespace, results: Results | OldResults, store: 
     if out is not None and not out.absolute().parent.is_dir():
         raise RequestError(f"--out {given.out}: there is no folder {out.absolute().parent}; make it first")
     also = tuple(load(name, given.storage) for name in given.also)
-    drawn = figure(results, kind.name, Choice(tuple(given.y), given.x, tuple(given.arms), also))
+    drawn = figure(results, kind.name, Choice(tuple(given.y), given.x, tuple(given.arms), also, given.target))
     if out is not None:
         out.write_bytes({".png": png, ".svg": svg, ".pdf": pdf}[out.suffix](drawn))
         return [str(out)]

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 from analysis import drawing, figure_kinds, figures
 from analysis.canvas import STYLE, Inks
 from analysis.old_design.results import OldResults
-from analysis.plots import batch_size, configurations, history, paths, trajectory, walk, with_without
+from analysis.plots import (
+    batch_size,
+    configurations,
+    history,
+    pareto,
+    paths,
+    target,
+    trajectory,
+    tuning,
+    walk,
+    with_without,
+)
 from analysis.plots.choice import EVERYTHING, Choice, Missing
 from analysis.results import Results
 from analysis.run import Run
@@ -89,6 +100,14 @@ def _crosses(run: Run) -> bool:
     return any({"batch_size"} < set(arm.dimensions or {}) for arm in run.asked.arms)
 
 
+def _searches(run: Run) -> bool:
+    return isinstance(run, Results) and run.asked.exchangeable and any(arm.dimensions for arm in run.asked.arms)
+
+
+def _several_arms(run: Run) -> bool:
+    return isinstance(run, Results) and bool((run.arms["n"] > 0).sum() > 3)
+
+
 def _always(run: Run) -> bool:
     return True
 
@@ -116,6 +135,13 @@ KINDS: dict[str, Kind] = {
             _plain(batch_size.draw_against_batch),
             _has_sizes,
             "--y A [B] --arms",
+        ),
+        Kind(
+            target.NAME,
+            target.time_to_target,
+            _plain(target.draw_time_to_target),
+            _has_sizes,
+            "--target",
         ),
         Kind(
             with_without.NAME,
@@ -151,6 +177,9 @@ KINDS: dict[str, Kind] = {
         Kind(walk.COSINE, walk.cosines, _plain(walk.draw_cosines), _watched("walk.cosine"), "--arms"),
         Kind("distance", _distance, history.draw_history, _watched("walk.distance"), "--x epoch|step --arms"),
         Kind(paths.NAME, paths.paths, _plain(paths.draw_paths), _always, "--y ... --x linear|curved --arms --also RUN"),
+        Kind(tuning.NAME, tuning.tuning_curves, tuning.draw_tuning, _searches, "--arms"),
+        Kind(tuning.IMPORTANCE, tuning.importance, tuning.draw_importance, takes="--arms"),
+        Kind(pareto.NAME, pareto.front, pareto.draw_front, _several_arms, "--y A B [C] --arms"),
         Kind("test_error", _own("test_error", "it needs confirmed members of a run of blocks"), drawing.draw),
         Kind("history", _own("history", "nothing was recorded over training"), drawing.draw),
         Kind("search", _own("search", "it needs a search whose points are exchangeable"), drawing.draw),

@@ -40,10 +40,14 @@ def test_every_kind_has_a_caption() -> None:
 @pytest.mark.parametrize(
     ("run", "kind"),
     [
-        *[("sizes", name) for name in ("batch_size", "with_without", "train_and_test", "curves", "trajectory")],
+        *[
+            ("sizes", name)
+            for name in ("batch_size", "time_to_target", "with_without", "train_and_test", "curves", "trajectory")
+        ],
         *[("walk", name) for name in ("walk", "cosine", "distance")],
         *[("grid", name) for name in ("heat_map", "dimension")],
         *[("search", name) for name in ("test_error", "search", "sharpness_and_gap", "sharpness_and_loss")],
+        *[("search", name) for name in ("tuning_curves", "pareto")],
     ],
 )
 def test_figures_are_drawn(runs: dict[str, Results], run: str, kind: str) -> None:
@@ -54,10 +58,11 @@ def test_figures_are_drawn(runs: dict[str, Results], run: str, kind: str) -> Non
 
 def test_the_report_takes_what_the_shape_of_the_space_calls_for(runs: dict[str, Results]) -> None:
     taken = {name: set(report_figures(run)) for name, run in runs.items()}
-    assert {"batch_size", "with_without", "train_and_test", "curves", "trajectory"} == taken["sizes"]
-    assert {"walk", "cosine", "distance", "batch_size", "with_without"} == taken["walk"]
+    over = {"batch_size", "with_without", "pareto"}
+    assert taken["sizes"] == over | {"time_to_target", "train_and_test", "curves", "trajectory"}
+    assert taken["walk"] == over | {"walk", "cosine", "distance"}
     assert "heat_map" in taken["grid"]
-    assert not taken["search"]
+    assert taken["search"] == {"tuning_curves", "pareto"}
 
 
 def test_what_cannot_be_drawn_has_a_reason(runs: dict[str, Results]) -> None:
