@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(one_figure(given, results, store)))
             return 0
         figures = not given.no_figures
-        shown = summary(results) if given.no_files else write_report(results, store, figures=figures)
+        folder = store.child("report") if given.out is None else Store(given.out)
+        shown = summary(results) if given.no_files else write_report(results, folder, figures=figures)
     except (RequestError, StorageError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -53,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def write_report(results: Results | OldResults, store: Store, *, figures: bool = True) -> dict[str, Any]:
-    """Write report/ in the run's folder; return the summary with the paths of what was written."""
+def write_report(results: Results | OldResults, folder: Store, *, figures: bool = True) -> dict[str, Any]:
+    """Write the report into a folder; return the summary with the paths of what was written, or why it could not be."""
     shown = summary(results)
     files: dict[str, bytes] = {
         "configurations.parquet": _parquet(results, "configurations"),
@@ -71,9 +72,11 @@ def write_report(results: Results | OldResults, store: Store, *, figures: bool =
     document = report(results, shown, pictures)
     files["report.md"] = markdown(document).encode()
     files["report.html"] = html(results, shown, document, pictures).encode()
-    folder = store.child("report")
-    for name, data in files.items():
-        folder.write(name, data)
+    try:
+        for name, data in files.items():
+            folder.write(name, data)
+    except StorageError as error:
+        return {**shown, "paths": {}, "unwritten": str(error)}
     paths = {name: f"{folder.location}/{name}" for name in files}
     return {**shown, "paths": paths}
 
@@ -104,7 +107,9 @@ def _text(shown: dict[str, Any]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))] if lines else []
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     left_out = [f"left out: {problem}" for problem in shown["problems"]]
-    written = ["", f"report: {shown['paths']['report.html']}"] if "paths" in shown else []
+    paths, unwritten = shown.get("paths", {}), shown.get("unwritten")
+    written = ["", f"report: {paths['report.html']}"] if paths else []
+    written += ["", f"the report was not written: {unwritten}; --out FOLDER writes it elsewhere"] if unwritten else []
     return "\n".join([*text, "", *shown["sentences"], *left_out, *written])
 
 

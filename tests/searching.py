@@ -111,7 +111,7 @@ def fitting(shape):
 '''
 
 SEARCH = ("search", "spaces/tiny.py", "--sampler", "tpe")
-TIMEOUT_S = 240.0
+TIMEOUT_S = 600.0
 
 
 class Searches:

@@ -32,8 +32,8 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     add("--target", type=float, metavar="ERROR", help="the error to reach, a fraction (time_to_target)")
     add(
         "--out",
-        metavar="FILE",
-        help="where it is written (.png, .svg or .pdf); default: report/KIND.png and .svg in the run's folder",
+        metavar="PLACE",
+        help="where a figure is written (a file: .png, .svg, .pdf) or a report (a folder); default: report/ in the run's folder",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +38,13 @@ def run_of(place: Path) -> Path:
     return place / "runs" / "tiny"
 
 
-def search(place: Path, space: Space = SPACE, *, fresh: bool = False) -> Searched:
+def search(place: Path, space: Space = SPACE, *, fresh: bool = False, checkpoint_every_s: float = 30.0) -> Searched:
     """Train what is missing of the run in a folder, as `tune-lb search` does."""
     run = Store(run_of(place))
     request = Request(space=space, name="tiny", run=run, asked=ASKED, fresh=fresh)
     prepared = prepare(request)
-    context, facts = prepared.context, prepared.facts
+    facts = prepared.facts
+    context = dataclasses.replace(prepared.context, checkpoint_every_s=checkpoint_every_s)
     state = replayed(space, facts, Ledger(run.child("ledger")), prepared.stored.scored)
     trained: list[MemberKey] = []
     while (job := state.take()) is not None:

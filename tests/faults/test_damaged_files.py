@@ -94,8 +94,9 @@ def held_by(run: Path, path: Path) -> set[tuple[str, int]]:
     return set(zip(own["trial_id"], own["seed"], strict=True))
 
 
-def assert_equal_runs(found: Path, expected: Path) -> None:
-    columns = ["trial_id", "seed", "stage", "arm", "status", "test_error", "train_loss", "parameter_norm"]
+def assert_equal_runs(found: Path, expected: Path, *, measured: bool = True) -> None:
+    columns = ["trial_id", "seed", "stage", "arm", "status", "test_error", "train_loss"]
+    columns += ["parameter_norm"] * measured
     tables = [
         pd.read_parquet(run / "results")[columns].sort_values(["trial_id", "seed"], ignore_index=True)
         for run in (found, expected)

@@ -72,6 +72,7 @@ def test_held_for_the_time_of_the_block_and_nothing_is_left(store: Store) -> Non
             raise AssertionError
     assert holder(store) is None
     assert not store.exists("")
+    assert not Path(store.root).parent.exists()
 
 
 def test_a_living_process_holds_it_and_a_killed_one_does_not(tmp_path: Path, other: subprocess.Popen[str]) -> None:

@@ -19,12 +19,14 @@ from tune_lb.errors import RequestError
 Answer = dict[str, Any]
 
 
-def analyse(name: str, storage: str, *, write: bool = True) -> Answer:
+def analyse(name: str, storage: str, *, write: bool = True, to: str | None = None) -> Answer:
     """Run the analysis of a run in a process of its own and return its summary. Raises RequestError with what it says.
 
-    write: also write tables, figures and the report.
+    write: also write tables, figures and the report, into the run's folder or the folder `to`. Where that cannot be written, the
+    summary says so under "unwritten".
     """
-    done = run_analysis("analysis", name, "--storage", storage, "--json", *(() if write else ("--no-files",)))
+    words = [*(() if write else ("--no-files",)), *(() if to is None else ("--out", to))]
+    done = run_analysis("analysis", name, "--storage", storage, "--json", *words)
     if done.returncode == 2:
         raise RequestError(done.stderr.strip().splitlines() or f"run {name} cannot be analysed")
     if done.returncode:
@@ -66,6 +68,14 @@ def show_left_out(out: Output, problems: list[str]) -> None:
     if problems:
         out.line(f"{len(problems)} file(s) left out: what they held is missing above, and the search trains it again")
         out.line()
+
+
+def show_unwritten(out: Output, answer: Answer) -> bool:
+    """Say where the report could not be written; whether that is so."""
+    unwritten = answer.get("unwritten")
+    if unwritten:
+        out.line(f"the report was not written: {unwritten}; `report --out FOLDER` writes it elsewhere", style="red")
+    return bool(unwritten)
 
 
 def recommended(answer: Answer, name: str, storage: str) -> str:

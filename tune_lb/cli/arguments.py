@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "write tables, figures and the report of a run, and show the answer")
     _run(report)
     report.add_argument("--open", action="store_true", help="open the page in a browser")
+    report.add_argument("--out", metavar="FOLDER", help="write there in place of report/ in the run's folder")
     best = _command(commands, "best", "print the best configuration of each arm as plain PyTorch code")
     _run(best)
     best.add_argument("arm", nargs="?", metavar="ARM", help="only this arm: the output is then a Python file")
@@ -174,6 +175,11 @@ def _search(command: argparse.ArgumentParser) -> None:
     )
     add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU for each training process")
     add("--cpus-per-trial", type=float, metavar="C", help="CPUs for each training process")
+    add(
+        "--silence-limit",
+        metavar="T",
+        help="end a worker that gives no sign of life for so long (default: 20 times what its members take, at least 5m)",
+    )
     add("--max-concurrent", type=int, metavar="N", help="training processes at a time")
 
 
@@ -233,4 +239,5 @@ def _measure(command: argparse.ArgumentParser) -> None:
         default="train",
         help="data to measure on (default: %(default)s)",
     )
+    add("--out", metavar="FOLDER", help="store there what is found, and leave the run as it is")
     add("--again", action="store_true", help="measure also what is measured already, in place of what is there")

@@ -20,6 +20,7 @@ from tune_lb.observation.stored_members import StoredMembers
 from tune_lb.results.code_versions import counts
 from tune_lb.results.merger import Merger
 from tune_lb.results.run_files import read_members, read_space
+from tune_lb.results.storage import StorageError, Store
 from tune_lb.space.checks import checked_designs
 from tune_lb.tuning.run_context import make_context
 from tune_lb.tuning.signals import sigterm_interrupts
@@ -35,6 +36,11 @@ def run(given: argparse.Namespace, out: Output) -> int:
     known = read_space(store)
     space = space_of_run(known)
     rows = [row for row in read_members(store)[0].to_pylist() if counts(row, known.get("code", {}))]
+    target = store if given.out is None else Store(given.out).child(given.name)
+    try:
+        target.check_writable()
+    except StorageError as error:
+        raise RequestError(f"measure stores what it finds: {error}; --out FOLDER stores it elsewhere") from error
     stored = StoredMembers(store, space, "cuda" if torch.cuda.is_available() else "cpu")
     chosen = _chosen(stored, rows, given)
     todo = [
@@ -49,17 +55,19 @@ def run(given: argparse.Namespace, out: Output) -> int:
     failures: list[str] = []
     try:
         with sigterm_interrupts():
-            failures = remeasure(store, stored, todo, given.split, Lines(out, len(todo)))
+            failures = remeasure(target, stored, todo, given.split, Lines(out, len(todo)))
     finally:
         # what was measured before an interruption is in the results as well
         merger = Merger(store, make_context(given.name, store, space, checked_designs(space), {}, {}).schema())
         merger.add_new()
-        merged = merger.write()
+        # elsewhere the run is left as it is
+        merged = merger.write() if given.out is None else merger.found()
     for line in (*failures, *merged.problems):
         out.line(line, style="red")
     measured = len(todo) - len(failures)
     columns = ", ".join(prefixed(metric.name, given.split) for metric in metrics)
-    out.line(f"{measured:,} measured, columns {columns} in {store.location}/results")
+    where = f"{store.location}/results" if given.out is None else f"{target.location}/measurements"
+    out.line(f"{measured:,} measured, columns {columns} in {where}")
     result = {"run": given.name, "measured": measured, "there_before": there, "failures": failures}
     out.close(result | {"problems": list(merged.problems)}, on_run("report", given.name, given.storage))
     return PARTIAL if failures else DONE

@@ -6,23 +6,26 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from tune_lb.cli.answer import analyse, recommended, show_answer
+from tune_lb.cli.answer import analyse, recommended, show_answer, show_unwritten
 from tune_lb.cli.output import Output
 from tune_lb.cli.runs import check_run_name, find_run
+
+DONE, FAILED = 0, 1
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
     """Run the analysis and show what it found and wrote."""
     check_run_name(given.name)
     find_run(given.name, given.storage)
-    answer = analyse(given.name, given.storage)
+    answer = analyse(given.name, given.storage, to=given.out)
     show_answer(out, answer)
     for path in answer["paths"].values():
         out.line(path)
-    if given.open:
+    if given.open and answer["paths"]:
         _open(answer["paths"]["report.html"], out)
+    unwritten = show_unwritten(out, answer)
     out.close({"run": given.name} | answer, recommended(answer, given.name, given.storage))
-    return 0
+    return FAILED if unwritten else DONE
 
 
 def _open(page: str, out: Output) -> None:

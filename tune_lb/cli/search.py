@@ -5,9 +5,11 @@ from __future__ import annotations
 import _thread
 import argparse
 import contextlib
+import os
+import sys
 from typing import Any
 
-from tune_lb.cli.answer import Answer, analyse, recommended, show_answer
+from tune_lb.cli.answer import Answer, analyse, recommended, show_answer, show_unwritten
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, search_command
 from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
@@ -15,12 +17,15 @@ from tune_lb.cli.precision import known_spread, precision_of, precision_text
 from tune_lb.cli.progress import Progress
 from tune_lb.cli.runs import check_run_name
 from tune_lb.cli.time_budget import within_time
+from tune_lb.errors import RequestError
+from tune_lb.results.lock import FILE as LOCK
 from tune_lb.results.lock import held
-from tune_lb.results.storage import Store
+from tune_lb.results.storage import StorageError, Store
 from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
 from tune_lb.tuning.request import Request
-from tune_lb.tuning.signals import sigterm_interrupts
+from tune_lb.tuning.signals import interrupted, sigterm_interrupts
+from tune_lb.tuning.time_budget import seconds_of
 
 DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
 
@@ -72,6 +77,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         space=space,
         run=store,
         address=given.address,
+        silence_s=None if given.silence_limit is None else seconds_of(given.silence_limit, "--silence-limit"),
         fresh=given.fresh,
         accept_code_change=given.accept_code_change,
         **identity,
@@ -92,12 +98,54 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         plan = costs(space, prepared.estimate) | {"precision": precision_of(space, known)}
         out.close({"run": name, "plan": plan}, again)
         return DONE
-    with Progress(out) as progress:
-        ending = tuner.search(prepared, progress)
-    result: Answer = {"run": name, "location": store.location, "status": ending.status, "members": ending.members}
+    result: Answer = {"run": name, "location": store.location}
+
+    def lost() -> None:
+        """End this process: what Ray left of itself would hold it up for a minute."""
+        progress.stop()
+        code = (
+            _interrupted(out, result | {"status": "interrupted"}, again) if interrupted() else _lost(out, result, again)
+        )
+        with contextlib.suppress(RequestError):
+            store.delete(LOCK)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    try:
+        with Progress(out) as progress:
+            ending = tuner.search(prepared, progress, lost)
+    except StorageError as error:
+        return _failing(out, result, error, again)
+    result |= {"status": ending.status, "members": ending.members}
     result |= {"failed": ending.failed, "failures": ending.failures, "left_out": ending.left_out}
     result |= {"unmeasured": ending.unmeasured, "damaged": ending.damaged}
-    return conclude(out, result, name, given.storage, again)
+    try:
+        return conclude(out, result, name, given.storage, again)
+    except RequestError as error:
+        # everything is trained: what goes wrong now is no wrong request
+        return _failing(out, result, error, again)
+
+
+def _failing(out: Output, result: Answer, error: RequestError, again: str) -> int:
+    """Say that the storage failed while the search ran, or the report could not be made; exit code of what can be gone on with."""
+    for problem in error.problems:
+        out.line(f"stopped: {problem}", style="bold red")
+    out.line(
+        f"what was stored before stays in {result['location']}; when the cause is mended the same command goes on from there"
+    )
+    out.close({"members": None} | result | {"status": "stopped"}, again)
+    return FAILED
+
+
+def _lost(out: Output, result: Answer, again: str) -> int:
+    out.line(
+        "stopped: Ray's head process is gone (killed, or its machine was lost), and with it every worker",
+        style="bold red",
+    )
+    out.line(f"what was stored stays in {result['location']}; the same command goes on from there")
+    out.close(result | {"status": "stopped"}, again)
+    return FAILED
 
 
 def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -> int:
@@ -122,13 +170,14 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
             f"{number:,} member(s) lack {metric}, over which an earlier call was stopped: {command}", style="yellow"
         )
     where = result["location"]
+    unwritten = show_unwritten(out, answer)
     out.line(f"results: {where}/results (pandas.read_parquet); report: {where}/report/report.html")
     if result["status"] == "partial":
         out.line(f"{result['failed']:,} member(s) failed; the same command trains them again")
         out.close(result | answer, again)
         return PARTIAL
     out.close(result | answer, recommended(answer, name, storage))
-    return DONE
+    return FAILED if unwritten else DONE
 
 
 def _show_problems(out: Output, result: Answer) -> None:

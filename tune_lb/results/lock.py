@@ -83,7 +83,7 @@ def held(run: Store, lost: Callable[[str], None]) -> Iterator[None]:
     other = holder(run)
     if other is not None:
         raise _locked(run, other)
-    was_there = run.exists("")
+    made = run.missing_folders()
     _write(run, own)
     time.sleep(SETTLE_S[run.is_local])
     other = _read(run)
@@ -103,8 +103,7 @@ def held(run: Store, lost: Callable[[str], None]) -> Iterator[None]:
             last = _read(run)
             if last is not None and last.token == own.token:
                 run.delete(FILE)
-            if not was_there:
-                run.delete_if_empty()
+            run.delete_if_empty(made)
 
 
 def ask_to_stop(run: Store) -> None:

@@ -93,11 +93,19 @@ class Merger:
         rows = self._rows.select(["trial_id", "seed", _STEM]).to_pylist()
         return {row[_STEM] for row in rows if (row["trial_id"], row["seed"]) in members}
 
+    def removed(self) -> set[str]:
+        """Return the stems of files that were read and are no longer there. Cost: one listing."""
+        return self._stems - set(trial_stems(self.store))
+
     def write(self) -> Merge:
         """Replace results/members.parquet, unless it has these rows already."""
         if not self._is_written:
             self.store.child("results").write("members.parquet", encode_table(self.table()))
             self._is_written = True
+        return self.found()
+
+    def found(self) -> Merge:
+        """Return what the merge found, without writing it."""
         return Merge(self._rows.num_rows, tuple(self.problems))
 
     def write_all(self) -> Merge:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import pyarrow as pa
@@ -181,9 +181,10 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("delete", "", error) from error
 
-    def delete_if_empty(self) -> None:
-        """Remove the folder where nothing is in it."""
-        self._remove_if_empty(self.root)
+    def delete_if_empty(self, folders: Iterable[str]) -> None:
+        """Remove those of these folders (see missing_folders) that nothing is in."""
+        for folder in folders:
+            self._remove_if_empty(folder)
 
     def size_bytes(self) -> int:
         """Return the bytes of all files here and below, temporary ones included."""
@@ -200,14 +201,13 @@ class Store:
         storage's own clock), None where the storage does not say.
         """
         name, data = f"writable-{secrets.token_hex(6)}", secrets.token_bytes(16)
-        above = self._missing_folders()
+        above = self.missing_folders()
         try:
             self.write(name, data)
             came_back, time_s = self.read(name), self.changed_at(name)
             self.delete(name)
         finally:
-            for folder in above:
-                self._remove_if_empty(folder)
+            self.delete_if_empty(above)
         if came_back != data:
             raise StorageError(
                 f"storage: a file written to {self.location} was read back changed; choose another storage"
@@ -241,13 +241,13 @@ class Store:
     def _is_there(self, target: str) -> bool:
         return bool(self.filesystem.get_file_info(target).type != fs.FileType.NotFound)
 
-    def _missing_folders(self) -> tuple[str, ...]:
+    def missing_folders(self) -> tuple[str, ...]:
         """Return this folder and those above it that are not there yet, the innermost first."""
         folder = self.root
         if not folder.strip("/") or self._is_there(folder):
             return ()
         above = Store(folder.rpartition("/")[0] or "/", self.filesystem)
-        return (folder, *above._missing_folders())
+        return (folder, *above.missing_folders())
 
     def _remove_if_empty(self, folder: str) -> None:
         if self.is_local:

@@ -70,8 +70,7 @@ class Search:
         """Take in the scores of trained members."""
         self.scores |= scores
         self.busy -= scores.keys()
-        self._forget()
-        self._end_jobs()
+        self._come_to_know()
 
     def give_up(self, members: Iterable[MemberKey], reason: str) -> None:
         """Take in that members cannot be had in this call; the others go on without them."""
@@ -79,8 +78,11 @@ class Search:
             self.busy.discard(key)
             if key not in self.scores:
                 self.failed[key] = reason
-        self._forget()
-        self._end_jobs()
+        self._come_to_know()
+
+    def ready(self, arm: str) -> list[MemberKey]:
+        """Return the members of an arm that could start now."""
+        return [member.key for _, member in self._ready(self.arms[arm])]
 
     def take(self) -> Job | None:
         """Return a job that can start now, or None while everything else waits for results."""
@@ -136,18 +138,15 @@ class Search:
 
     def _confirm_blocks(self, arm: SearchedArm) -> int:
         """Return how many blocks an arm is confirmed in, as far as that is known. The one place that says so."""
-        asked = self.space.confirm_blocks
-        if isinstance(asked, int):
+        if isinstance(asked := self.space.confirm_blocks, int):
             return asked
         if not self._confirm_blocks_of:
             self._confirm_blocks_of = blocks_to_lend(wanted_blocks(self, asked), self.designs)
         return self._confirm_blocks_of[arm.design.name]
 
-    def _forget(self) -> None:
+    def _come_to_know(self) -> None:
         self._known.clear()
         self._confirm_blocks_of = {}
-
-    def _end_jobs(self) -> None:
         over = [key for key, job in self.running.items() if not any(m.key in self.busy for m in job.members)]
         for key in over:
             del self.running[key]
@@ -261,8 +260,7 @@ class Search:
         order = sorted(scored, key=lambda pair: (*rank(self.space.select_by, pair[1]), pair[0].index))
         ordered = [candidate for candidate, _ in order]
         unique = {c.configuration_id: c for c in reversed(ordered)}
-        best = [c for c in ordered if unique[c.configuration_id] is c]
-        return best[: self.space.candidates]
+        return [c for c in ordered if unique[c.configuration_id] is c][: self.space.candidates]
 
     def _decided(self, arm: SearchedArm, kept: Sequence[Candidate]) -> list[Candidate] | None:
         key = arm.design.name, "decide"

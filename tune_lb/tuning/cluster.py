@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -36,8 +36,15 @@ LONGEST_FOLDER = 40
 ADVICE = "start one (ray start --head, or ray up cluster.yaml), or leave --address out"
 
 
+class Session(NamedTuple):
+    """Ray as it runs. head: HOST:PORT of its head process. folder: of its temporary files and logs; None where it is not here."""
+
+    head: str
+    folder: str | None
+
+
 @contextlib.contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None) -> Iterator[Session]:
     """Start Ray on this machine, or connect to the cluster at an address, for the time of the block. Raises RequestError."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     short = _short_folder() if address is None else None
@@ -50,7 +57,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with sigterm_kept():
-            ray.init(**options)
+            started = ray.init(**options)
     except ray.exceptions.AuthenticationError as error:
         raise RequestError(
             f"the Ray cluster at {address!r} refuses this process: {str(error).splitlines()[0]}; "
@@ -63,8 +70,14 @@ def ray_session(address: str | None) -> Iterator[None]:
                 f"Ray does not start on this machine: {said}; see what `tune-lb doctor` finds"
             ) from error
         raise RequestError(f"no Ray cluster answers at {address!r}: {said}; {ADVICE}") from error
+    # what raylets say of workers that died is said by the search, in a line
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher as streams
+
+        streams.remove_handler("ray_print_logs")
+    folder = started.address_info["session_dir"]
     try:
-        yield
+        yield Session(started.address_info["gcs_address"], folder if os.path.isdir(folder) else None)
     finally:
         ray.shutdown()
         if short is not None:

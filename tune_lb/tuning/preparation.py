@@ -17,6 +17,7 @@ from tune_lb.results.code_versions import salts
 from tune_lb.results.leftovers import delete_left_over
 from tune_lb.results.lock import FILE as LOCK
 from tune_lb.results.run_files import read_space, write_space, write_targets
+from tune_lb.results.storage import Store
 from tune_lb.results.tables import encode_predictions
 from tune_lb.search.blocks import blocks
 from tune_lb.search.data_facts import DataFacts, fresh_splits
@@ -169,7 +170,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         else:
             delete_left_over(request.run, started_s)
         write_space(request.run, run_description(request, designs, context, facts, _selected(known), extended))
-        _write_targets(request, data, facts)
+        write_run_targets(request.run, prepared)
     return prepared
 
 
@@ -177,18 +178,18 @@ def _selected(known: dict[str, Any] | None) -> dict[str, str]:
     return dict(known.get("selected", {})) if known is not None else {}
 
 
-def _write_targets(request: Request, data: LoadedData, facts: DataFacts) -> None:
+def write_run_targets(run: Store, prepared: Prepared) -> None:
     """Store the true classes of the test part of every split that arms are confirmed in, and which examples they are."""
-    space = request.space
-    fresh = fresh_splits(space.fresh_splits, facts)
+    space, context = prepared.request.space, prepared.context
+    fresh = fresh_splits(space.fresh_splits, prepared.facts)
     used = sorted({block.split_seed for block in blocks("confirm", space.most_blocks, fresh_splits=fresh)})
-    for name, sets in [(None, data.main), *data.others.items()]:
+    for name, sets in [(None, context.data), *context.other_data.items()]:
         if target_kind(sets[0].test.targets) == "classes":
             coded, examples = {}, {}
             for seed in used:
                 coded[seed] = encode_predictions(sets[seed].test.targets, sets[seed].num_classes)
                 examples[seed] = sets[seed].test.examples
-            write_targets(request.run, coded, name, examples=examples)
+            write_targets(run, coded, name, examples=examples)
 
 
 def _stacked(space: Space, designs: Sequence[ArmDesign]) -> int:

@@ -34,9 +34,9 @@ def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_le
     """Return how far a search is, from its state and the time it runs."""
     arms = state.progress()
     costs, space = {row.arm: row for row in prepared.estimate.arms}, prepared.request.space
-    running = {key: _work_s(costs[job.arm], job, prepared.context) for key, job in state.running.items()}
-    work_s = sum(work_left_s(space, costs[arm.name], arm.total - arm.done, arm.confirmed) for arm in arms)
-    left_s = time_left(elapsed_s, running, work_s)
+    running = {key: work_s(costs[job.arm], job, prepared.context) for key, job in state.running.items()}
+    left = sum(work_left_s(space, costs[arm.name], arm.total - arm.done, arm.confirmed) for arm in arms)
+    left_s = time_left(elapsed_s, running, left)
     done, total = sum(arm.done for arm in arms), sum(arm.total for arm in arms)
     title = prepared.context.error or "error"
     by_loss = space.select_by != "error"
@@ -45,7 +45,7 @@ def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_le
     return SearchProgress(elapsed_s, left_s, done, total, len(state.running), len(state.failed), arms, best, in_percent)
 
 
-def _work_s(row: ArmEstimate, job: Job, context: RunContext) -> float:
+def work_s(row: ArmEstimate, job: Job, context: RunContext) -> float:
     """Return what the members of a job are expected to take, those that are looked at with what that takes."""
     measured = sum(bool(context.metrics_of(job.stage, member.block, member.seed)) for member in job.members)
     watched = sum(context.is_watched(job.stage, member.block) for member in job.members)

@@ -42,6 +42,8 @@ class Request:
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     max_concurrent: int | None = None
+    silence_s: float | None = None
+    """How long a worker may give no sign of life, in seconds; None: by what its job was timed to take."""
     fresh: bool = False
     accept_code_change: bool = False
     """Train anew what changed code concerns; without it a changed function of the user's is refused."""

@@ -19,6 +19,7 @@ from tune_lb.pause import pause
 from tune_lb.results.columns import FINISHED
 from tune_lb.results.measurements import write_measurements
 from tune_lb.results.member_rows import job_stem, write_trial
+from tune_lb.results.storage import DamagedError, StorageError
 from tune_lb.results.tables import decode_table
 from tune_lb.results.wholeness import NOTE
 from tune_lb.search.job import Job, Member, MemberKey
@@ -78,6 +79,7 @@ class RunningJob:
                     self._end_all(works)
             # whatever a user's model raises is the outcome of these members, not the end of the search; so is sys.exit() in it
             except (Exception, SystemExit) as error:
+                _not_of_members(error)
                 self.now = None
                 self.waiting = [own for own in self.waiting if own not in begun]
                 if len(begun) == 1:
@@ -106,6 +108,7 @@ class RunningJob:
                 self._end(work)
             # as above
             except (Exception, SystemExit) as error:
+                _not_of_members(error)
                 self._fail(work.siblings, error)
 
     def finish(self) -> dict[MemberKey, Score]:
@@ -173,6 +176,7 @@ class RunningJob:
             self._write_measured(stem, {member.key: values[member.seed] for member in members})
         # a metric that ends the process, or returns what no column holds: the members are trained all the same
         except (Exception, SystemExit) as error:
+            _not_of_members(error)
             lost = unmeasured(self.context.metrics, reason_of(error))
             self._write_measured(stem, {member.key: lost for member in members})
         if self.job.stage != "confirm":
@@ -199,6 +203,12 @@ class RunningJob:
     def _write_measured(self, stem: str, values: Mapping[MemberKey, Mapping[str, Any]]) -> None:
         rows = [{"trial_id": key[0], "seed": key[1], **row} for key, row in values.items()]
         write_measurements(self.context.store, stem, self.context.metric_columns(rows), rows)
+
+
+def _not_of_members(error: BaseException) -> None:
+    """Raise what storage refused: that says nothing of the members, which can be trained when it works again."""
+    if isinstance(error, StorageError) and not isinstance(error, DamagedError):
+        raise error
 
 
 def identity_of(job: Job, member: Member, context: RunContext) -> dict[str, Any]:

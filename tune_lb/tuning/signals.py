@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+_CAME = threading.Event()
+
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
@@ -34,5 +36,11 @@ def sigterm_kept() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+def interrupted() -> bool:
+    """Say whether a SIGTERM came."""
+    return _CAME.is_set()
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    _CAME.set()
     raise KeyboardInterrupt

@@ -18,12 +18,12 @@ MOST = 1000
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def seconds_of(text: str) -> float:
-    """Return the seconds of a duration: 90s, 30m, 1.5h, 2h30m, 1d. Raises RequestError for what is none."""
+def seconds_of(text: str, option: str = "--time-budget") -> float:
+    """Return the seconds of a duration: 90s, 30m, 1.5h, 2h30m, 1d. Raises RequestError, naming the option, for what is none."""
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text.strip())
     total = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", text) or not total > 0:
-        raise RequestError(f"--time-budget {text}: give a time with its unit, as in 90s, 30m, 2h or 2h30m")
+        raise RequestError(f"{option} {text}: give a time with its unit, as in 90s, 30m, 2h or 2h30m")
     return total
 
 

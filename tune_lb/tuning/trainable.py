@@ -10,9 +10,11 @@ import torch
 from ray import tune
 
 from tune_lb.data.device import OnDevice, Parts
+from tune_lb.results.storage import StorageError
 from tune_lb.search.job import MemberKey
 from tune_lb.space.sources import Source, install
 from tune_lb.training.trial import Trial
+from tune_lb.tuning.deaths import say_exits
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.running_job import RunningJob, store_failure
 
@@ -30,6 +32,7 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
         self, config: dict[str, Any], context: RunContext, sources: Mapping[str, Source], threads: int, device: str
     ) -> None:
         """Begin the first job. Data are put on the device when a job first needs them."""
+        say_exits()
         install(sources)
         torch.set_num_threads(threads)
         self.context = context
@@ -52,20 +55,29 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train on; the last result holds the members' scores and why others have none (as JSON: Tune flattens what is nested)."""
+        storage = ""
         try:
             if self.work is None:
                 self.work = RunningJob(self.job, self._parts, self.context)
             if not self.work.advance(REPORT_EVERY_S):
                 return {"done": False, "epoch": float(len(self.work.scores))}
             scores, failures = self.work.finish(), self.work.failures
-        # what storage raises is no worker's death either; what was stored before it stays
+        except StorageError as error:
+            # no member's failure, and no worker's death: what was stored before stays, the search ends and can be gone on with
+            scores, failures, storage = {} if self.work is None else self.work.scores, {}, str(error)
         except Exception as error:
             scores = {} if self.work is None else self.work.scores
             lost = [member for member in self.job.members if member.key not in scores]
             reason = store_failure(self.job, lost, self.context, error) if lost else ""
             failures = {member.key: reason for member in lost}
         self.work = None
-        return {"done": True, "epoch": float(len(scores)), "errors": _coded(scores), "failures": _coded(failures)}
+        return {
+            "done": True,
+            "epoch": float(len(scores)),
+            "errors": _coded(scores),
+            "failures": _coded(failures),
+            "storage": storage,
+        }
 
 
 def _coded(values: Mapping[MemberKey, Any]) -> str:

@@ -2,54 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import os
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_THRESHOLD_S": "10",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "64",
-}
-for _name, _value in QUIET.items():
-    os.environ.setdefault(_name, _value)
-
-from ray import tune  # noqa: E402  (Ray reads these variables when it is imported)
-from ray.tune.search import Searcher  # noqa: E402
-
-from tune_lb.results.damage import FOLDER  # noqa: E402
-from tune_lb.results.ledger import Ledger  # noqa: E402
-from tune_lb.results.merger import Merger  # noqa: E402
-from tune_lb.results.run_files import write_space  # noqa: E402
-from tune_lb.results.storage import Store  # noqa: E402
-from tune_lb.search.job import Job  # noqa: E402
-from tune_lb.search.job_size import JobSize  # noqa: E402
-from tune_lb.search.planner import Search  # noqa: E402
-from tune_lb.search.score import Score  # noqa: E402
-from tune_lb.tuning import preparation  # noqa: E402
-from tune_lb.tuning.cluster import check_answers, check_imports, check_shared, ray_session, resources_of_nodes  # noqa: E402
-from tune_lb.tuning.preparation import Prepared  # noqa: E402
-from tune_lb.tuning.progress import SearchProgress, search_progress  # noqa: E402
-from tune_lb.tuning.reach import check_reach, travel_by_value  # noqa: E402
-from tune_lb.tuning.recorded_proposals import record_proposals  # noqa: E402
-from tune_lb.tuning.replay import replayed, selected_ids  # noqa: E402
-from tune_lb.tuning.request import JOB_S, MEMBERS_PER_JOB, RAY_START_S, Request, workers  # noqa: E402
-from tune_lb.tuning.resources import Node, this_machine  # noqa: E402
-from tune_lb.tuning.resume import unmeasured  # noqa: E402
-from tune_lb.tuning.run_description import run_description  # noqa: E402
-from tune_lb.tuning.time_left import TimeLeft  # noqa: E402
-from tune_lb.tuning.trainable import JobTrainable  # noqa: E402
+from tune_lb.results.damage import FOLDER
+from tune_lb.results.ledger import Ledger
+from tune_lb.results.merger import Merger
+from tune_lb.results.run_files import write_space
+from tune_lb.results.storage import StorageError, Store
+from tune_lb.search.job import Job
+from tune_lb.search.job_size import JobSize
+from tune_lb.tuning import preparation
+from tune_lb.tuning.cluster import Session, check_answers, check_imports, check_shared, ray_session, resources_of_nodes
+from tune_lb.tuning.head_watch import answers, head_watched
+from tune_lb.tuning.planned_searcher import PlannedSearcher, ProgressCallback
+from tune_lb.tuning.preparation import Prepared, write_run_targets
+from tune_lb.tuning.progress import SearchProgress, search_progress, work_s
+from tune_lb.tuning.quiet_ray import tune
+from tune_lb.tuning.reach import check_reach, travel_by_value
+from tune_lb.tuning.replay import Scores, replayed, selected_ids
+from tune_lb.tuning.request import JOB_S, MEMBERS_PER_JOB, RAY_START_S, Request, workers
+from tune_lb.tuning.resources import Node, this_machine
+from tune_lb.tuning.resume import stored_members, unmeasured
+from tune_lb.tuning.run_description import run_description
+from tune_lb.tuning.time_left import TimeLeft
+from tune_lb.tuning.trainable import JobTrainable
 
 MERGE_EVERY_S = 5.0
-MAX_DEATHS = 4
+SILENT_TIMES = 20.0
+SILENT_S = 300.0
+"""A worker is ended that gives no sign of life for so many times what its job was timed to take, and for at least so long."""
+
+REMOVED_TIMES = 3
+"""How often members whose files were removed while the search ran are trained again."""
 
 
 @dataclass(frozen=True)
@@ -69,80 +57,6 @@ class Ending:
     """One line per damaged file that was set aside."""
 
 
-class PlannedSearcher(Searcher):  # type: ignore[misc]
-    """Hands the jobs of a Search to Tune, and what came out of them back to it.
-
-    When several workers in a row die without a result (a package that is not there, a full disk), no more are started.
-    """
-
-    def __init__(self, search: Search, ledger: Ledger, attempt: str) -> None:
-        super().__init__(metric="epoch", mode="max")
-        self.search, self.ledger, self.attempt = search, ledger, attempt
-        self.jobs: dict[str, Job] = {}
-        self.death_reasons: dict[str, str] = {}
-        self.deaths: list[str] = []
-        """Reasons of workers that died since a job last came back: after a few, the cause is not the job."""
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next job, None while the rest waits for results, or the end."""
-        if len(self.deaths) >= MAX_DEATHS:
-            return str(Searcher.FINISHED)
-        job = self.search.take()
-        record_proposals(self.ledger, self.search.new_proposals())
-        if job is None:
-            return str(Searcher.FINISHED) if self.search.finished else None
-        self.jobs[trial_id] = job
-        return {"job": job}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take in the members' scores, or that there are none."""
-        job = self.jobs.pop(trial_id, None)
-        if job is None:
-            return
-        if result is not None and "errors" in result:
-            self.deaths.clear()
-            self.search.observe({(id, seed): Score(*score) for id, seed, score in json.loads(result["errors"])})
-            failed = {(id, seed): str(reason) for id, seed, reason in json.loads(result.get("failures", "[]"))}
-        else:
-            reason = self.death_reasons.pop(trial_id, "the worker died")
-            self.deaths.append(reason)
-            failed = {member.key: reason for member in job.members if member.key not in self.search.scores}
-        for reason in dict.fromkeys(failed.values()):
-            keys = [key for key, own in failed.items() if own == reason]
-            self.search.give_up(keys, reason)
-            facts = {"arm": job.arm, "members": [f"{id}.{seed}" for id, seed in keys], "reason": reason}
-            self.ledger.record(keys[0][0], f"failed.{self.attempt}.{keys[0][1]}", facts)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write nothing: the state of a search is the set of its results."""
-        with open(checkpoint_path, "wb"):
-            pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Read nothing, for the same reason."""
-
-
-class ProgressCallback(tune.Callback):  # type: ignore[misc]
-    """Merges results and reports progress while Tune runs."""
-
-    def __init__(self, watch: Callable[[bool], None], death_reasons: dict[str, str]) -> None:
-        self.watch, self.death_reasons = watch, death_reasons
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Keep the last line of what killed a worker; Tune does not tell it to the searcher."""
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() if error is not None else []
-        self.death_reasons[trial.trial_id] = f"the worker died: {lines[-1]}" if lines else "the worker died"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks and never reads them back; this one holds the whole search
-        return {}
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look, at Tune's own pace."""
-        self.watch(False)
-
-
 def prepare(request: Request, *, write: bool = True) -> Prepared:
     """Check the request whole, on the machines that will do the work; see tune_lb.tuning.preparation.prepare."""
     check_answers(request.address)
@@ -158,48 +72,101 @@ def _machines(request: Request) -> list[Node]:
         return resources_of_nodes()
 
 
-def search(prepared: Prepared, on_progress: Callable[[SearchProgress], None] = lambda progress: None) -> Ending:
-    """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended."""
-    request, space = prepared.request, prepared.request.space
-    # a killed call leaves Ray's own state behind; nothing in it is needed
-    request.run.child("ray").delete_all()
-    for name in prepared.stored.failed:
-        request.run.child("trials").delete(name)
-    ledger = Ledger(request.run.child("ledger"))
-    state = replayed(space, prepared.facts, ledger, prepared.stored.scored, _job_size(prepared))
-    merger = Merger(request.run, prepared.context.schema())
-    started = time.monotonic()
-    last_merge = started
-    aside_before = set(request.run.child(FOLDER, "checkpoints").list())
-    time_left = TimeLeft(prepared.estimate.concurrency, RAY_START_S)
+class _Search:
+    """A search under way: where it stands, and what is merged of it."""
 
-    def watch(final: bool) -> None:
-        nonlocal last_merge
+    def __init__(self, prepared: Prepared, on_progress: Callable[[SearchProgress], None]) -> None:
+        self.prepared, self.on_progress = prepared, on_progress
+        self.run = prepared.request.run
+        self.ledger = Ledger(self.run.child("ledger"))
+        self.started = self.last_merge = time.monotonic()
+        self.time_left = TimeLeft(prepared.estimate.concurrency, RAY_START_S)
+        self.removed = 0
+        """Members whose files were removed since they were trained by this call."""
+        self.begin(prepared.stored.scored)
+
+    def begin(self, scores: Scores) -> None:
+        """Set the search to where these members are trained."""
+        prepared = self.prepared
+        self.state = replayed(prepared.request.space, prepared.facts, self.ledger, scores, _job_size(prepared))
+        self.merger = Merger(self.run, prepared.context.schema())
+
+    def watch(self, final: bool) -> None:
+        """Merge what is new, and tell how far the search is."""
         now = time.monotonic()
-        if final or now - last_merge > MERGE_EVERY_S:
-            merger.add_new()
-            merger.write_all() if final else merger.write()
-            last_merge = now
-        on_progress(search_progress(state, prepared, now - started, time_left))
+        if final or now - self.last_merge > MERGE_EVERY_S:
+            self.merger.add_new()
+            self.merger.write_all() if final else self.merger.write()
+            self.last_merge = now
+        self.on_progress(search_progress(self.state, self.prepared, now - self.started, self.time_left))
 
-    interrupted = False
-    if not state.finished:
-        with ray_session(request.address):
+    def limit_s(self, job: Job) -> float:
+        """Return how long a worker may be silent over a job, in seconds."""
+        costs = {row.arm: row for row in self.prepared.estimate.arms}
+        asked = self.prepared.request.silence_s
+        return asked or max(SILENT_S, SILENT_TIMES * work_s(costs[job.arm], job, self.prepared.context))
+
+    def all_is_stored(self) -> bool:
+        """Look whether the members that this call saw are stored still; where some are not, begin where those that are left are."""
+        self.merger.add_new()
+        if not self.run.exists("predictions/targets.parquet"):
+            write_run_targets(self.run, self.prepared)
+        if not self.merger.removed():
+            return True
+        scores = stored_members(self.run, self.prepared.context).scored
+        lost = self.state.scores.keys() - scores.keys()
+        self.removed += len(lost)
+        if lost:
+            self.begin(scores)
+        return not lost
+
+
+def search(
+    prepared: Prepared,
+    on_progress: Callable[[SearchProgress], None] = lambda progress: None,
+    on_lost: Callable[[], None] = lambda: None,
+) -> Ending:
+    """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended.
+
+    on_lost: called from another thread when Ray's head process is gone; nothing can go on then. Raises StorageError where the
+    storage fails; what was stored before stays.
+    """
+    request, run = prepared.request, prepared.request.run
+    # a killed call leaves Ray's own state behind; nothing in it is needed
+    run.child("ray").delete_all()
+    for name in prepared.stored.failed:
+        run.child("trials").delete(name)
+    aside_before = set(run.child(FOLDER, "checkpoints").list())
+    found = _Search(prepared, on_progress)
+    interrupted = stopped = False
+    if not found.state.finished:
+        with ray_session(request.address) as session, head_watched(session.head, on_lost):
             try:
-                _fit(prepared, state, ledger, watch)
+                for _ in range(REMOVED_TIMES):
+                    stopped = _fit(found, session)
+                    if stopped or found.all_is_stored():
+                        break
             except KeyboardInterrupt:
                 interrupted = True
-    watch(True)
+                if not answers(session.head):
+                    # a signal to the whole group of processes ended Ray's as well
+                    on_lost()
+    state, merger = found.state, found.merger
+    found.watch(True)
     described = request, prepared.designs, prepared.context, prepared.facts, selected_ids(state), prepared.extended
-    write_space(request.run, run_description(*described))
+    write_space(run, run_description(*described))
     if state.finished:
         # of stacks that other jobs trained since
-        request.run.child("checkpoints").delete_all()
+        run.child("checkpoints").delete_all()
     again = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
-    left_out = list(dict.fromkeys([*again, *merger.problems, *ledger.problems]))
-    damaged = [*prepared.stored.damaged, *_set_aside_since(request.run, aside_before)]
+    left_out = list(dict.fromkeys([*again, *merger.problems, *found.ledger.problems]))
+    damaged = [*prepared.stored.damaged, *_set_aside_since(run, aside_before)]
+    if found.removed:
+        damaged.append(
+            f"the files of {found.removed:,} member(s) were removed while the search ran; they were trained again"
+        )
     status = "partial" if state.failed else "done"
-    if interrupted or not state.finished:
+    if interrupted or stopped or not state.finished:
         status = "interrupted" if interrupted else "stopped"
     missing = unmeasured(merger.table(), prepared.context)
     reasons = sorted(set(state.failed.values()))
@@ -223,13 +190,17 @@ def _job_size(prepared: Prepared) -> JobSize:
     return JobSize(max([MEMBERS_PER_JOB, *of_arms.values()]), of_arms, prepared.estimate.concurrency)
 
 
-def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[bool], None]) -> None:
+def _fit(found: _Search, session: Session) -> bool:
+    """Let workers train what is missing; say whether the search was stopped, since they died one after the other."""
+    prepared, state = found.prepared, found.state
     request, context = prepared.request, prepared.context
     travel_by_value(request.modules)
     if request.address is not None:
         check_shared(request.run)
     resources = workers(request, resources_of_nodes())
-    state_folder = request.run.child("ray")
+    # what Tune writes of itself is not needed; only on a cluster must it lie where all nodes see it
+    own = request.address is None and session.folder is not None
+    state_folder = Store(session.folder or "").child("tune") if own else request.run.child("ray")
     trainable = tune.with_resources(
         tune.with_parameters(
             JobTrainable,
@@ -241,7 +212,8 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )
     total = sum(arm.total for arm in state.progress()) * 2 + 1000
-    searcher = PlannedSearcher(state, ledger, attempt=f"{time.time():.0f}")
+    logs = None if session.folder is None else Path(session.folder, "logs")
+    searcher = PlannedSearcher(state, found.ledger, attempt=f"{time.time():.0f}", logs=logs)
     tuner = tune.Tuner(
         trainable,
         param_space={},
@@ -257,7 +229,7 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
             storage_path=state_folder.root,
             storage_filesystem=None if state_folder.is_local else state_folder.filesystem,
             verbose=0,
-            callbacks=[ProgressCallback(watch, searcher.death_reasons)],
+            callbacks=[ProgressCallback(found.watch, searcher, found.limit_s)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
             # the jobs catch their own exceptions: what is retried is a worker that died
             failure_config=tune.FailureConfig(max_failures=2),
@@ -266,4 +238,9 @@ def _fit(prepared: Prepared, state: Search, ledger: Ledger, watch: Callable[[boo
     try:
         tuner.fit()
     finally:
-        state_folder.delete_all()
+        # what the storage refuses now was said, or is said by what comes next
+        with contextlib.suppress(StorageError):
+            state_folder.delete_all()
+    if searcher.storage_problem:
+        raise StorageError(searcher.storage_problem)
+    return searcher.stopped
