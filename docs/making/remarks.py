@@ -27,6 +27,10 @@ REMARKS = {
         "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max "
         "is smaller and its train loss too: the two measures of sharpness disagree."
     ),
+    "surlemont_lr_by_batch": (
+        "Plain SGD and SAM both want the smallest batch of the grid, and at equal tuning SAM is not told from plain. The arms "
+        "of the largest batch make so few updates that neither losses nor optimisers can be compared at this size."
+    ),
     "walk_barriers": (
         "No update of any epoch crosses a barrier above what rounding makes of a flat line. The few late barriers that the "
         "paper counts come after far more updates of a far larger network."
