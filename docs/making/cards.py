@@ -44,7 +44,7 @@ HOOKS = (
     *("network", "model", "batch", "batch_size", "loss", "gradient", "update", "step", "peak_rate", "schedule"),
     *("draws", "replicated", "merged", "initial_state", "after_step", "evaluated", "alternatives"),
 )
-REFUSALS = ("conflicts", "input_problems", "microbatch_problems")
+REFUSALS = ("conflicts", "length_problems", "input_problems", "microbatch_problems")
 NEUTRAL = "With the defaults it is neutral: it is left out, and the training is that without it to the last bit."
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-from torch import nn
 
 from tests.trainings import trial
 from tune_lb.budgets import Epochs
@@ -52,6 +51,6 @@ def test_it_multiplies_the_schedule_which_is_entered_on_the_way():
 @pytest.mark.parametrize(("epochs", "allowed"), [(9.9, True), (10.0, False), (30.0, False)])
 def test_a_warmup_as_long_as_the_training_is_refused(epochs, allowed):
     of = trial(Warmup(epochs=epochs), budget=Epochs(10.0))
-    found = of.remedies[0].conflicts(of, N, nn.Identity())
+    found = of.remedies[0].length_problems(of, N)
     assert len(found) == (not allowed)
     assert all(f"warmup.epochs = {epochs:g}" in line and "10 epochs" in line for line in found)

@@ -15,9 +15,9 @@ from tune_lb.space.papers import ROWS, SCALES, SCRIPTS
 from tune_lb.space.smoke import EXAMPLES, LARGEST_BATCH, UPDATES, smoke
 
 EXPERIMENTS = [name for name in space_names() if declared(name).rows]
-WITH_DATA = [name for name in EXPERIMENTS if name not in ("keskar_f2", "jaiswal_imagenet")]
+WITH_DATA = [name for name in space_names() if name not in ("keskar_f2", "jaiswal_imagenet")]
 """Those whose data are free."""
-TRIED = ("jaiswal_noise_model", "walk_mlp", "jaiswal_caltech101")
+TRIED = ("quickstart", "jaiswal_noise_model", "jaiswal_caltech101")
 """Smoke runs of these are part of every run of all tests; those of the others are left to -m spaces."""
 
 

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -200,6 +200,9 @@ class DataSource(Settings):
     `load` of a class of yours may return a DataSet, or three parts in whatever holds them: see tune_lb.data.conversion. Whoever
     calls it gets a DataSet, or one line that says what is wrong: what it raises is a RequestError with the place in your file.
     """
+
+    is_excerpt: ClassVar[bool] = False
+    """Whether it is a few examples of another data set, for a smoke run: no training on it has a length that means anything."""
 
     def load(self, split_seed: int) -> DataSet:
         """Return the data, cut by the split seed. Raises RequestError if files are missing or the cut is impossible."""

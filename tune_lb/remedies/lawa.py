@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tune_lb.remedies.swa import marks
 from tune_lb.schedules import Position
@@ -50,7 +50,7 @@ class LAWA(Remedy):
         """A single snapshot is no average."""
         return self.num_snapshots == 1 and not self.others
 
-    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
+    def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
         """Refuse more snapshots than the training has."""
         plan = trial.plan(num_train)
         taken = sum(self.due(plan.position(step)) for step in range(plan.num_updates))

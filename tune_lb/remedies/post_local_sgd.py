@@ -74,11 +74,6 @@ class PostLocalSGD(Remedy):
                 f"{name}: {type(trial.optimizer).__name__} looks at whole tensors, in which the replicas stand side by "
                 "side; take an element-wise optimiser (SGD, Adam, AdamW, AdaGrad, RMSprop)"
             )
-        plan = trial.plan(num_train)
-        if self._first_local(plan.num_updates) >= plan.num_updates:
-            found.append(
-                f"{NAME}.start = {self.start:g} leaves no local step in {plan.num_updates} updates; take a smaller share"
-            )
         for other in trial.active:
             if other.name == NAME:
                 continue
@@ -98,6 +93,13 @@ class PostLocalSGD(Remedy):
         if trial.batch_size < 2 * b:
             return [*found, f"{name}: batch_size = {trial.batch_size} is less than twice as large, one replica"]
         return found + piece_problems(f"{NAME}.local_batch_size", b, trial, module)
+
+    def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
+        """Refuse a start after which no local step comes."""
+        num_updates = trial.plan(num_train).num_updates
+        if self.local_batch_size is None or self._first_local(num_updates) < num_updates:
+            return []
+        return [f"{NAME}.start = {self.start:g} leaves no local step in {num_updates} updates; take a smaller share"]
 
     def replicated(self, params: Params, batch_size: int) -> Params:
         """Return the weights K times, (K, ...)."""

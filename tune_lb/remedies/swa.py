@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from tune_lb.schedules import Position
 from tune_lb.settings.domain import over
@@ -46,7 +45,7 @@ class SWA(Remedy):
         """Without a start nothing is averaged."""
         return self.start is None
 
-    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
+    def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
         """Refuse a distance that leaves a single snapshot: that is no average."""
         plan = trial.plan(num_train)
         num_snapshots = sum(self.due(plan.position(step)) for step in range(plan.num_updates))

@@ -44,15 +44,19 @@ class WarmStart(Remedy):
         return self.epochs == 0
 
     def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
-        """Refuse a phase as long as the training, a batch that is not smaller, and what cannot be done with that batch."""
+        """Refuse a batch that is not smaller, and what cannot be done with that batch."""
         found = []
         name = f"warm_start.batch_size_before = {self.batch_size_before}"
         if self.batch_size_before >= trial.batch_size:
             found.append(f"{name} is not smaller than batch_size = {trial.batch_size}")
-        total = trial.plan(num_train).num_epochs
-        if self.epochs >= total:
-            found.append(f"warm_start.epochs = {self.epochs:g} is not shorter than the training ({total:g} epochs)")
         return found or other_batches(self, trial, num_train, module)
+
+    def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
+        """Refuse a phase as long as the training."""
+        total = trial.plan(num_train).num_epochs
+        if self.epochs < total:
+            return []
+        return [f"warm_start.epochs = {self.epochs:g} is not shorter than the training ({total:g} epochs)"]
 
     def batch_size(self, inner: BatchSize, num_train: int) -> BatchSize:
         """Return the small batch until `epochs` passes were seen."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
-
 from tune_lb.schedules import Position, Schedule
 from tune_lb.settings.domain import over
 from tune_lb.settings.setting import setting
@@ -30,7 +28,7 @@ class Warmup(Remedy):
 
     epochs: float = setting(0.0, "length of the warmup, in epochs; 0 is none", low=0.0, suggested=over(1.0, 8.0))
 
-    def conflicts(self, trial: TrialFacts, num_train: int, module: nn.Module) -> list[str]:
+    def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
         """Refuse a warmup as long as the training: its full rate would never be used."""
         total = trial.plan(num_train).num_epochs
         if self.epochs >= total:

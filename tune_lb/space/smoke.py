@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tune_lb.budgets import Updates
 from tune_lb.data.dataset import DataSet, DataSource
@@ -38,6 +38,8 @@ PROCEDURE: dict[str, Any] = {
 @dataclass(frozen=True)
 class FirstExamples(DataSource):
     """The first examples of each part of another data set."""
+
+    is_excerpt: ClassVar[bool] = True
 
     source: DataSource
     num_train: int

@@ -155,6 +155,7 @@ def check_against_data(trial: Trial, data: DataSet, where: str = "") -> list[str
     for remedy in trial.remedies:
         if not remedy.is_neutral():
             problems = remedy.conflicts(trial, num_train, module) + _input_problems(remedy, data, examples)
+            problems += [] if trial.data.is_excerpt else remedy.length_problems(trial, num_train)
             found += [f"{where}: {problem}" for problem in problems]
     return found or [f"{where}: {problem}" for problem in _changed_network_problems(trial, data, examples)]
 

@@ -139,6 +139,10 @@ class Remedy(Settings):
         """Say what in the trial, train set or model makes it undefined (a ghost size that does not divide the batch)."""
         return []
 
+    def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
+        """Say what of it a training of that length has no room for (a warmup as long); not asked of a smoke run, which is short."""
+        return []
+
     def separates_batch_norm(self) -> bool:
         """Say whether batch norm sees groups of the batch alone, so that parts of the batch that hold whole groups are exact."""
         return False
