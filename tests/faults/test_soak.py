@@ -107,7 +107,8 @@ def test_the_process_that_trains_and_stores_is_killed(tmp_path: Path, monkeypatc
         assert_whole(run_of(place), run_of(tmp_path / "whole"))
         runs += 1
         shutil.rmtree(place)
-    print(f"\nseed {SEED}: {kills} kills in {runs} runs, {dict(when)}, {time.monotonic() - started:.0f} s, all equal")
+        took_s = time.monotonic() - started
+        print(f"seed {SEED}: {kills} kills in {runs} runs, {dict(when)}, {took_s:.0f} s, all equal", flush=True)
 
 
 VICTIMS = ("driver", "worker", "raylet", "gcs_server", "everything")
@@ -178,5 +179,8 @@ def test_any_process_of_a_search_is_killed(searches: Searches, whole: tuple[Sear
             assert sum(kills.values()) < num_kills(30) * 3, f"seed {SEED}: it does not end\n{out}\n{err}"
         assert_as_if_nothing_had_been(searches, whole[0])
         runs += 1
-    took_s = time.monotonic() - started
-    print(f"\nseed {SEED}: {dict(kills)} kills in {runs} runs, exit codes {dict(codes)}, {took_s:.0f} s, all equal")
+        took_s = time.monotonic() - started
+        print(
+            f"seed {SEED}: {dict(kills)} kills in {runs} runs, exit codes {dict(codes)}, {took_s:.0f} s, all equal",
+            flush=True,
+        )

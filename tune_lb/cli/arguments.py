@@ -49,6 +49,16 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "remedies", "list the remedies: what is searched in each, its cost, its source")
     _space(_command(commands, "show", "show a space: its arms, what is searched in each, what it trains"))
     _run(_command(commands, "status", "show how far a run is"))
+    listed = _command(
+        commands, "list", "list the runs in a storage: how many members, what size, who searches, the answer"
+    )
+    _storage(listed)
+    _run(
+        _command(commands, "stop", "end the search of a run, from another terminal or machine: it can be gone on with")
+    )
+    remove = _command(commands, "remove", "delete a run with all that it holds")
+    _run(remove)
+    remove.add_argument("--yes", action="store_true", help="do it; without it only what would be deleted is said")
     _run(_command(commands, "check", "check that the files of a run are whole, and say what to do where they are not"))
     report = _command(commands, "report", "write tables, figures and the report of a run, and show the answer")
     _run(report)

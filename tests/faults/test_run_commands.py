@@ -1,0 +1,84 @@
+"""list, stop and remove: what there is in a storage, and ending or deleting it from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Called, call  # noqa: F401  (a fixture)
+from tests.faults.test_damaged_files import cut
+from tests.killing import REPOSITORY
+from tune_lb.results.lock import FILE
+
+HOLD = """
+import sys, time
+from tune_lb.results.lock import held
+from tune_lb.results.storage import Store
+from tune_lb.tuning.signals import sigterm_interrupts
+try:
+    with sigterm_interrupts(), held(Store(sys.argv[1]), print):
+        print("held", flush=True)
+        time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.fixture
+def searching(run: Path) -> subprocess.Popen[str]:
+    """A process that holds the run, and ends at SIGTERM as a search does."""
+    words = [sys.executable, "-c", HOLD, str(run)]
+    process = subprocess.Popen(
+        words, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_stop_ends_a_search(run: Path, searching: subprocess.Popen[str], call: Called) -> None:  # noqa: F811
+    code, out, _ = call("list", "--json")
+    (row,) = json.loads(out)["runs"]
+    assert (code, row["run"], row["members"]) == (0, "tiny", 12)
+    assert f"process {searching.pid} on" in row["state"]
+    code, _, err = call("remove", "tiny", "--yes")
+    assert code == 2
+    assert "`tune-lb stop tiny`" in err
+    code, out, _ = call("stop", "tiny")
+    assert code == 0
+    assert "it has stopped; the same search command goes on" in out
+    searching.communicate(timeout=30)
+    assert searching.returncode == 130
+    assert not (run / FILE).exists()
+    code, out, _ = call("stop", "tiny")
+    assert (code, out.splitlines()[0]) == (0, f"nobody searches {run}")
+
+
+def test_remove_deletes_when_told_so(run: Path, call: Called) -> None:  # noqa: F811
+    code, out, _ = call("remove", "tiny")
+    assert (code, run.exists()) == (0, True)
+    assert "nothing was deleted" in out
+    assert "--yes" in out.splitlines()[-1]
+    assert call("remove", "tiny", "--yes")[0] == 0
+    assert not run.exists()
+    assert call("remove", "tiny", "--yes")[0] == 2
+    assert "no runs in" in call("list")[1]
+
+
+def test_list_shows_the_answer_and_what_is_damaged(run: Path, call: Called) -> None:  # noqa: F811
+    (run / "report").mkdir()
+    (run / "report" / "report.md").write_text("# tiny\n\n## Answer\n\n* Nothing helps.\n* More.\n")
+    out = call("list")[1]
+    assert "Nothing helps." in out
+    assert "at rest" in out
+    cut(sorted(run.glob("trials/*.members.parquet"))[0])
+    assert "something is damaged" in call("list")[1]
+    cut(run / "space.json")
+    code, out, _ = call("list")
+    assert code == 0
+    assert "space.json is damaged" in out
