@@ -99,6 +99,19 @@ def test_a_new_space_passes_a_dry_run(
     assert "sam" in out
 
 
+def test_a_space_over_batch_sizes_passes_a_dry_run(folder: Path, call: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = call("new", "sizes_n", "--data", "Digits", "--batch-sizes", "64", "16", "32")
+    assert (code, err) == (0, "")
+    assert "written: sizes_n.py: 3 batch sizes from 16 to 64, rates tuned at each" in out
+    text = Path("sizes_n.py").read_text()
+    for line in ('Arm("batch_32", batch_size=32),', "lr=over(", "gradient_noise_scale", 'baseline="batch_16"'):
+        assert line in text
+    monkeypatch.delitem(sys.modules, "sizes_n")
+    code, out, err = call("search", "sizes_n.py", "--dry-run", "candidates=1")
+    assert (code, err) == (0, ""), err
+    assert "batch_64" in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -112,6 +125,11 @@ def test_a_new_space_passes_a_dry_run(
         (("x_n", "--data", "Digits", "--model", "lib/nets_n.py:mak"), "did you mean 'make'?"),
         (("x_n", "--data", "Digits", "--model", "lib/none.py:make"), "there is no file lib/none.py"),
         (("x_n", "--data", "Digits", "--batch-size", "32", "32"), "give a small batch and a larger one"),
+        (("x_n", "--data", "Digits", "--batch-sizes", "32", "64", "32"), "give 3 different sizes or more"),
+        (
+            ("x_n", "--data", "photos_n.npz", "--batch-sizes", "16", "32", "5000"),
+            "batch_size = 5000 is larger than the train set",
+        ),
         (
             ("x_n", "--data", "photos_n.npz", "--batch-size", "32", "5000"),
             "batch_size = 5000 is larger than the train set",

@@ -201,6 +201,13 @@ def _new(command: argparse.ArgumentParser) -> None:
         "--data", metavar="PATH", required=True, help="an .npz file, a folder of images, FILE:CLASS, or a name (`data`)"
     )
     add("--batch-size", type=int, nargs=2, metavar="N", default=(32, 1024), help="small and large (default: 32 1024)")
+    add(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="an arm for each, rates tuned at every one: how large a batch may be",
+    )
 
 
 def _train(command: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tune_lb.data
+from tune_lb.cli.new_batch_sizes import batch_sizes_text, checked_sizes, misfits
 from tune_lb.cli.new_space import Asked, Part, fitted_arms, space_text
 from tune_lb.cli.output import Output, command
 from tune_lb.data.dataset import DataSet
@@ -31,6 +32,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
         raise RequestError(f"new {given.name}: {place} exists; take another name, or delete it")
     if not place.absolute().parent.is_dir():
         raise RequestError(f"new {given.name}: there is no folder {place.absolute().parent}; make it first")
+    if given.batch_sizes:
+        return _over_sizes(given, out, place)
     small, large = sorted(given.batch_size)
     if not 1 <= small < large:
         raise RequestError(f"--batch-size {small} {large}: give a small batch and a larger one")
@@ -53,6 +56,27 @@ def run(given: argparse.Namespace, out: Output) -> int:
         {"path": str(place), "arms": ["small_batch", "large_batch", *active]},
         command("search", str(place), "--dry-run"),
     )
+    return 0
+
+
+def _over_sizes(given: argparse.Namespace, out: Output, place: Path) -> int:
+    """Write a space with an arm for each batch size."""
+    sizes = checked_sizes(given.batch_sizes)
+    asked = Asked(data_part(given.data, place), model_part(given.model, place), sizes[0], sizes[-1])
+    try:
+        place.write_text(batch_sizes_text(asked, sizes, None), encoding="utf-8")
+        space = load_space(str(place)).space
+        asked, space, loaded = with_validation(asked, space)
+        wrong = misfits(space, loaded, sizes)
+        if wrong:
+            raise RequestError(wrong)
+        place.write_text(batch_sizes_text(asked, sizes, loaded), encoding="utf-8")
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
+    out.line(f"written: {place}: {len(sizes)} batch sizes from {sizes[0]} to {sizes[-1]}, rates tuned at each")
+    found = {"path": str(place), "arms": [f"batch_{size}" for size in sizes]}
+    out.close(found, command("search", str(place), "--dry-run"))
     return 0
 
 

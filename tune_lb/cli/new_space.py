@@ -98,28 +98,35 @@ def code(domain: Domain) -> str:
 def space_text(asked: Asked, arms: Sequence[NewArm], data: DataSet | None) -> str:
     """Return the file. data: what is known of them, where they are loaded."""
     kinds = sorted(arm.kind for arm in arms if not arm.reason)
-    lines = [asked.data.line, asked.model.line]
-    ours = [line for line in lines if line.startswith("from tune_lb")]
-    own = [line for line in lines if line not in ours]
     remedies = [f"from tune_lb.remedies import {', '.join(kinds)}"] if kinds else []
-    path = ["import sys", "from pathlib import Path", ""] if any("sys.path" in line for line in own) else []
-    imports = [
-        *path,
-        "from tune_lb import Arm, Epochs, Space, over",
-        *ours,
-        "from tune_lb.optimizers import SGD",
-        *remedies,
-    ]
-    own = [*([""] if own else []), *dict.fromkeys(own)]
-    definition = f"\n\n{asked.model.definition}\n" if asked.model.definition else ""
-    sizes = ""
-    if data is not None:
-        numbers = [len(part.targets) for part in (data.train, data.validation, data.test)]
-        sizes = f"  # {numbers[0]:,} to train on, {numbers[1]:,} to select by, {numbers[2]:,} to test"
-    return "\n".join([*imports, *own]) + "\n" + definition + TEXT.format(
-        small=asked.small, large=asked.large, data=asked.data.expression, model=asked.model.expression, sizes=sizes,
+    lines = ["from tune_lb import Arm, Epochs, Space, over", "from tune_lb.optimizers import SGD", *remedies]
+    return imports_of(asked, lines) + definition_of(asked) + TEXT.format(
+        small=asked.small, large=asked.large, data=asked.data.expression, model=asked.model.expression, sizes=sizes_of(data),
         arms="".join(_line(arm) for arm in arms),
     )  # fmt: skip
+
+
+def imports_of(asked: Asked, lines: Sequence[str]) -> str:
+    """Return the import lines of a file: those given, and what data and network are imported by, in order."""
+    parts = [asked.data.line, asked.model.line]
+    ours = [line for line in parts if line.startswith("from tune_lb")]
+    own = [line for line in parts if line not in ours]
+    path = ["import sys", "from pathlib import Path", ""] if any("sys.path" in line for line in own) else []
+    first, *rest = lines
+    return "\n".join([*path, first, *ours, *rest, *([""] if own else []), *dict.fromkeys(own)]) + "\n"
+
+
+def definition_of(asked: Asked) -> str:
+    """Return what is defined for the network, nothing where it is imported as it is."""
+    return f"\n\n{asked.model.definition}\n" if asked.model.definition else ""
+
+
+def sizes_of(data: DataSet | None) -> str:
+    """Return a comment on how many examples the parts have, nothing before they are loaded."""
+    if data is None:
+        return ""
+    numbers = [len(part.targets) for part in (data.train, data.validation, data.test)]
+    return f"  # {numbers[0]:,} to train on, {numbers[1]:,} to select by, {numbers[2]:,} to test"
 
 
 TEXT = """
