@@ -115,7 +115,7 @@ def sentence(answer: HowLarge) -> str:
     if math.isfinite(step["low"]):
         cost += f" [{percent(step['low'])}, {percent(step['high'])}]"
     until = (
-        f"Up to B = {count(free)} no test error is lost{begins}"
+        f"Up to B = {count(free)} no loss of test error can be told{begins}"
         if free > sizes[0]
         else f"Test error is lost from the smallest batch on{begins}"
     )

@@ -25,7 +25,7 @@ from analysis.plots.choice import (
     quantity,
     said_n,
 )
-from analysis.plots.paper import Look, batch_axis, looks, twin, value_axis
+from analysis.plots.paper import Look, batch_axis, bounded, looks, twin, value_axis
 from analysis.plots.series import series_of
 from analysis.run import Run
 from analysis.segmented_fit import MIN_SIZES, SegmentedFit, segmented_fit
@@ -137,7 +137,12 @@ def _title(what: Quantity, fits: dict[str, SegmentedFit], table: pd.DataFrame) -
 def _note(run: Run, table: pd.DataFrame, quantities: tuple[Quantity, ...], fits: dict[str, SegmentedFit]) -> str:
     numbers = table["n"].astype(int).tolist()
     text = f"Points: means over blocks of confirmed members, {said_n(numbers)}. Bars: 95 % intervals over blocks."
-    if fits:
+    for what in quantities:
+        own = table[table["quantity"] == what.name]
+        if bounded(own, log=False) is not None:
+            text += " Bars that reach an edge go on."
+            break
+    if any(fit.rises for fit in fits.values()):
         text += " Grey band, or bar at the foot: 95 % interval of the batch size from which it changes"
         text += " (fit: a level, then a line in log2 B)."
         if not all(fit.fits for fit in fits.values()):
@@ -176,7 +181,10 @@ def draw_against_batch(info: AgainstBatch) -> Figure:
             elif two:
                 look = look._replace(dashes="-" if number == 0 else (0, (4, 2)))
             _line(axes[number], values[values["series"] == name], look, hollow=two and number == 1)
-        value_axis(axes[number], what.label, values["mean"].to_numpy(np.float64))
+        is_log = value_axis(axes[number], what.label, values["mean"].to_numpy(np.float64))
+        ends = bounded(values, log=is_log)
+        if ends is not None:
+            axes[number].set_ylim(ends)
         if two and len(series) == 1:
             axes[number].yaxis.label.set_color("#0072B2" if number == 0 else "#D55E00")
     sizes = info.points["batch_size"].tolist()

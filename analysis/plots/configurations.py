@@ -204,8 +204,8 @@ def draw_heat_map(info: HeatMap) -> Figure:
         axes.plot(best["batch_size"], best["lr"], "o", ms=28, mfc="none", mec="white", mew=2.6, zorder=5)
         axes.plot(best["batch_size"], best["lr"], "o", ms=28, mfc="none", mec=INK, mew=1.2, zorder=6)
         batch_axis(axes, own["batch_size"].tolist())
-        axes.set_title(arm if len(arms) > 1 else "")
-        _equal_ratio(axes, own)
+        axes.set_title(arm if len(arms) > 1 else "", pad=18)
+        _equal_ratio(axes, own, is_last=arm == arms[-1])
     log_scale(grid[0, 0], "y")
     grid[0, 0].set_ylabel("learning rate (log scale)")
     if shown is not None:
@@ -251,7 +251,7 @@ def _cells(axes: Axes, own: pd.DataFrame, norm: Normalize) -> PatchCollection:
     return found
 
 
-def _equal_ratio(axes: Axes, own: pd.DataFrame) -> None:
+def _equal_ratio(axes: Axes, own: pd.DataFrame, *, is_last: bool) -> None:
     """Lines of equal eta/B at powers of ten and threes, as far as they cross the map."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     ratios = own["lr"] / own["batch_size"]
@@ -263,6 +263,9 @@ def _equal_ratio(axes: Axes, own: pd.DataFrame) -> None:
         axes.plot([left, right], [ratio * left, ratio * right], color=GREY, lw=1.1, ls=(0, (4, 3)), zorder=4)
         end = min(right, high / ratio)
         inside = end < right * 0.999
+        if not inside and not is_last:
+            # its place is the next panel's
+            continue
         axes.annotate(
             f"{ratio:.0e}".replace("e-0", "e-"), (end, ratio * end), fontsize=8, color=GREY, annotation_clip=False,
             xytext=(0, 3) if inside else (3, 0), textcoords="offset points",

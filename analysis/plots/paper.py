@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -82,6 +83,25 @@ def value_axis(axes: Axes, label: str, values: np.ndarray[Any, Any], *, log: boo
         log_scale(axes, "y")
     axes.set_ylabel(textwrap.fill(label + (" (log scale)" if is_log else ""), LABEL_WIDTH))
     return is_log
+
+
+def bounded(rows: pd.DataFrame, *, log: bool) -> tuple[float, float] | None:
+    """Ends of an axis that holds all means, and intervals as far as the means themselves span; None where nothing is cut.
+
+    rows: mean, low, high. An interval from two blocks would hide all else.
+    """
+    table = rows[["mean", "low", "high"]].to_numpy(np.float64)
+    table = np.log(np.where(table > 0, table, np.nan)) if log else table
+    means, ends = table[:, 0][np.isfinite(table[:, 0])], table[:, 1:][np.isfinite(table[:, 1:])]
+    if not means.size or not ends.size:
+        return None
+    width = max(float(np.ptp(means)), 0.1 * float(np.abs(means).max()), 1e-12)
+    low, high = float(means.min()) - width, float(means.max()) + width
+    if ends.min() >= low and ends.max() <= high:
+        return None
+    shown = np.concatenate([means, np.clip(ends, low, high)])
+    found = (float(shown.min()) - 0.04 * width, float(shown.max()) + 0.04 * width)
+    return (float(np.exp(found[0])), float(np.exp(found[1]))) if log else found
 
 
 def twin(axes: Axes, colour: str = INK) -> Axes:

@@ -14,7 +14,7 @@ from analysis.canvas import DASHES, GREY, PALE, log_scale, new_figure
 from analysis.how_large import HowLarge, free_up_to, how_large
 from analysis.notation import count, percent, significant
 from analysis.plots.choice import EVERYTHING, Choice, Missing, confirmed, said_n
-from analysis.plots.paper import batch_axis
+from analysis.plots.paper import batch_axis, bounded
 from analysis.run import Run
 from analysis.time_to_target import COSTS
 
@@ -51,7 +51,9 @@ def time_to_target(run: Run, choice: Choice = EVERYTHING) -> Scaling:
         )
     what = found.error.replace("_", " ")
     note = f"Target: {percent(found.target)} % {what}, between looks by interpolation. Points: geometric means over members, "
-    note += f"{said_n(found.means['n_reached'].astype(int).tolist())}; bars: 95 % intervals over blocks. "
+    note += (
+        f"{said_n(found.means['n_reached'].astype(int).tolist())}; bars: 95 % intervals over blocks, cut at the edges. "
+    )
     note += "Dashed: perfect scaling from the smallest."
     lost = int((found.means["n"] - found.means["n_reached"]).sum())
     if lost:
@@ -64,7 +66,7 @@ def time_to_target(run: Run, choice: Choice = EVERYTHING) -> Scaling:
         note += " Triangles at the foot: gradient noise scale as measured."
     if answer.fit is not None and answer.fit.rises and answer.fit.slope > 0:
         note += " Grey: where the final test error begins to rise, 95 % interval."
-    title = f"Updates, examples and seconds to {percent(found.target)} % {what}: nothing lost up to B = {count(free_up_to(answer))}"
+    title = f"Updates, examples and seconds to {percent(found.target)} % {what}: no loss told up to B = {count(free_up_to(answer))}"
     return Scaling(title, answer, note)
 
 
@@ -92,6 +94,10 @@ def draw_time_to_target(info: Scaling) -> Figure:
             line = fit.least * (1 + fit.critical / at)
             axes.plot(at, line * (1 if cost == "updates" else at), color=colour, lw=1.5, zorder=3)
         log_scale(axes, "y")
+        named = rows.rename(columns={cost: "mean", f"{cost}_low": "low", f"{cost}_high": "high"})
+        ends = bounded(named, log=True)
+        if ends is not None:
+            axes.set_ylim(ends)
         batch_axis(axes, sizes.tolist())
         axes.set_ylabel(f"{LABELS[cost]} (log scale)")
         _marks(axes, info.answer, sizes)

@@ -90,7 +90,7 @@ def test_the_sentence_says_where_the_drop_begins_and_what_the_next_step_costs() 
     assert answer is not None
     assert free_up_to(answer) == 128
     text = sentence(answer)
-    assert text.startswith("Up to B = 128 no test error is lost (the drop begins at B = ")
+    assert text.startswith("Up to B = 128 no loss of test error can be told (the drop begins at B = ")
     assert "the step from 128 to 256 costs +0.99 points of test error [0.93, 1.06]" in text
     # 1 + 100 / 256 over 1 + 100 / 128
     assert "takes 0.78 times the updates to 20.0 % test error (perfect scaling: 0.50)" in text
