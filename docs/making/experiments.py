@@ -18,6 +18,8 @@ USE = """
     tune-lb search keskar_batch_size_c1 --smoke      # two updates of every arm through the whole path
     tune-lb search keskar_batch_size_c1              # at a size for two cores
     tune-lb search keskar_batch_size_c1 --scale paper
+    python -m analysis keskar_batch_size_c1 --list-figures    # the papers' figures that its run has data for
+    python -m analysis keskar_batch_size_c1 --figure batch_size --y test_accuracy keskar.full_1e-3
 """.strip("\n")
 
 
