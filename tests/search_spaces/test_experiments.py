@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Called
 from tests.cli.conftest import call as call  # a fixture
+from tune_lb.metrics import LambdaMax, SpectralNorm
 from tune_lb.space.checks import checked_designs, space_problems
 from tune_lb.space.loading import declared, load_space, space_names
 from tune_lb.space.papers import ROWS, SCALES, SCRIPTS
@@ -48,6 +49,9 @@ def test_a_smoke_run_is_possible_of_every_space(name: str, scale: str) -> None:
     assert [arm.name for arm in smoked.arms] == [arm.name for arm in space.arms]
     metrics = [metric for metric in (*smoked.metrics, *(smoked.watch.metrics if smoked.watch else ()))]
     assert all(0 < (getattr(metric, "max_samples", None) or EXAMPLES) <= EXAMPLES for metric in metrics)
+    assert all(
+        getattr(metric, "max_hvps", 1) <= 10 for metric in metrics if isinstance(metric, LambdaMax | SpectralNorm)
+    )
     before = [*space.metrics, *(space.watch.metrics if space.watch else ())]
     assert [type(metric) for metric in metrics] == [type(metric) for metric in before]
     for design in checked_designs(smoked):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from tune_lb.budgets import Updates
 from tune_lb.data.dataset import DataSet, DataSource
+from tune_lb.errors import RequestError
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.taken import TakesFromArm
 from tune_lb.space.arm import Arm
@@ -20,6 +22,8 @@ from tune_lb.training.phase import Phase
 UPDATES = 2
 EXAMPLES = 64
 """Examples that are trained on at least, validated and tested on, and measured on at most."""
+FEW = {"max_samples": EXAMPLES, "max_hvps": 10, "max_evaluations": 6, "max_iterations": 2}
+"""What a metric looks at and does at most, by the name of its setting."""
 LARGEST_BATCH = 512
 """Larger batches are cut to about it; smaller ones stay."""
 
@@ -151,13 +155,15 @@ def _phases(phases: tuple[Phase, ...], num_train: int, pieces: Collection[int]) 
 
 
 def _on_few(metric: Any) -> Any:
-    """Return a metric on few examples; names and metrics that have no say in that are as they are."""
+    """Return a metric on few examples and with few products; names and metrics that have no say in that are as they are."""
     if not dataclasses.is_dataclass(metric) or isinstance(metric, type):
         return metric
-    own: Any = metric
     fields = {field.name for field in dataclasses.fields(metric)}
-    if "max_samples" in fields:
-        most = own.max_samples
-        return dataclasses.replace(metric, max_samples=EXAMPLES if most is None else min(most, EXAMPLES))
+    found: Any = metric
+    for name in FEW.keys() & fields:
+        given = getattr(found, name)
+        # one that needs more keeps what it has
+        with contextlib.suppress(RequestError):
+            found = dataclasses.replace(found, **{name: FEW[name] if given is None else min(given, FEW[name])})
     # a metric under other circumstances holds that metric
-    return dataclasses.replace(metric, metric=_on_few(own.metric)) if "metric" in fields else metric
+    return dataclasses.replace(found, metric=_on_few(found.metric)) if "metric" in fields else found
