@@ -204,7 +204,7 @@ class Training:
         together = stack if self.stacked else only
         params, buffers = together([start[0] for start in starts]), together([start[1] for start in starts])
         if self.execution == "alone" and not self.stacked:
-            params = laid_out(params, self.habits, self.networks)
+            params = laid_out(params, self.habits, self.networks, self.microbatch or self.trial.batch_size)
         states = {
             remedy.name: together([self._initial_state(remedy, *pair) for pair in zip(seeds, starts, strict=True)])
             for remedy in self.remedies
