@@ -21,6 +21,7 @@ from analysis.report import report
 from analysis.results import Results, load, run_store
 from analysis.summary import summary
 from analysis.table_columns import ARMS, described
+from analysis.tables_for_papers import csv_tables, latex_tables
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import StorageError, Store
 
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--no-figures", action="store_true", help="write no figures (saves a few seconds)")
     parser.add_argument("--no-files", action="store_true", help="print the answer alone, write nothing")
+    parser.add_argument(
+        "--latex", action="store_true", help="write arms, configurations and published values as LaTeX too"
+    )
+    parser.add_argument("--csv", action="store_true", help="write them as CSV too, with all columns")
     add_figure_arguments(parser)
     given = parser.parse_args(arguments)
     try:
@@ -44,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         if given.figure or given.list_figures:
             print("\n".join(one_figure(given, results, store)))
             return 0
-        figures = not given.no_figures
+        how = {"figures": not given.no_figures, "latex": given.latex, "csv": given.csv}
         folder = store.child("report") if given.out is None else Store(given.out)
-        shown = summary(results) if given.no_files else write_report(results, folder, figures=figures)
+        shown = summary(results) if given.no_files else write_report(results, folder, **how)
     except (RequestError, StorageError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -54,8 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def write_report(results: Results | OldResults, folder: Store, *, figures: bool = True) -> dict[str, Any]:
-    """Write the report into a folder; return the summary with the paths of what was written, or why it could not be."""
+def write_report(
+    results: Results | OldResults, folder: Store, *, figures: bool = True, latex: bool = False, csv: bool = False
+) -> dict[str, Any]:
+    """Write the report into a folder; return the summary with the paths of what was written, or why it could not be.
+
+    latex, csv: also the tables for papers.
+    """
     shown = summary(results)
     files: dict[str, bytes] = {
         "configurations.parquet": _parquet(results, "configurations"),
@@ -72,6 +82,8 @@ def write_report(results: Results | OldResults, folder: Store, *, figures: bool 
     document = report(results, shown, pictures)
     files["report.md"] = markdown(document).encode()
     files["report.html"] = html(results, shown, document, pictures).encode()
+    tables = (latex_tables(document) if latex else {}) | (csv_tables(results) if csv else {})
+    files |= {name: text.encode() for name, text in tables.items()}
     try:
         for name, data in files.items():
             folder.write(name, data)

@@ -19,13 +19,13 @@ from tune_lb.errors import RequestError
 Answer = dict[str, Any]
 
 
-def analyse(name: str, storage: str, *, write: bool = True, to: str | None = None) -> Answer:
+def analyse(name: str, storage: str, *options: str, write: bool = True, to: str | None = None) -> Answer:
     """Run the analysis of a run in a process of its own and return its summary. Raises RequestError with what it says.
 
     write: also write tables, figures and the report, into the run's folder or the folder `to`. Where that cannot be written, the
-    summary says so under "unwritten".
+    summary says so under "unwritten". options: more of `python -m analysis`.
     """
-    words = [*(() if write else ("--no-files",)), *(() if to is None else ("--out", to))]
+    words = [*options, *(() if write else ("--no-files",)), *(() if to is None else ("--out", to))]
     done = run_analysis("analysis", name, "--storage", storage, "--json", *words)
     if done.returncode == 2:
         raise RequestError(done.stderr.strip().splitlines() or f"run {name} cannot be analysed")

@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
     _run(report)
     report.add_argument("--open", action="store_true", help="open the page in a browser")
     report.add_argument("--out", metavar="FOLDER", help="write there in place of report/ in the run's folder")
+    report.add_argument(
+        "--latex", action="store_true", help="write arms, configurations, published values as LaTeX too"
+    )
+    report.add_argument("--csv", action="store_true", help="write them as CSV too, with all columns")
     best = _command(commands, "best", "print the best configuration of each arm as plain PyTorch code")
     _run(best)
     best.add_argument("arm", nargs="?", metavar="ARM", help="only this arm: the output is then a Python file")

@@ -17,7 +17,8 @@ def run(given: argparse.Namespace, out: Output) -> int:
     """Run the analysis and show what it found and wrote."""
     check_run_name(given.name)
     find_run(given.name, given.storage)
-    answer = analyse(given.name, given.storage, to=given.out)
+    tables = [f"--{kind}" for kind in ("latex", "csv") if getattr(given, kind)]
+    answer = analyse(given.name, given.storage, *tables, to=given.out)
     show_answer(out, answer)
     for path in answer["paths"].values():
         out.line(path)
