@@ -69,6 +69,9 @@ def _arm(arm: AskedArm, own: pd.DataFrame, value: str) -> list[dict[str, Any]]:
     fits, r2 = _fits(
         unit_points(own, _only(arm, domains)), losses, int(selected.argmax() if selected.any() else losses.argmin())
     )
+    # a fit may promise less than any point reached: as far as it is half of it, that is shown
+    lowest = min((value for line in fits for value in line), default=low)
+    low = max(lowest, low - 0.5 * abs(low)) if lowest < low else low
     said = counted(len(own), "configuration") + (f"; leave-one-out R2 of the fit {r2:.2f}" if known(r2) else "")
     loss = {"name": LOSSES[value], "low": low, "high": high, "log": low > 0 and high > 3 * low}
     axes = [_axis(name, domain) for name, domain in domains.items()]

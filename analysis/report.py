@@ -61,7 +61,9 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
                     "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
                 ),
                 *section(
-                    "Was the search large enough?", [adequacy_table(results), *pictures(drawn, "search")], "Search"
+                    "Was the search large enough?",
+                    [adequacy_table(results), *pictures(drawn, "search", "tuning_curves")],
+                    "Search",
                 ),
                 *section("Sharpness", _sharpness(results, drawn)),
                 *published_section(results),

@@ -49,7 +49,11 @@ def old_document(results: OldResults, shown: Mapping[str, Any], figures: Iterabl
                 *section(
                     "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
                 ),
-                *section("Was the search large enough?", [_adequacy(results), *pictures(drawn, "search")], "Search"),
+                *section(
+                    "Was the search large enough?",
+                    [_adequacy(results), *pictures(drawn, "search", "tuning_curves")],
+                    "Search",
+                ),
                 *section("Sharpness", _sharpness(results, drawn)),
                 *scaling(results.configurations),
                 *section("Noise of the test examples", _examples(results), "Test examples"),

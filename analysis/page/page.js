@@ -147,6 +147,7 @@
     const ranges = axes.map(() => null), paths = [];
     const worst = arm.rows.length - 1 || 1;
     const order = [...arm.rows].sort((a, b) => b.loss - a.loss);
+    const last = (rows) => [...rows].sort((a, b) => a[0].selected - b[0].selected || a[0].candidate - b[0].candidate);
     const value = (row, i) => along(axes[i], i < arm.axes.length ? row.values[i] : row.loss);
     order.forEach((row, rank) => {
       const points = axes.map((_, i) => [i, value(row, i)]).filter(([, t]) => t !== null).map(([i, t]) => spot(i, t));
@@ -155,8 +156,8 @@
         style: `--own: color-mix(in oklab, var(--accent) ${share}%, var(--c9e9e9e))` });
       path.dataset.tip = tipOf(arm, row);
       paths.push([row, path]);
-      svg.append(path);
     });
+    last(paths).forEach(([, path]) => svg.append(path));
     const brush = () => paths.forEach(([row, path]) => path.classList.toggle("out",
       ranges.some((range, i) => { const t = value(row, i); return range && (t === null || t < range[0] || t > range[1]); })));
     axes.forEach((axis, i) => {
