@@ -56,6 +56,6 @@ SPACE = Experiment(
     paper=space(45_000, 500, (0.01, 0.1), 5, data=CIFAR10(num_train=45_000, num_validation=5_000), model=VGG11()),
     differs=("MNIST, 1,000 images, and an MLP in place of CIFAR-10 and VGG-11", "300 updates"),
     paper_differs=("500 updates: the paper gives no number", "the two factors are not legible in the paper"),
-    cost="21 members in 4 minutes on two busy cores",
+    cost="21 members in 7 minutes on two busy cores",
     paper_cost="not measured",
 )

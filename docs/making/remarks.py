@@ -35,6 +35,11 @@ REMARKS = {
         "No update of any epoch crosses a barrier above what rounding makes of a flat line. The few late barriers that the "
         "paper counts come after far more updates of a far larger network."
     ),
+    "walk_isotropic_noise": (
+        "Isotropic noise raises loss and error and ends far away, as published, and more of it more so. From where it ended "
+        "SGD comes back farthest, then plain descent, and the lower rate least, which is the published order; none of them "
+        "gets back to what descent without noise reaches."
+    ),
     "walk_mlp": (
         "No update crosses a barrier, where the paper counts a few in later epochs. Consecutive gradients are nearly "
         "orthogonal for small batches and nearly parallel for all data at once: with so few updates at one rate the large "
