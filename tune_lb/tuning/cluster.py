@@ -63,18 +63,15 @@ def ray_session(address: str | None) -> Iterator[Session]:
             f"the Ray cluster at {address!r} refuses this process: {str(error).splitlines()[0]}; "
             "give it the cluster's own RAY_AUTH_MODE and token"
         ) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    # Ray raises a bare Exception where its processes do not start in time, as on a machine that has much else to do
+    except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         if address is None:
             raise RequestError(
                 f"Ray does not start on this machine: {said}; see what `tune-lb doctor` finds"
             ) from error
         raise RequestError(f"no Ray cluster answers at {address!r}: {said}; {ADVICE}") from error
-    # what raylets say of workers that died is said by the search, in a line
-    with contextlib.suppress(ImportError, AttributeError):
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher as streams
-
-        streams.remove_handler("ray_print_logs")
+    _silence()
     folder = started.address_info["session_dir"]
     try:
         yield Session(started.address_info["gcs_address"], folder if os.path.isdir(folder) else None)
@@ -82,6 +79,12 @@ def ray_session(address: str | None) -> Iterator[Session]:
         ray.shutdown()
         if short is not None:
             shutil.rmtree(short, ignore_errors=True)
+
+
+def _silence() -> None:
+    """Keep what raylets say of workers that died from the terminal: the search says it in a line, and Ray has no option for it."""
+    if hasattr(ray._private.worker, "print_to_stdstream"):
+        ray._private.worker.print_to_stdstream = lambda *words, **more: None
 
 
 def check_answers(address: str | None) -> None:
