@@ -102,7 +102,8 @@ def sentence(answer: HowLarge) -> str:
     free, sizes = free_up_to(answer), [answer.steps["smaller"].iloc[0], *answer.steps["larger"]]
     fit = answer.fit
     if free >= sizes[-1]:
-        effort = _effort(answer, sizes[-2], sizes[-1])
+        which = f"; the step from {count(sizes[-2])} to it takes"
+        effort = _effort(answer, sizes[-2], sizes[-1]).replace(", and takes", which)
         return f"No loss of test error can be told up to B = {count(free)}, the largest tried{effort}."
     known = fit is not None and fit.fits and fit.rises
     begins = ""
