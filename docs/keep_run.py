@@ -1,6 +1,6 @@
 """Keep finished runs of the papers' experiments under docs/reproduction: `python docs/keep_run.py runs/NAME ...`.
 
-Rows, history, predictions and report; no weights, no files of single trials, and none of the paths of the machine that trained it.
+Rows, history, predictions and the report in Markdown; no weights, no files of single trials, and none of the paths of the machine that trained it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def keep(run: Path, kept: Path) -> None:
     shutil.rmtree(kept, ignore_errors=True)
     for name in KEPT:
         if (run / name).is_dir():
-            shutil.copytree(run / name, kept / name)
+            # the page holds every figure once more
+            shutil.copytree(run / name, kept / name, ignore=shutil.ignore_patterns("*.html"))
         else:
             (kept / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run / name, kept / name)

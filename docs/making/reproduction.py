@@ -164,5 +164,5 @@ def _figures(folder: Path) -> Sequence[str]:
     return [f"![{path.stem}](reproduction/{folder.parent.name}/report/{path.name})" for path in shown]
 
 
-LEFT_OUT = ("test_error", "history", "search", "sharpness_and_gap")
+LEFT_OUT = ("test_error", "history", "search", "sharpness_and_gap", "pareto", "error_cost")
 """Figures of every report, which no paper has."""
