@@ -1,6 +1,7 @@
 """Keep finished runs of the papers' experiments under docs/reproduction: `python docs/keep_run.py runs/NAME ...`.
 
-Rows, history, predictions and the report in Markdown; no weights, no files of single trials, and none of the paths of the machine that trained it.
+Rows, history, predictions and the report in Markdown; no weights, no files of single trials, and none of the paths of the machine
+that trained it.
 """
 
 from __future__ import annotations
