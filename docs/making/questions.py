@@ -188,10 +188,20 @@ def _measures() -> Iterator[str]:
 
 
 def _ratio(ends: pd.DataFrame, name: str) -> list[str]:
-    by = np.log(ends.pivot_table(index="block", columns="arm", values=name))
-    effect = paired_t((by["large_batch"] - by["small_batch"]).dropna().to_numpy())
-    low, high = (significant(float(np.exp(end))) for end in (effect.low, effect.high))
-    return [name, f"{effect.freedom + 1:.0f}", f"{significant(float(np.exp(effect.estimate)))} [{low}, {high}]"]
+    effect = _large_over_small(ends, name)
+    return [name, f"{effect.freedom + 1:.0f}", _times(effect)]
+
+
+def _large_over_small(rows: pd.DataFrame, value: str) -> Effect:
+    """Return the logarithm of the large batch's value over the small one's, over the blocks that have both."""
+    by = np.log(rows.pivot_table(index="block", columns="arm", values=value))
+    return paired_t((by["large_batch"] - by["small_batch"]).dropna().to_numpy())
+
+
+def _times(effect: Effect) -> str:
+    """Return a logarithm and its interval as factors."""
+    middle, low, high = (significant(float(np.exp(end))) for end in (effect.estimate, effect.low, effect.high))
+    return f"{middle} [{low}, {high}]"
 
 
 def _covariance() -> Iterator[str]:
@@ -214,7 +224,7 @@ def _per_gradient() -> Iterator[str]:
         arms = results.arms.sort_values("difference")
         times = _costs(results)
         arms = arms[arms["role"].isin(["arm", "compute_matched"])]
-        helps = arms[(arms["claim"] == True) & (arms["difference"] < 0)]  # noqa: E712  (missing is neither)
+        helps = arms[arms["claim"].eq(True) & (arms["difference"] < 0)]
         more = [arm for arm in helps["arm"] if times[arm] > 1.01]
         free = [arm for arm in helps["arm"] if arm not in more]
         yield (
@@ -244,17 +254,14 @@ def _equal_loss() -> Iterator[str]:
         found = results.history[results.history["name"].str.startswith("lambda_max@")]
         found = found.merge(results.confirmed[["trial_id", "seed", "arm", "block"]], on=["trial_id", "seed"])
         for level, rows in found.groupby("name"):
-            by = np.log(rows.pivot_table(index="block", columns="arm", values="value"))
-            if not {"large_batch", "small_batch"} <= set(by.columns):
+            if not {"large_batch", "small_batch"} <= set(rows["arm"]):
                 continue
-            apart = (by["large_batch"] - by["small_batch"]).dropna().to_numpy()
-            if len(apart) < 2:
+            effect = _large_over_small(rows, "value")
+            if effect.freedom < 1:
                 continue
-            effect = paired_t(apart)
-            low, high = (significant(float(np.exp(end))) for end in (effect.low, effect.high))
-            text = f"{significant(float(np.exp(effect.estimate)))} [{low}, {high}]"
             word = "not told" if not effect.excludes_zero else "sharper" if effect.estimate > 0 else "flatter"
-            cells.append([name, str(level).partition("@")[2], str(len(apart)), text, word])
+            number = f"{effect.freedom + 1:.0f}"
+            cells.append([name, str(level).partition("@")[2], number, _times(effect), word])
     words = [cell[-1] for cell in cells]
     told = ", ".join(f"{words.count(word)} {word}" for word in ("sharper", "flatter", "not told") if word in words)
     yield f"**Answer**: lambda_max of the large batch over the small one's, where the train loss first falls below a level: {told}."
