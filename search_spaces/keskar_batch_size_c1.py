@@ -46,5 +46,5 @@ SPACE = Experiment(
         "sharpness on 500 images",
     ),
     cost="10 members in 24 minutes on two busy cores",
-    paper_cost="not measured",
+    paper_cost="about 4 days on two busy cores, by a dry run",
 )

@@ -44,5 +44,5 @@ SPACE = Experiment(
         "sharpness on 100 images, in the full space alone: nothing of table 4",
     ),
     cost="about half an hour on two cores, by a dry run",
-    paper_cost="not measured",
+    paper_cost="about 96 days on two busy cores, by a dry run",
 )

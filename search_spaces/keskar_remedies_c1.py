@@ -62,5 +62,5 @@ SPACE = Experiment(
         "sharpness on 500 images",
     ),
     cost="about half an hour on two cores, by a dry run",
-    paper_cost="not measured",
+    paper_cost="about 10 days on two busy cores, by a dry run",
 )
