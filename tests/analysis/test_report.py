@@ -106,7 +106,7 @@ def test_a_stored_run_has_a_report_with_its_tables_and_figures(
         "configurations.parquet",
         "report.html",
         "report.md",
-        *(f"{n}.png" for n in FIGURES),
+        *(f"{n}.png" for n in (*FIGURES, "pareto", "tuning_curves")),
     }
     assert all(Path(path).stat().st_size > 0 for path in shown["paths"].values())
     results = load(run_folder)

@@ -91,7 +91,9 @@ def test_names_leave_out_spaces_whose_data_are_not_here(
     monkeypatch.setenv("TUNE_LB_DATA", str(tmp_path))
     everything = [entry["name"] for entry in json.loads(call("spaces", "--json")[1])["spaces"]]
     code, out, err = call("spaces", "--names")
-    assert (code, out.splitlines()) == (0, ["quickstart", "remedies"]), "these read the embedded digits alone"
+    assert (code, out.splitlines()) == (0, ["noise_and_scaling", "quickstart", "remedies"]), (
+        "these read the embedded digits alone"
+    )
     assert [line.split(": ")[1] for line in err.splitlines()] == [n for n in everything if n not in out.splitlines()]
     assert "left out: keskar_f2: TIMIT is not there" in err
     assert "LDC93S1" in err, "how to get them"

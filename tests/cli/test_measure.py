@@ -176,14 +176,13 @@ def test_requests_that_cannot_be_met_start_nothing(call: Called, run: Path, word
 
 
 def test_a_space_that_has_changed_and_a_run_without_weights_are_refused(call: Called, run: Path, done: Path) -> None:
-    space = run / "space.json"
-    known = json.loads(space.read_text())
+    known = json.loads((run / "space.json").read_text())
     changed = run.parents[1] / "changed.py"
     changed.write_text(SPACE.replace("METRICS", "()").replace("Epochs(3)", "Epochs(4)"))
-    space.write_text(json.dumps(known | {"asked": known["asked"] | {"path": str(changed)}}))
+    write_space(Store(run), known | {"asked": known["asked"] | {"path": str(changed)}})
     code, _, err = call("measure", "asked")
     assert (code, "budget.epochs: was 3, now 4" in err or "epochs" in err) == (2, True)
-    space.write_text(json.dumps(known))
+    write_space(Store(run), known)
     for path in (run / "weights").iterdir():
         path.unlink()
     code, _, err = call("measure", "asked")

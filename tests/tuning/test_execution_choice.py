@@ -135,14 +135,14 @@ def test_stacks_are_compiled_where_what_is_saved_exceeds_what_compiling_takes(mo
 
     def compiled(trial, parts, size, microbatch):
         sizes.append(size)
-        time.sleep(0.001)
+        time.sleep(0.05)
         return 1e-4
 
     monkeypatch.setattr(execution_choice, "seconds_in_stacks", lambda *_: {4: 2e-3, 8: 1e-3})
     monkeypatch.setattr(execution_choice, "seconds_per_update", lambda *_: 1.0)
     monkeypatch.setattr(compiling, "seconds_in_compiled_stack", compiled)
     monkeypatch.setattr(compiling, "seconds_per_update", lambda *_: 1.0)
-    # it is tried in both cases, and takes a millisecond; an eager update takes as long
+    # it is tried in both cases, and takes 50 milliseconds, as long as 50 eager updates
     monkeypatch.setattr(compiling, "COMPILATION_S", 0.0)
     execution = chosen(most=8, updates=updates)
     assert set(execution.ways.values()) == {way}
