@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,13 @@ def published_section(results: Run) -> list[Section]:
             "row": str(row["row"]),
             "case": f"{row['case']} ({row['network']})",
             "quantity": str(row["quantity"]),
-            "published": _level(row["value"], row["spread"]) + ("" if row["seen"] else " *"),
-            "here": _level(row["here"], row["here_std"]),
+            "published": level_text(row["value"], row["spread"]) + ("" if row["seen"] else " *"),
+            "here": level_text(row["here"], row["here_std"]),
             "n": str(row["here_n"] or ""),
             "level": str(row["level"]),
             "against": str(row["against"]),
             "difference published": significant(row["published_effect"]),
-            "difference here": _effect(row),
+            "difference here": effect_text(row),
             "sign": str(row["sign"]),
         }
         for row in found.to_dict("records")
@@ -145,13 +146,15 @@ def _sign(effect: Effect, was: float) -> str:
     return "agrees" if effect.estimate * was > 0 else "differs"
 
 
-def _level(value: float, spread: float) -> str:
+def level_text(value: float, spread: float) -> str:
+    """A mean and its standard deviation, where one is known."""
     text = significant(value, 4)
     return f"{text} +- {significant(spread)}" if math.isfinite(spread) else text
 
 
-def _effect(row: dict[Any, Any]) -> str:
-    text = significant(row["effect"], 3)
+def effect_text(row: Mapping[Any, Any], digits: int = 3) -> str:
+    """The difference of a row of `beside`, with its interval where there is one."""
+    text = significant(row["effect"], digits)
     if not math.isfinite(row["effect_low"]):
         return text
     return f"{text} [{significant(row['effect_low'])}, {significant(row['effect_high'])}]"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import analysis
 from analysis.notation import counted, significant
-from analysis.published import beside, published
+from analysis.published import beside, effect_text, level_text, published
 from analysis.results import Results
 from analysis.summary import summary
 from making.cards import ROOT
@@ -136,26 +135,18 @@ def _run(name: str, results: Results) -> Iterable[str]:
 
 
 def _number(row: Mapping[Any, Any]) -> list[str]:
-    interval = ""
-    if math.isfinite(row["effect_low"]):
-        interval = f" [{significant(row['effect_low'])}, {significant(row['effect_high'])}]"
     star = "" if row["seen"] else r" \*"
     return [
         str(row["row"]).partition(": ")[2],
         escaped(f"{row['case']} ({row['network']})", cell=True),
         escaped(str(row["quantity"]), cell=True),
-        _level(row["value"], row["spread"]) + star,
-        _level(row["here"], row["here_std"]),
+        level_text(row["value"], row["spread"]) + star,
+        level_text(row["here"], row["here_std"]),
         str(row["here_n"] or ""),
         significant(row["published_effect"]),
-        f"{significant(row['effect'])}{interval}",
+        effect_text(row, 2),
         str(row["sign"]),
     ]
-
-
-def _level(value: float, spread: float) -> str:
-    text = significant(value, 4)
-    return f"{text} +- {significant(spread)}" if math.isfinite(spread) else text
 
 
 def _figures(folder: Path) -> Sequence[str]:

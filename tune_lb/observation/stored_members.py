@@ -18,7 +18,8 @@ from tune_lb.data.splits import Splits
 from tune_lb.errors import RequestError, user_code
 from tune_lb.observation.surfaces import surfaces_over
 from tune_lb.results.damage import set_aside
-from tune_lb.results.storage import DamagedError, StorageError, Store
+from tune_lb.results.locations import DamagedError, StorageError, reason_of
+from tune_lb.results.storage import Store
 from tune_lb.settings.domain import Choice
 from tune_lb.settings.identity import describe
 from tune_lb.space.checks import checked_designs
@@ -74,12 +75,11 @@ class StoredMembers:
         try:
             tensors = safetensors.torch.load(self.weights.read(name))
         except (DamagedError, safetensors.SafetensorError) as error:
-            reason = error.reason if isinstance(error, DamagedError) else str(error)
             # on storage that cannot be written it is said all the same
             with contextlib.suppress(StorageError):
                 set_aside(self.run, f"weights/{name}")
             again = "the same `search` trains this member again, and keeps its weights"
-            raise RequestError(f"{self.weights.location}/{name} is damaged: {reason}; {again}") from error
+            raise RequestError(f"{self.weights.location}/{name} is damaged: {reason_of(error)}; {again}") from error
         trial = self.trial(row)
         parts = self.parts(trial)
         where = f"arm {trial.arm!r}, model {describe(trial.model)}"

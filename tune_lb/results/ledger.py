@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tune_lb.results.locations import DamagedError, StorageError
+from tune_lb.results.locations import StorageError, reason_of
 from tune_lb.results.storage import Store
 from tune_lb.results.wholeness import NOTE
 
@@ -93,9 +93,7 @@ def _read(store: Store, name: str) -> Event | str:
     try:
         entry = json.loads(store.read(name))
     except (StorageError, ValueError) as error:
-        return (
-            f"ledger: {name} is not readable ({error.reason if isinstance(error, DamagedError) else error}); {advice}"
-        )
+        return f"ledger: {name} is not readable ({reason_of(error)}); {advice}"
     kinds = {"trial_id": str, "event": str, "time": str, "facts": dict}
     if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in kinds.items()):
         return f"ledger: {name} is not an event: it needs {', '.join(kinds)}; {advice}"

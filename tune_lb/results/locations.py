@@ -32,6 +32,11 @@ class DamagedError(StorageError):
         return type(self), (self.where, self.reason)
 
 
+def reason_of(error: Exception) -> str:
+    """Return what is wrong, without the name of the file where the caller says it: a line of its own has it already."""
+    return error.reason if isinstance(error, DamagedError) else str(error)
+
+
 def open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of a URI, and the path in it. Raises StorageError, also for one that holds credentials.
 

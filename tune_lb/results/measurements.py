@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tune_lb.errors import RequestError
 from tune_lb.results.columns import Column, table_schema
-from tune_lb.results.locations import DamagedError
+from tune_lb.results.locations import reason_of
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_table, encode_table, to_table
 
@@ -82,10 +82,8 @@ class Measurements:
     def _decoded(self, name: str) -> pa.Table | str:
         try:
             table = decode_table(self.store.read(name))
-        except DamagedError as error:
-            return error.reason
         except RequestError as error:
-            return str(error)
+            return reason_of(error)
         missing = [column.name for column in _KEY if column.name not in table.schema.names]
         return f"column {missing[0]} is missing" if missing else table
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tune_lb.errors import RequestError
 from tune_lb.results.columns import HISTORY, MEMBERS, PREDICTIONS, members_schema, table_schema
-from tune_lb.results.locations import DamagedError
+from tune_lb.results.locations import reason_of
 from tune_lb.results.measurements import Measurements
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_table, encode_table
@@ -231,10 +231,8 @@ def _read_all(store: Store, stems: Sequence[str], kind: str) -> Iterator[list[tu
     def read(stem: str) -> pa.Table | str:
         try:
             table = decode_table(trials.read(f"{stem}.{kind}.parquet"))
-        except DamagedError as error:
-            return error.reason
         except RequestError as error:
-            return str(error)
+            return reason_of(error)
         names = set(table.schema.names)
         missing = [name for name in required if name not in names or table[name].null_count]
         wrong = [name for name, type in types.items() if name in names and table.schema.field(name).type != type]

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tune_lb.errors import RequestError
 from tune_lb.results.columns import SCHEMA_VERSION, TARGETS, table_schema
-from tune_lb.results.locations import DamagedError
+from tune_lb.results.locations import DamagedError, reason_of
 from tune_lb.results.merger import Merge, Merger, digest, trial_stems
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import check_version, decode_table, encode_table, to_table
@@ -149,5 +149,6 @@ def _decoded(store: Store, path: str) -> pa.Table:
     try:
         return decode_table(store.read(path))
     except RequestError as error:
-        reason = error.reason if isinstance(error, DamagedError) else str(error)
-        raise RequestError(f"results: {store.location}/{path} is damaged ({reason}); put back a copy") from error
+        raise RequestError(
+            f"results: {store.location}/{path} is damaged ({reason_of(error)}); put back a copy"
+        ) from error
