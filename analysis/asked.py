@@ -59,6 +59,8 @@ class Design:
     """Whether arms stopped as soon as they were told from the reference, at the levels of O'Brien and Fleming."""
     extended_from: tuple[int, ...] = ()
     """The confirm_blocks with which the run had been finished before it was extended."""
+    searched_before: tuple[int, ...] = ()
+    """The num_samples with which the run had been asked for before it was extended."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,9 @@ def _networks(resolved: Mapping[str, str]) -> dict[str, str]:
 def _design(space: Mapping[str, Any]) -> Design:
     until = space.get("confirm_blocks", 0)
     number = int(until.get("max_blocks", 0) if isinstance(until, Mapping) else until or 0)
+    samples = int(space.get("num_samples") or 1)
     return Design(
-        num_samples=int(space.get("num_samples") or 1),
+        num_samples=samples,
         candidates=int(space.get("candidates") or 1),
         decide_blocks=int(space.get("decide_blocks") or 0),
         confirm_blocks=number,
@@ -208,6 +211,11 @@ def _design(space: Mapping[str, Any]) -> Design:
             int(before["confirm_blocks"])
             for before in space.get("extended") or ()
             if isinstance(before.get("confirm_blocks"), int) and before["confirm_blocks"] < number
+        ),
+        searched_before=tuple(
+            int(before["num_samples"])
+            for before in space.get("extended") or ()
+            if before.get("num_samples", samples) < samples
         ),
     )
 

@@ -143,6 +143,13 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
                 else "Stopping at a width needs no correction."
             )
         )
+    if asked.design is not None and asked.design.searched_before:
+        before = listed([count(number) for number in asked.design.searched_before])
+        yield Caveat(
+            "searched_more",
+            f"The search was extended: it had been asked for with {before} configurations an arm before. If that was because of "
+            "what the confirm blocks showed, effects are found a little too easily: these blocks were known to whom decided that.",
+        )
     if asked.design is not None and asked.design.extended_from:
         before = listed([count(number) for number in asked.design.extended_from])
         yield Caveat(

@@ -30,6 +30,13 @@ def test_where_a_network_is_made() -> None:
     assert defined_at(3) == ""
 
 
+def test_what_colors_or_moves_in_a_terminal_is_left_out() -> None:
+    said = (
+        "\x1b[1;31mred\x1b[0m \x1b]0;title\x07\x1b]8;;http://a\x1b\\link\x1b]8;;\x1b\\ up\x1b[2A a\rb\x00c \x1bM\u00fc"
+    )
+    assert one_line(ValueError(said)) == "ValueError: red link up a b c \u00fc"
+
+
 def test_one_line_for_anything() -> None:
     assert one_line(ValueError("a\n  b"), "here.py:3") == "ValueError: a b (here.py:3)"
     assert one_line(KeyError(), "") == "KeyError"

@@ -5,11 +5,18 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
+"""What begins with ESC: CSI sequences (colors, the cursor), OSC strings (titles, links), and the two-character ones."""
+
+PROGRAM = "python -m tune_lb"
+"""The program as messages name it: this way it is found wherever Python finds tune_lb, on the PATH or not."""
 
 
 class RequestError(Exception):
@@ -55,9 +62,14 @@ def defined_at(value: Any) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None and not is_library(code.co_filename) else ""
 
 
+def plain(text: str) -> str:
+    """Return a text without the sequences that color or move in a terminal, and without other control characters."""
+    return "".join(c if c.isprintable() else " " for c in _SEQUENCE.sub("", text))
+
+
 def one_line(error: BaseException, place: str = "") -> str:
     """Return what was raised in one line, with the line of the user's own code that it passed, else the given place."""
-    text = " ".join(str(error).split())
+    text = " ".join(plain(str(error)).split())
     said = f"{type(error).__name__}: {text:.300}" if text else type(error).__name__
     where = own_line(error) or place
     return f"{said} ({where})" if where else said

@@ -29,6 +29,7 @@ from analysis.plots.paper import Look, batch_axis, bounded, looks, twin, value_a
 from analysis.plots.series import series_of
 from analysis.run import Run
 from analysis.segmented_fit import MIN_SIZES, SegmentedFit, segmented_fit
+from tune_lb.errors import PROGRAM
 
 NAME = "batch_size"
 MOST_ON_TWIN = 3
@@ -63,7 +64,7 @@ def against_batch(run: Run, choice: Choice = EVERYTHING) -> AgainstBatch:
     if sizes < 2:
         raise Missing(
             f"figure {NAME}: the arms of run {run.asked.name} have one batch size: give arms of several, as "
-            'Arm("batch_512", batch_size=512) (`tune-lb new --batch-sizes 32 64 ... 4096` writes such a space)'
+            f'Arm("batch_512", batch_size=512) (`{PROGRAM} new --batch-sizes 32 64 ... 4096` writes such a space)'
         )
     names = choice.y or default_quantities(run)
     quantities = tuple(quantity(run, name, numeric_columns(rows), f"figure {NAME}") for name in names)

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.arrays import FloatArray
 from analysis.notation import counted
 from analysis.run import Run
-from tune_lb.errors import RequestError, nearest
+from tune_lb.errors import PROGRAM, RequestError, nearest
 from tune_lb.inference.effects import paired_t
 
 ERRORS = {"test_error": "test error", "train_error": "train error", "validation_error": "validation error"}
@@ -119,7 +119,7 @@ def quantity(run: Run, name: str, known: Iterable[str], what: str) -> Quantity:
 def how_to_measure(column: str) -> str:
     """What a space must say for a column to be measured."""
     metric = column.partition(".")[0]
-    return f'write Space(metrics=("{metric}", ...)) or run `tune-lb measure NAME --metric {metric}`'
+    return f'write Space(metrics=("{metric}", ...)) or run `{PROGRAM} measure NAME --metric {metric}`'
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -14,7 +14,7 @@ from analysis.canvas import DASHES, GREY, INK, new_figure
 from analysis.plots.choice import EVERYTHING, Choice, Missing
 from analysis.plots.paper import looks, twin, value_axis
 from analysis.run import Run
-from tune_lb.errors import RequestError, nearest
+from tune_lb.errors import PROGRAM, RequestError, nearest
 from tune_lb.results.tables import decode_table
 
 NAME = "paths"
@@ -57,7 +57,7 @@ def paths(run: Run, choice: Choice = EVERYTHING) -> Paths:
     if found.empty:
         raise Missing(
             f"figure {NAME}: run {run.asked.name} has no {kind} path between members: "
-            f"`tune-lb landscape {run.asked.name} ARM_A ARM_B` makes one"
+            f"`{PROGRAM} landscape {run.asked.name} ARM_A ARM_B` makes one"
         )
     lines = []
     for name in names:

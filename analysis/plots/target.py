@@ -17,6 +17,7 @@ from analysis.plots.choice import EVERYTHING, Choice, Missing, confirmed, said_n
 from analysis.plots.paper import batch_axis, bounded
 from analysis.run import Run
 from analysis.time_to_target import COSTS
+from tune_lb.errors import PROGRAM
 
 NAME = "time_to_target"
 LABELS = {"updates": "updates to the target", "examples": "examples to the target", "seconds": "seconds to the target"}
@@ -37,7 +38,7 @@ def time_to_target(run: Run, choice: Choice = EVERYTHING) -> Scaling:
     if answer is None:
         raise Missing(
             f"figure {NAME}: run {run.asked.name} has fewer than 3 batch sizes: "
-            "`tune-lb new --batch-sizes 32 64 ... 4096` writes a space"
+            f"`{PROGRAM} new --batch-sizes 32 64 ... 4096` writes a space"
         )
     found = answer.found
     if found is None:

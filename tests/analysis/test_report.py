@@ -156,6 +156,10 @@ def test_an_extended_run_says_so() -> None:
     said = text(Results(replace(frames, space={**frames.space, "extended": before})))
     assert "The run was extended: it had been asked for with 6 confirm blocks before." in said
     assert "extended" not in text(Results(frames))
+    before = [{"at": "2026-01-01T00:00:00", "num_samples": 2, "confirm_blocks": 99, "block_seeds": 1}]
+    said = text(Results(replace(frames, space={**frames.space, "extended": before})))
+    assert "The search was extended: it had been asked for with 2 configurations an arm before." in said
+    assert "The run was extended" not in said
 
 
 @pytest.mark.parametrize(("half_width", "reached"), [(0.5, "for all of them"), (0.1, "for all but sam")])

@@ -27,11 +27,19 @@ def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_stage_that_ends_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(Output(False), line_every_s=1000.0) as progress:
-        for second, stage in enumerate(["search", "search", "confirm", "confirm", "done"]):
+    with Progress(Output(False), line_every_s=4.0) as progress:
+        for second, stage in enumerate(["search", "search", "confirm", "confirm", "confirm", "done", "done", "done"]):
             progress(snapshot(float(second), second, stage))
+        progress(snapshot(8.0, 20, "done"))
     lines = capsys.readouterr().out.splitlines()
     assert [line.rpartition("; ")[2] for line in lines] == ["sam: search done", "sam: confirm done"]
+
+
+def test_plain_lines_come_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(Output(False)) as progress:
+        for second in range(0, 600, 5):
+            progress(snapshot(float(second), second // 60))
+    assert len(capsys.readouterr().out.splitlines()) == 9
 
 
 def test_live_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,14 +38,21 @@ def run_of(place: Path) -> Path:
     return place / "runs" / "tiny"
 
 
-def search(place: Path, space: Space = SPACE, *, fresh: bool = False, checkpoint_every_s: float = 30.0) -> Searched:
-    """Train what is missing of the run in a folder, as `tune-lb search` does."""
-    run = Store(run_of(place))
-    request = Request(space=space, name="tiny", run=run, asked=ASKED, fresh=fresh)
+def search(
+    place: Path,
+    space: Space = SPACE,
+    *,
+    fresh: bool = False,
+    checkpoint_every_s: float = 30.0,
+    run: Path | None = None,
+) -> Searched:
+    """Train what is missing of the run in a folder, as `tune-lb search` does. run: of another name or place."""
+    store = Store(run or run_of(place))
+    request = Request(space=space, name=store.location.rpartition("/")[2], run=store, asked=ASKED, fresh=fresh)
     prepared = prepare(request)
     facts = prepared.facts
     context = dataclasses.replace(prepared.context, checkpoint_every_s=checkpoint_every_s)
-    state = replayed(space, facts, Ledger(run.child("ledger")), prepared.stored.scored)
+    state = replayed(space, facts, Ledger(store.child("ledger")), prepared.stored.scored)
     trained: list[MemberKey] = []
     while (job := state.take()) is not None:
         work = RunningJob(job, lambda trial: on_device(context.data_of(trial), "cpu"), context)
@@ -54,8 +61,8 @@ def search(place: Path, space: Space = SPACE, *, fresh: bool = False, checkpoint
         state.observe(work.finish())
         trained += [member.key for member in job.members]
     assert state.finished
-    merger = Merger(run, context.schema())
+    merger = Merger(store, context.schema())
     merger.add_new()
     found = merger.write_all()
-    write_space(run, run_description(request, prepared.designs, context, facts, selected_ids(state)))
+    write_space(store, run_description(request, prepared.designs, context, facts, selected_ids(state)))
     return Searched(trained, prepared.stored.damaged, list(found.problems))

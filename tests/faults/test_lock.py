@@ -81,7 +81,7 @@ def test_a_living_process_holds_it_and_a_killed_one_does_not(tmp_path: Path, oth
         raise AssertionError
     (message,) = caught.value.problems
     assert f"process {other.pid} on" in message
-    assert "`tune-lb stop tiny`" in message
+    assert "`python -m tune_lb stop tiny`" in message
     # stopped it lives, however old its last beat is
     other.send_signal(signal.SIGSTOP)
     os.utime(store.root + "/" + FILE, (0, 0))

@@ -79,3 +79,13 @@ def test_a_run_of_another_space_is_refused_in_so_many_lines():
 
 def replace_batch(arm: Arm) -> Arm:
     return Arm(arm.name, *arm.remedies, batch_size=8)
+
+
+def test_more_configurations_are_no_other_space_and_fewer_are():
+    few, many = space(*ARMS, num_samples=4), space(*ARMS, num_samples=9)
+    refuse_changed("mine", description(few), description(many))
+    with pytest.raises(RequestError, match="num_samples: was 9, now 4"):
+        refuse_changed("mine", description(many), description(few))
+    with pytest.raises(RequestError, match="candidates: was 5, now 2") as caught:
+        refuse_changed("mine", description(few), description(space(*ARMS, num_samples=9, candidates=2)))
+    assert "num_samples" not in str(caught.value)

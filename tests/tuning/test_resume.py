@@ -34,12 +34,14 @@ def test_killed_at_every_kind_of_dangerous_moment(searches: Searches, whole: tup
 
 
 def test_failed_and_damaged_members_are_trained_again_and_only_they(searches: Searches) -> None:
+    """First by retry, which trains those that failed and nothing else; then by the same command, which trains what is missing."""
     words = ("search", "spaces/tiny.py", "--max-concurrent", "1")
     (searches.log / "fail").touch()
     code, out, err = searches.run(*words)
     assert (code, err) == (3, ""), out
-    assert "RuntimeError: told to fail" in out
-    assert "the same command trains them again" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
+    assert line.startswith("failed: arm 'noisy': RuntimeError: told to fail (")
+    assert "the same command trains them again (they alone: python -m tune_lb retry tiny)" in out
     failed, stored, trained = searches.results("tiny"), searches.stored("tiny"), searches.trained()
     assert set(failed[failed["arm"] == "noisy"]["status"]) == {"failed"}
     assert set(failed[failed["arm"] != "noisy"]["status"]) == {"completed"}
@@ -51,10 +53,19 @@ def test_failed_and_damaged_members_are_trained_again_and_only_they(searches: Se
     broken, lost = members_file(searches, "search", "large")
     broken.write_bytes(broken.read_bytes()[:100])
     (run / "ray" / "state").mkdir(parents=True)
-    code, out, err = searches.run(*words)
+    code, out, err = searches.run("retry", "tiny")
     assert (code, err) == (0, ""), out
+    assert "failed before (2): arm 'noisy': RuntimeError: told to fail (" in out
     assert broken.name in out
     assert "it is set aside in" in out
+    assert out.splitlines()[-1] == f"next: python -m tune_lb {' '.join(words)}"
+    again, between = searches.trained()[len(trained) :], searches.results("tiny")
+    assert sorted(again) == sorted(between[between["arm"] == "noisy"]["witness"])
+    assert len(again) == 2, "its search, of which the other stages follow"
+    assert "no member of" in searches.run("retry", "tiny")[1]
+
+    code, out, err = searches.run(*words)
+    assert (code, err) == (0, ""), out
     assert not (run / "ray").exists()
     results, new = searches.results("tiny"), searches.trained()[len(trained) :]
     assert set(results["status"]) == {"completed"}

@@ -214,7 +214,7 @@ def test_a_worker_that_dies_while_it_measures_leaves_the_member_and_the_next_one
     scores = {seed: score.error for (_, seed), score in again.finish().items()}
     assert scores == {row["seed"]: row["validation_error"] for row in rows}
     found = rows_of(tmp_path)
-    assert all("died while it measured (tune-lb measure run --again" in row["own.reason"] for row in found)
+    assert all("died while it measured (python -m tune_lb measure run --again" in row["own.reason"] for row in found)
     assert [row["test_error"] for row in found] == [row["test_error"] for row in rows]
 
 

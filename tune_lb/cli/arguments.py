@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from tune_lb import __version__
+from tune_lb.errors import PROGRAM
 from tune_lb.samplers.names import NAMES
 from tune_lb.space.old_fields import successor
 from tune_lb.space.papers import PAPERS, SCALES
 
 EXIT_CODES = """exit codes: 0 done, 1 failed, 2 the request was wrong (nothing was started), 3 finished but some members failed,
 130 interrupted and resumable (the same command goes on)"""
-START = "start: tune-lb search quickstart     (python -m tune_lb is the same program)"
+START = f"start: {PROGRAM} search quickstart     (tune-lb is the same program)"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -36,7 +37,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(
-        prog="tune-lb",
+        prog=PROGRAM,
         description="A fair hyperparameter search for large-batch training.",
         epilog=f"{START}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,7 +49,10 @@ def parser() -> argparse.ArgumentParser:
     _spaces(_command(commands, "spaces", "list the search spaces, those of the papers with their rows"))
     _command(commands, "remedies", "list the remedies: what is searched in each, its cost, its source")
     _space(_command(commands, "show", "show a space: its arms, what is searched in each, what it trains"))
-    _run(_command(commands, "status", "show how far a run is"))
+    status = _command(commands, "status", "show how far a run is")
+    _run(status)
+    status.add_argument("--watch", action="store_true", help="go on showing it until its search ends")
+    _run(_command(commands, "retry", "train again the members of a run that failed, and no others"))
     listed = _command(
         commands, "list", "list the runs in a storage: how many members, what size, who searches, the answer"
     )

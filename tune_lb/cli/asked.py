@@ -92,12 +92,16 @@ def asked_of(given: argparse.Namespace, loaded: Loaded) -> dict[str, Any]:
 
 def search_command(asked: Mapping[str, Any]) -> str:
     """Return the search command that goes on with a run, from what space.json keeps."""
-    words = [str(asked.get("space", "SPACE")), *map(str, asked.get("overrides", []))]
+    return command(*search_words(asked))
+
+
+def search_words(asked: Mapping[str, Any]) -> list[str]:
+    """Return the words of that command after the program's name."""
+    words = ["search", str(asked.get("space", "SPACE")), *map(str, asked.get("overrides", []))]
     for key, value in asked.get("options", {}).items():
         if value is not None and not (key == "storage" and value == "runs"):
             words += [f"--{key.replace('_', '-')}", str(value)]
-    words += ["--smoke"] * bool(asked.get("smoke"))
-    return command("search", *words)
+    return words + ["--smoke"] * bool(asked.get("smoke"))
 
 
 def _value(text: str) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from tune_lb.errors import PROGRAM
+
 PLAIN_WIDTH = 120
 """Columns of a table that does not go to a terminal."""
 
@@ -51,15 +53,9 @@ class Output:
             print(json.dumps({**result, "next": following}, allow_nan=False), file=self.stdout, flush=True)
 
 
-def program() -> str:
-    """Return how the user calls the program."""
-    name = os.path.basename(sys.argv[0])
-    return name if name.startswith("tune-lb") else "python -m tune_lb"
-
-
 def command(*words: str) -> str:
     """Return a command of this program as it is typed."""
-    return f"{program()} {shlex.join(words)}"
+    return f"{PROGRAM} {shlex.join(words)}"
 
 
 def on_run(verb: str, name: str, storage: str, *words: str) -> str:

@@ -18,7 +18,8 @@ from tune_lb.cli.output import Output, duration
 if TYPE_CHECKING:
     from tune_lb.tuning.progress import SearchProgress
 
-LINE_EVERY_S = 10.0
+LINE_EVERY_S = 60.0
+"""Plain lines go to files and logs of batch systems: one a minute says enough."""
 
 
 class Progress:
@@ -28,7 +29,10 @@ class Progress:
         self.out, self.line_every_s = out, line_every_s
         self.live = Live(console=out.console, auto_refresh=False, transient=True) if out.is_terminal else None
         self.stages: dict[str, str] = {}
+        self.unsaid: list[str] = []
+        """Stages that ended since the last line."""
         self.last_line_s = 0.0
+        self.num_cuts = 0
 
     def __enter__(self) -> Progress:
         if self.live is not None:
@@ -50,14 +54,18 @@ class Progress:
         return {}
 
     def __call__(self, snapshot: SearchProgress) -> None:
-        """Show how far the search is."""
+        """Show how far the search is, and at once what was cut of it."""
+        for line in snapshot.cut[self.num_cuts :]:
+            self.out.line(line, style="yellow")
+        self.num_cuts = len(snapshot.cut)
         if self.live is not None:
             self.live.update(Group(_table(snapshot), Text(_counts(snapshot))), refresh=True)
             return
-        finished = self._finished(snapshot)
-        if finished or snapshot.elapsed_s - self.last_line_s >= self.line_every_s:
+        self.unsaid += self._finished(snapshot)
+        if snapshot.elapsed_s - self.last_line_s >= self.line_every_s:
             self.last_line_s = snapshot.elapsed_s
-            self.out.line("; ".join([_counts(snapshot), *finished]))
+            self.out.line("; ".join([_counts(snapshot), *self.unsaid]))
+            self.unsaid.clear()
 
     def _finished(self, snapshot: SearchProgress) -> list[str]:
         """Return the stages that ended since the last snapshot; those found done at the start did not end now."""

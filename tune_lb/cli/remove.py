@@ -17,7 +17,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
     found = holder(store)
     if found is not None:
         raise RequestError(
-            f"run {given.name!r} is being searched by {found}: end that first (`tune-lb stop {given.name}`)"
+            f"run {given.name!r} is being searched by {found}: end that first (`{on_run('stop', given.name, given.storage)}`)"
         )
     held = size(store.size_bytes())
     if not given.yes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as fs
@@ -47,6 +48,26 @@ def run_names(runs: Store) -> list[str]:
     found = runs.filesystem.get_file_info(fs.FileSelector(runs.root, allow_not_found=True))
     folders = [info.base_name for info in found if info.type == fs.FileType.Directory]
     return sorted(name for name in folders if runs.exists(f"{name}/space.json"))
+
+
+def asked_here(known: Mapping[str, Any], name: str, storage: str) -> dict[str, Any]:
+    """Return what a run's search was asked, with the name and storage that the run has now: its folder may have been moved.
+
+    known: the run's space.json. A path to a space that does not lead there from here is given whole.
+    """
+    asked = dict(known.get("asked", {}))
+    if "space" not in asked:
+        return asked
+    options = dict(asked.get("options", {}))
+    options.pop("storage", None)
+    # a smoke run has its own name, made from that of the space
+    name = name.removesuffix("_smoke") if asked.get("smoke") else name
+    given = {"name": name} if name != Path(str(asked["space"])).stem or "name" in options else {}
+    options = {**options, **given, **({"storage": storage} if storage != "runs" else {})}
+    space = str(asked["space"])
+    if space not in space_names() and not Path(space).exists() and "path" in asked:
+        space = str(asked["path"])
+    return {**asked, "space": space, "options": options}
 
 
 def space_of_run(known: Mapping[str, Any]) -> Space:

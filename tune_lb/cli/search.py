@@ -15,12 +15,14 @@ from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
 from tune_lb.cli.precision import known_spread, precision_of, precision_text
 from tune_lb.cli.progress import Progress
-from tune_lb.cli.runs import check_run_name
+from tune_lb.cli.runs import asked_here, check_run_name
 from tune_lb.cli.time_budget import within_time
 from tune_lb.errors import RequestError
 from tune_lb.results.lock import FILE as LOCK
 from tune_lb.results.lock import held
+from tune_lb.results.run_files import read_space
 from tune_lb.results.storage import StorageError, Store
+from tune_lb.search.job import MemberKey
 from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
 from tune_lb.tuning.request import Request
@@ -30,8 +32,8 @@ from tune_lb.tuning.time_budget import seconds_of
 DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
 
 
-def run(given: argparse.Namespace, out: Output) -> int:
-    """Check everything, show the plan, train what is missing, and show the answer."""
+def run(given: argparse.Namespace, out: Output, only: frozenset[MemberKey] | None = None) -> int:
+    """Check everything, show the plan, train what is missing, and show the answer. only: no other members than these."""
     loaded, space = asked_space(
         given.space, given.overrides, {key: getattr(given, key) for key in FIELD_OPTIONS}, given.scale
     )
@@ -55,7 +57,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
     try:
         with sigterm_interrupts(), contextlib.nullcontext() if given.dry_run else held(store, end):
-            own = {"modules": loaded.modules, "sources": loaded.sources, "imports": loaded.imports}
+            own = {"modules": loaded.modules, "sources": loaded.sources, "imports": loaded.imports, "only": only}
             code = _run(given, out, space, store, {"name": name, "asked": asked, **own})
         for reason in taken:
             out.line(f"given up: {reason}", style="red")
@@ -119,7 +121,11 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         return _failing(out, result, error, again)
     result |= {"status": ending.status, "members": ending.members}
     result |= {"failed": ending.failed, "failures": ending.failures, "left_out": ending.left_out}
-    result |= {"unmeasured": ending.unmeasured, "damaged": ending.damaged}
+    if ending.cut:
+        # what is asked for from now on has the numbers that are left
+        again = search_command(asked_here(read_space(store), name, given.storage))
+    result |= {"cut": list(ending.cut)} if ending.cut else {}
+    result |= {"unmeasured": ending.unmeasured, "damaged": ending.damaged, "missing": ending.missing}
     try:
         return conclude(out, result, name, given.storage, again)
     except RequestError as error:
@@ -161,6 +167,13 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
         )
         out.close(result, again)
         return FAILED
+    if result.get("missing"):
+        _show_problems(out, result)
+        out.line(
+            f"tried again: {result['failed']:,} failed; {result['missing']:,} other members of the search are missing"
+        )
+        out.close(result, again)
+        return PARTIAL if result["failed"] else DONE
     answer = analyse(name, storage)
     show_answer(out, answer)
     _show_problems(out, result)
@@ -173,7 +186,8 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
     unwritten = show_unwritten(out, answer)
     out.line(f"results: {where}/results (pandas.read_parquet); report: {where}/report/report.html")
     if result["status"] == "partial":
-        out.line(f"{result['failed']:,} member(s) failed; the same command trains them again")
+        retry = on_run("retry", name, storage)
+        out.line(f"{result['failed']:,} member(s) failed; the same command trains them again (they alone: {retry})")
         out.close(result | answer, again)
         return PARTIAL
     out.close(result | answer, recommended(answer, name, storage))
@@ -181,6 +195,8 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
 
 
 def _show_problems(out: Output, result: Answer) -> None:
+    for line in result.get("cut", []):
+        out.line(line, style="yellow")
     for word, lines in (
         ("failed", result["failures"]),
         ("left out", result["left_out"]),

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -14,108 +11,46 @@ from rich.table import Table
 from tune_lb.cli.answer import show_left_out
 from tune_lb.cli.asked import search_command
 from tune_lb.cli.output import Output, duration, on_run
-from tune_lb.cli.runs import check_run_name, find_run, space_of_run
-from tune_lb.errors import RequestError
-from tune_lb.results.code_versions import counts
-from tune_lb.results.columns import FINISHED, LENT, OLD_STAGES, STAGES
-from tune_lb.results.ledger import Ledger
-from tune_lb.results.lock import holder
-from tune_lb.results.run_files import read_members, read_space
-from tune_lb.results.storage import Store
-from tune_lb.tuning.replay import of_old_design, replayed_run
-
-COLUMNS = ("arm", "stage", "status", "trial_id", "finished_at", "error")
+from tune_lb.cli.runs import asked_here, check_run_name, find_run
+from tune_lb.cli.standing import Standing, age_s
+from tune_lb.cli.watch import watched
 
 
 def run(given: argparse.Namespace, out: Output) -> int:
-    """Print members per arm and stage, when something happened last, and what is wrong."""
+    """Print members per arm and stage, when something happened last, and what is wrong; --watch: again and again until it ends."""
     check_run_name(given.name)
     store = find_run(given.name, given.storage)
-    known = read_space(store)
-    members, problems = read_members(store)
-    ledger = Ledger(store.child("ledger"))
-    events = ledger.events()
-    columns = [name for name in (*COLUMNS, "code") if name in members.schema.names]
-    every = members.select(columns).to_pylist()
-    rows = [row for row in every if counts(row, known.get("code", {}))]
-    stages: tuple[str, ...] = OLD_STAGES if of_old_design(known) else STAGES
-    if any(row["stage"] == LENT for row in rows):
-        stages = (*stages[:-1], LENT, stages[-1])
-    confirmed = _confirmed(store, known)
-    arms = [_arm(arm, known, rows, stages, confirmed.get(arm["name"])) for arm in known["arms"]]
-    out.paragraph(str(known.get("question", "")), style="bold")
+    standing = Standing(store)
+    look = watched(standing, out) if given.watch else standing.look()
+    out.paragraph(str(look.known.get("question", "")), style="bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for header in ("arm", *stages, "diverged", "failed"):
+    for header in ("arm", *look.stages, "diverged", "failed"):
         table.add_column(header, justify="left" if header == "arm" else "right", no_wrap=True)
-    for arm in arms:
-        shares = [_share(arm[stage]["done"], arm[stage]["total"]) for stage in stages]
+    for arm in look.arms:
+        shares = [_share(arm[stage]["done"], arm[stage]["total"]) for stage in look.stages]
         table.add_row(arm["arm"], *shares, str(arm["diverged"] or ""), str(arm["failed"] or ""))
     out.show(table)
     out.line()
-    totals = [(arm["confirm"]["done"], arm["confirm"]["total"]) for arm in arms]
-    finished = all(total is not None and done >= total for done, total in totals)
-    times = [row["finished_at"] for row in rows if row["finished_at"]] + [event.time for event in events]
-    last = max(times, default=None)
-    state = "done" if finished else "not done"
-    out.line(f"{len(rows):,} members in {store.location}: {state}; last activity {_ago(last)}")
-    searching = holder(store)
-    if searching is not None:
-        out.line(f"being searched by {searching}")
-    for text, times_seen in Counter(str(row["error"]) for row in rows if row["status"] not in FINISHED).items():
-        out.line(f"failed ({times_seen}): {text.strip().splitlines()[-1]}", style="red")
-    if len(every) > len(rows):
-        out.line(f"{len(every) - len(rows):,} more were trained with code that has changed since, and are left out")
-    show_left_out(out, problems + ledger.problems)
-    result = {"run": given.name, "location": store.location, "done": finished, "last_activity": last, "arms": arms}
-    result["searched_by"] = (
-        None if searching is None else {"host": searching.host, "pid": searching.pid, "since": searching.since}
-    )
-    following = on_run("report", given.name, given.storage) if finished else search_command(known.get("asked", {}))
-    out.close(result | {"members": len(rows), "problems": problems + ledger.problems}, following)
+    state = "done" if look.finished else "not done"
+    out.line(f"{len(look.rows):,} members in {store.location}: {state}; last activity {_ago(look.last_activity)}")
+    if look.searching is not None:
+        out.line(f"being searched by {look.searching}")
+    failures = look.failures()
+    for (arm_name, reason), times in failures.items():
+        out.line(f"failed ({times}): arm {arm_name!r}: {reason}", style="red")
+    if failures and look.searching is None:
+        out.line(f"they alone are trained again by: {on_run('retry', given.name, given.storage)}")
+    if look.other_code:
+        out.line(f"{look.other_code:,} more were trained with code that has changed since, and are left out")
+    show_left_out(out, look.problems)
+    result = {"run": given.name, "location": store.location, "done": look.finished}
+    result |= {"last_activity": look.last_activity, "arms": look.arms}
+    found = look.searching
+    result["searched_by"] = None if found is None else {"host": found.host, "pid": found.pid, "since": found.since}
+    again = search_command(asked_here(look.known, given.name, given.storage))
+    following = on_run("report", given.name, given.storage) if look.finished else again
+    out.close(result | {"members": len(look.rows), "problems": look.problems}, following)
     return 0
-
-
-def _arm(
-    arm: Mapping[str, Any],
-    known: Mapping[str, Any],
-    rows: list[dict[str, Any]],
-    stages: Sequence[str],
-    confirmed: int | None,
-) -> dict[str, Any]:
-    """Return members done and expected by stage."""
-    own = [row for row in rows if row["arm"] == arm["name"]]
-    done = Counter(row["stage"] for row in own if row["status"] in FINISHED)
-    total = _expected(arm, known, confirmed)
-    statuses = Counter(row["status"] for row in own)
-    failed = sum(number for status, number in statuses.items() if status not in FINISHED)
-    found = {stage: {"done": done[stage], "total": total.get(stage)} for stage in stages}
-    return {"arm": arm["name"], **found, "diverged": statuses["diverged"], "failed": failed}
-
-
-def _confirmed(store: Store, known: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many confirm members each arm is known to need, of a run that goes on until differences are known."""
-    if of_old_design(known) or isinstance(known["confirm_blocks"], int):
-        return {}
-    try:
-        state = replayed_run(store, space_of_run(known), known)
-    except RequestError:
-        return {}  # its space has changed or is gone; what is there is counted all the same
-    return {arm: state.expected(arm)["confirm"] for arm in state.arms}
-
-
-def _expected(arm: Mapping[str, Any], known: Mapping[str, Any], confirmed: int | None) -> dict[str, int | None]:
-    samples = arm["num_samples"] if arm["dimensions"] else 0
-    if of_old_design(known):
-        # which were rescreened was known only when the search stage was done
-        splits = len(known["split_seeds"])
-        searched = samples * known["seeds"] * splits
-        confirmed = known["confirm_seeds"] * splits
-        return {"search": searched, "rescreen": None if searched else 0, "confirm": confirmed}
-    samples = samples if samples > 1 else 0
-    kept = min(known["candidates"], samples)
-    if isinstance(known["confirm_blocks"], int):
-        confirmed = known["confirm_blocks"] * known["block_seeds"]
-    return {"search": samples, "decide": kept * known["decide_blocks"] if kept > 1 else 0, "confirm": confirmed}
 
 
 def _share(done: int, total: int | None) -> str:
@@ -125,8 +60,8 @@ def _share(done: int, total: int | None) -> str:
 
 
 def _ago(time: str | None) -> str:
-    if time is None:
+    age = age_s(time)
+    if time is None or age is None:
         return "none"
     then = datetime.fromisoformat(time)
-    seconds = (datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds()
-    return f"{duration(max(0.0, seconds))} ago ({then:%Y-%m-%d %H:%M} UTC)"
+    return f"{duration(age)} ago ({then if then.tzinfo is None else then.astimezone(UTC):%Y-%m-%d %H:%M} UTC)"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tune_lb.data.places import candidates, data_root
-from tune_lb.errors import RequestError, nearest
+from tune_lb.errors import PROGRAM, RequestError, nearest
 
 
 class RemoteFile(NamedTuple):
@@ -189,7 +189,7 @@ def entry(name: str) -> Entry:
 def how_to_get(of: Entry) -> str:
     """Return what to do to have the data set."""
     if of.downloads:
-        return f"python -m tune_lb data {of.name} --download"
+        return f"{PROGRAM} data {of.name} --download"
     return of.how or "nothing to get: embedded"
 
 
@@ -220,7 +220,7 @@ def locate(name: str, root: Path) -> Found:
         places = " or ".join(f"{root / paths[0]}" for paths in known.forms.values())
         raise RequestError(
             f"{name} is not there: no {places} (TUNE_LB_DATA = {root}). Get it: {how_to_get(known)}; if it lies elsewhere, "
-            "set TUNE_LB_DATA to that folder (python -m tune_lb spaces --names: what runs without it)"
+            f"set TUNE_LB_DATA to that folder ({PROGRAM} spaces --names: what runs without it)"
         )
     return found
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from tune_lb.errors import RequestError
+from tune_lb.errors import PROGRAM, RequestError
 from tune_lb.results.storage import Store
 
 FILE: Final = "lock.json"
@@ -131,7 +131,7 @@ def _locked(run: Store, other: Holder) -> LockedError:
     name = run.location.rpartition("/")[2]
     dead = "" if other.is_here else f" (if that is dead, the run is free {DEAD_S:.0f} s after its last sign of life)"
     return LockedError(
-        f"run {name!r} is being searched by {other}{dead}: wait for it, end it (Ctrl-C there, or `tune-lb stop {name}`), "
+        f"run {name!r} is being searched by {other}{dead}: wait for it, end it (Ctrl-C there, or `{PROGRAM} stop {name}`), "
         "or take another --name"
     )
 

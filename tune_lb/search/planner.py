@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from tune_lb.samplers.sampler import Values
 from tune_lb.search.arm_progress import ArmProgress, arm_progress
@@ -65,6 +65,8 @@ class Search:
         self._confirm_blocks_of: dict[str, int] = {}
         self.variances: dict[str, float] = {}
         """Of each arm's selection, as far as they were asked for: see search/confirming.py."""
+        self.only: Collection[MemberKey] | None = None
+        """The members that may be trained; None: all."""
 
     def observe(self, scores: Mapping[MemberKey, Score]) -> None:
         """Take in the scores of trained members."""
@@ -84,11 +86,11 @@ class Search:
         """Return the members of an arm that could start now."""
         return [member.key for _, member in self._ready(self.arms[arm])]
 
-    def take(self) -> Job | None:
-        """Return a job that can start now, or None while everything else waits for results."""
+    def take(self, order: Sequence[str] = ()) -> Job | None:
+        """Return a job that can start now, or None while all else waits for results. order: of the arms, if not the space's."""
         left, ready = self._left(), self._num_ready(self.size.most * self.size.workers)
-        for arm in self.arms.values():
-            job = self._job(arm, self.size(arm.design.name, left, ready))
+        for name in order or self.arms:
+            job = self._job(self.arms[name], self.size(name, left, ready))
             if job is not None:
                 self.running[job.key] = job
                 self.busy |= {member.key for member in job.members}
@@ -183,6 +185,7 @@ class Search:
         for stage, members in self._wanted(arm, now=now):
             for member in members:
                 done = member.key in self.scores or member.key in self.failed or member.key in seen
+                done = done or (self.only is not None and member.key not in self.only)
                 found = None if done else with_lenders(self, member) if arm.takes else member
                 if found is not None:
                     seen.add(member.key)

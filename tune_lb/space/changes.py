@@ -20,14 +20,22 @@ Leaves = dict[str, Any]
 
 
 def refuse_changed(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    """Raise RequestError, with every difference, where a run exists with another space (`description` of both)."""
-    lines = changes(old, new)
+    """Raise RequestError, with every difference, where a run exists with another space (`description` of both).
+
+    More num_samples are no other space: the configurations that are there are the first of them.
+    """
+    lines = changes({**old, "num_samples": new["num_samples"]} if _searches_more(old, new) else old, new)
     if not lines:
         return
     more = [f"and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
     head = f"run {name!r} exists with another space; its results cannot be mixed. What differs:"
     tail = "take another --name, or --fresh to delete what is there and start again"
     raise RequestError("\n".join([head, *(f"  {line}" for line in lines[:MAX_LINES] + more), tail]))
+
+
+def _searches_more(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    before, now = (json.loads(of.get("num_samples", "0")) for of in (old, new))
+    return bool(0 < before < now)
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tune_lb.errors import RequestError
+from tune_lb.errors import PROGRAM, RequestError
 from tune_lb.results.storage import Store
 from tune_lb.tuning.reach import lacking, missing_line
 from tune_lb.tuning.request import Request
@@ -68,7 +68,7 @@ def ray_session(address: str | None) -> Iterator[Session]:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         if address is None:
             raise RequestError(
-                f"Ray does not start on this machine: {said}; see what `tune-lb doctor` finds"
+                f"Ray does not start on this machine: {said}; see what `{PROGRAM} doctor` finds"
             ) from error
         raise RequestError(f"no Ray cluster answers at {address!r}: {said}; {ADVICE}") from error
     _silence()

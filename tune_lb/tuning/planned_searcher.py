@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
         """Arms that are set aside in this call, and why."""
         self.came_back = False
         self.storage_problem = ""
+        self.given: Counter[str] | None = None
+        """Members handed out by arm, where arms take turns; None: arm after arm."""
+
+    def take_turns(self) -> None:
+        """Hand out the members of the arm that has had the fewest first, so that no arm is far ahead when the time is over."""
+        self.given = Counter({arm.name: arm.done for arm in self.search.progress()})
 
     @property
     def stopped(self) -> bool:
@@ -61,7 +68,8 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
         try:
             for arm, reason in self.set_aside.items():
                 self._give_up(arm, self.search.ready(arm), reason)
-            job = self.search.take()
+            given = self.given
+            job = self.search.take(() if given is None else sorted(self.search.arms, key=given.__getitem__))
             record_proposals(self.ledger, self.search.new_proposals())
         except StorageError as error:
             self.storage_problem = str(error)
@@ -69,6 +77,8 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
         if job is None:
             return str(Searcher.FINISHED) if self.search.finished else None
         self.jobs[trial_id] = job
+        if given is not None:
+            given[job.arm] += len(job.members)
         return {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -81,7 +91,8 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]
             self.deaths.clear()
             self.came_back = True
             self.search.observe({(id, seed): Score(*score) for id, seed, score in json.loads(result["errors"])})
-            failed = {(id, seed): str(reason) for id, seed, reason in json.loads(result.get("failures", "[]"))}
+            found = json.loads(result.get("failures", "[]"))
+            failed = {(id, seed): f"arm {job.arm!r}: {reason}" for id, seed, reason in found}
             self.storage_problem = str(result.get("storage", "")) or self.storage_problem
         else:
             reason = self._died(job, self.ended.pop(trial_id) if trial_id in self.ended else self.death(trial))

@@ -28,6 +28,8 @@ class SearchProgress:
     best: str = "best validation loss"
     """What is shown of the best configuration of a search."""
     in_percent: bool = False
+    cut: tuple[str, ...] = ()
+    """What was cut so far to end in time."""
 
 
 def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_left: TimeLeft) -> SearchProgress:

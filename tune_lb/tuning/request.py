@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from tune_lb.results.storage import Store
+from tune_lb.search.job import MemberKey
 from tune_lb.space.sources import Source
 from tune_lb.space.space import Space
 from tune_lb.tuning.resources import Node, Resources, resources_of
@@ -44,6 +45,10 @@ class Request:
     max_concurrent: int | None = None
     silence_s: float | None = None
     """How long a worker may give no sign of life, in seconds; None: by what its job was timed to take."""
+    only: Collection[MemberKey] | None = None
+    """The members, (trial_id, seed), that may be trained; None: all."""
+    deadline_s: float | None = None
+    """When the search is to end, by time.monotonic(); None: when it is done."""
     fresh: bool = False
     accept_code_change: bool = False
     """Train anew what changed code concerns; without it a changed function of the user's is refused."""

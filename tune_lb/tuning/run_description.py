@@ -20,10 +20,10 @@ from tune_lb.tuning.replay import PROCEDURE
 from tune_lb.tuning.request import Request
 from tune_lb.tuning.run_context import RunContext
 
-EXTENDED = ("confirm_blocks", "block_seeds")
+EXTENDED = ("num_samples", "confirm_blocks", "block_seeds")
 """Fields whose change between two calls is kept: members came that were not asked for at first."""
 
-DESIGN = ("num_samples", "candidates", "decide_blocks", *EXTENDED, "measured_blocks", "watched_blocks")
+DESIGN = (*EXTENDED, "candidates", "decide_blocks", "measured_blocks", "watched_blocks")
 
 
 def run_description(
@@ -93,7 +93,8 @@ def design_of(space: Space) -> dict[str, Any]:
 def extensions(known: Mapping[str, Any] | None, space: Space) -> list[dict[str, Any]]:
     """Return how a run was asked for before, oldest first, where that was with other blocks or seeds. known: its space.json.
 
-    An entry holds the fields as they were (confirm_blocks, block_seeds) and, as `at`, when the run was last written with them.
+    An entry holds the fields as they were (num_samples, confirm_blocks, block_seeds) and, as `at`, when the run was last written
+    with them.
     """
     if known is None:
         return []

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from tune_lb.data.device import Parts
-from tune_lb.errors import RequestError, defined_at, one_line
+from tune_lb.errors import PROGRAM, RequestError, defined_at, one_line
 from tune_lb.metrics.metric import Metric, reason_of, unmeasured
 from tune_lb.observation.outcome import measured_values
 from tune_lb.pause import pause
@@ -194,7 +194,7 @@ class RunningJob:
             ]
             if lost and not self.context.store.exists(f"measurements/{stem}.measured.parquet"):
                 reason = (
-                    f"the worker died while it measured (tune-lb measure {self.context.run} --again tries it again)"
+                    f"the worker died while it measured ({PROGRAM} measure {self.context.run} --again tries it again)"
                 )
                 self._write_measured(stem, {m.key: unmeasured(self.context.metrics, reason) for m in lost})
             part += 1

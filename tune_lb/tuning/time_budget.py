@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from tune_lb.errors import RequestError
 from tune_lb.search.expected import expected_members
@@ -16,6 +18,16 @@ MOST = 1000
 """Members of an arm beyond which a time is not used up: what is left to be won then is the search's, not more blocks'."""
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+NUMBERS = ("num_samples", "candidates", "decide_blocks", "confirm_blocks", "block_seeds")
+"""What members_per_arm is divided into."""
+
+
+def asked_with_numbers(asked: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Return what a search was asked, with the numbers of a space in place of members_per_arm, and of those given before."""
+    options = {key: value for key, value in asked.get("options", {}).items() if key != "members_per_arm"}
+    return {**asked, "options": {**options, **{name: getattr(space, name) for name in NUMBERS}}}
 
 
 def seconds_of(text: str, option: str = "--time-budget") -> float:

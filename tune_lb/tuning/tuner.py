@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from tune_lb.results.run_files import write_space
 from tune_lb.results.storage import StorageError, Store
 from tune_lb.search.job import Job
 from tune_lb.search.job_size import JobSize
+from tune_lb.space.checks import checked_designs
 from tune_lb.tuning import preparation
 from tune_lb.tuning.cluster import Session, check_answers, check_imports, check_shared, ray_session, resources_of_nodes
 from tune_lb.tuning.head_watch import answers, head_watched
@@ -28,6 +30,8 @@ from tune_lb.tuning.request import JOB_S, MEMBERS_PER_JOB, RAY_START_S, Request,
 from tune_lb.tuning.resources import Node, this_machine
 from tune_lb.tuning.resume import stored_members, unmeasured
 from tune_lb.tuning.run_description import run_description
+from tune_lb.tuning.time_budget import asked_with_numbers
+from tune_lb.tuning.time_cut import cut_to_fit, moved
 from tune_lb.tuning.time_left import TimeLeft
 from tune_lb.tuning.trainable import JobTrainable
 
@@ -55,6 +59,10 @@ class Ending:
     """By metric the members that the search was killed over while it measured them."""
     damaged: list[str] = field(default_factory=list)
     """One line per damaged file that was set aside."""
+    cut: tuple[str, ...] = ()
+    """What was cut to end in time, a line each."""
+    missing: int = 0
+    """Members of the search that were not asked for (`retry`), and are neither there nor failed."""
 
 
 def prepare(request: Request, *, write: bool = True) -> Prepared:
@@ -83,13 +91,23 @@ class _Search:
         self.time_left = TimeLeft(prepared.estimate.concurrency, RAY_START_S)
         self.removed = 0
         """Members whose files were removed since they were trained by this call."""
+        self.cut: list[str] = []
+        self.searcher: PlannedSearcher | None = None
         self.begin(prepared.stored.scored)
 
     def begin(self, scores: Scores) -> None:
         """Set the search to where these members are trained."""
         prepared = self.prepared
         self.state = replayed(prepared.request.space, prepared.facts, self.ledger, scores, _job_size(prepared))
+        self.state.only = prepared.request.only
         self.merger = Merger(self.run, prepared.context.schema())
+
+    @property
+    def missing(self) -> int:
+        """How many members are left to those who may train all, where this call may not."""
+        if self.prepared.request.only is None:
+            return 0
+        return max(0, sum(arm.total - arm.done for arm in self.state.progress()) - len(self.state.failed))
 
     def watch(self, final: bool) -> None:
         """Merge what is new, and tell how far the search is."""
@@ -98,7 +116,29 @@ class _Search:
             self.merger.add_new()
             self.merger.write_all() if final else self.merger.write()
             self.last_merge = now
-        self.on_progress(search_progress(self.state, self.prepared, now - self.started, self.time_left))
+        progress = search_progress(self.state, self.prepared, now - self.started, self.time_left)
+        deadline_s = self.prepared.request.deadline_s
+        if deadline_s is not None and progress.left_s is not None and self.searcher is not None:
+            self._end_in_time(progress.left_s, deadline_s - now)
+        self.on_progress(dataclasses.replace(progress, cut=tuple(self.cut)))
+
+    def _end_in_time(self, expected_s: float, there_s: float) -> None:
+        """Cut what cannot be trained in the time that there is, and write down that it is not asked for any more."""
+        found = cut_to_fit(self.state, self.prepared.estimate, expected_s, there_s)
+        if found is None or self.searcher is None:
+            return
+        request = self.prepared.request
+        request = dataclasses.replace(request, space=found.space, asked=asked_with_numbers(request.asked, found.space))
+        self.prepared = dataclasses.replace(self.prepared, request=request, designs=checked_designs(found.space))
+        self.state = self.searcher.search = moved(self.state, found.space)
+        self.cut.append(found.said)
+        self.describe()
+
+    def describe(self) -> None:
+        """Write space.json with what is asked for and selected."""
+        of = self.prepared
+        described = of.request, of.designs, of.context, of.facts, selected_ids(self.state), of.extended
+        write_space(self.run, run_description(*described))
 
     def limit_s(self, job: Job) -> float:
         """Return how long a worker may be silent over a job, in seconds."""
@@ -153,9 +193,8 @@ def search(
                     on_lost()
     state, merger = found.state, found.merger
     found.watch(True)
-    described = request, prepared.designs, prepared.context, prepared.facts, selected_ids(state), prepared.extended
-    write_space(run, run_description(*described))
-    if state.finished:
+    found.describe()
+    if state.finished and not found.missing:
         # of stacks that other jobs trained since
         run.child("checkpoints").delete_all()
     again = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
@@ -170,7 +209,8 @@ def search(
         status = "interrupted" if interrupted else "stopped"
     missing = unmeasured(merger.table(), prepared.context)
     reasons = sorted(set(state.failed.values()))
-    return Ending(status, len(state.scores), len(state.failed), reasons, left_out, missing, damaged)
+    numbers = len(state.scores), len(state.failed)
+    return Ending(status, *numbers, reasons, left_out, missing, damaged, tuple(found.cut), found.missing)
 
 
 def _set_aside_since(run: Store, before: set[str]) -> list[str]:
@@ -214,6 +254,9 @@ def _fit(found: _Search, session: Session) -> bool:
     total = sum(arm.total for arm in state.progress()) * 2 + 1000
     logs = None if session.folder is None else Path(session.folder, "logs")
     searcher = PlannedSearcher(state, found.ledger, attempt=f"{time.time():.0f}", logs=logs)
+    found.searcher = searcher
+    if request.deadline_s is not None:
+        searcher.take_turns()
     tuner = tune.Tuner(
         trainable,
         param_space={},
