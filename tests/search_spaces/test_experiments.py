@@ -54,6 +54,9 @@ def test_a_smoke_run_is_possible_of_every_space(name: str, scale: str) -> None:
     )
     before = [*space.metrics, *(space.watch.metrics if space.watch else ())]
     assert [type(metric) for metric in metrics] == [type(metric) for metric in before]
+    if smoked.walk:
+        assert 0 < (smoked.walk.max_samples or 0) <= EXAMPLES, "losses of few examples"
+        assert smoked.walk.points == min(space.walk.points if space.walk else 0, 1)
     for design in checked_designs(smoked):
         budget, size = design.template.budget, design.template.batch_size
         assert getattr(budget, "updates", UPDATES) == UPDATES

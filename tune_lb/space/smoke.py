@@ -15,7 +15,7 @@ from tune_lb.errors import RequestError
 from tune_lb.settings.domain import Choice, Interval
 from tune_lb.settings.taken import TakesFromArm
 from tune_lb.space.arm import Arm
-from tune_lb.space.observation import Watch
+from tune_lb.space.observation import Walk, Watch
 from tune_lb.space.space import Space
 from tune_lb.training.phase import Phase
 
@@ -24,6 +24,8 @@ EXAMPLES = 64
 """Examples that are trained on at least, validated and tested on, and measured on at most."""
 FEW = {"max_samples": EXAMPLES, "max_hvps": 10, "max_evaluations": 6, "max_iterations": 2}
 """What a metric looks at and does at most, by the name of its setting."""
+FEW_POINTS = 1
+"""Points between two iterates at which a walk takes the loss at most."""
 LARGEST_BATCH = 512
 """Larger batches are cut to about it; smaller ones stay."""
 
@@ -86,7 +88,7 @@ def smoke(space: Space) -> Space:
         "batch_size": _cut(space.batch_size, pieces),
         "phases": _phases(space.phases, num_train, pieces),
         "metrics": tuple(map(_on_few, space.metrics)),
-        "walk": walk and dataclasses.replace(walk, epochs=(1,) if walk.epochs else ()),
+        "walk": walk and _walked(walk),
         "watch": watch and _watched(watch),
         "initialization": _at_start(space.initialization),
     }
@@ -107,6 +109,14 @@ def _smoked(arm: Arm, num_train: int, pieces: Collection[int]) -> Arm:
     if "phases" in own:
         own["phases"] = _phases(own["phases"], num_train, pieces)
     return Arm(arm.name, *arm.remedies, combines=arm.combines, **own)
+
+
+def _walked(walk: Walk) -> Walk:
+    """Return a walk over the first epoch, if over any, with few losses between iterates, each of few examples."""
+    few = EXAMPLES if walk.max_samples is None else min(walk.max_samples, EXAMPLES)
+    return dataclasses.replace(
+        walk, epochs=(1,) if walk.epochs else (), points=min(walk.points, FEW_POINTS), max_samples=few
+    )
 
 
 def _watched(watch: Watch) -> Watch:
