@@ -13,7 +13,7 @@ from tune_lb.metrics import LambdaMax, SpectralNorm
 from tune_lb.space.checks import checked_designs, space_problems
 from tune_lb.space.loading import declared, load_space, space_names
 from tune_lb.space.papers import ROWS, SCALES, SCRIPTS
-from tune_lb.space.smoke import EXAMPLES, LARGEST_BATCH, UPDATES, smoke
+from tune_lb.space.smoke import LARGEST_BATCH, LOOKED_AT, UPDATES, smoke
 
 EXPERIMENTS = [name for name in space_names() if declared(name).rows]
 WITH_DATA = [name for name in space_names() if name not in ("keskar_f2", "jaiswal_imagenet")]
@@ -48,14 +48,14 @@ def test_a_smoke_run_is_possible_of_every_space(name: str, scale: str) -> None:
     assert space_problems(smoked) == []
     assert [arm.name for arm in smoked.arms] == [arm.name for arm in space.arms]
     metrics = [metric for metric in (*smoked.metrics, *(smoked.watch.metrics if smoked.watch else ()))]
-    assert all(0 < (getattr(metric, "max_samples", None) or EXAMPLES) <= EXAMPLES for metric in metrics)
+    assert all(0 < (getattr(metric, "max_samples", None) or LOOKED_AT) <= LOOKED_AT for metric in metrics)
     assert all(
         getattr(metric, "max_hvps", 1) <= 10 for metric in metrics if isinstance(metric, LambdaMax | SpectralNorm)
     )
     before = [*space.metrics, *(space.watch.metrics if space.watch else ())]
     assert [type(metric) for metric in metrics] == [type(metric) for metric in before]
     if smoked.walk:
-        assert 0 < (smoked.walk.max_samples or 0) <= EXAMPLES, "losses of few examples"
+        assert 0 < (smoked.walk.max_samples or 0) <= LOOKED_AT, "losses of few examples"
         assert smoked.walk.points == min(space.walk.points if space.walk else 0, 1)
     for design in checked_designs(smoked):
         budget, size = design.template.budget, design.template.batch_size

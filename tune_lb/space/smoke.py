@@ -21,8 +21,10 @@ from tune_lb.training.phase import Phase
 
 UPDATES = 2
 EXAMPLES = 64
-"""Examples that are trained on at least, validated and tested on, and measured on at most."""
-FEW = {"max_samples": EXAMPLES, "max_hvps": 10, "max_evaluations": 6, "max_iterations": 2}
+"""Examples that are trained on at least, validated and tested on."""
+LOOKED_AT = 8
+"""Examples that metrics and a walk's losses are taken over at most."""
+FEW = {"max_samples": LOOKED_AT, "max_hvps": 4, "max_evaluations": 6, "max_iterations": 2}
 """What a metric looks at and does at most, by the name of its setting."""
 FEW_POINTS = 1
 """Points between two iterates at which a walk takes the loss at most."""
@@ -74,7 +76,7 @@ def smoke(space: Space) -> Space:
     """Return the space with one member an arm and stage, two updates each, on few examples; networks are whole.
 
     Batches above LARGEST_BATCH are cut, to what ghost groups and pieces still divide, budgets become two updates, phases one
-    update of theirs, and whatever is measured looks at EXAMPLES examples.
+    update of theirs, and whatever is measured looks at LOOKED_AT examples.
     """
     given = [arm.settings.get("batch_size", space.batch_size) for arm in space.arms]
     pieces = {value for arm in space.arms for remedy in arm.remedies for value in _whole_numbers(remedy)}
@@ -113,7 +115,7 @@ def _smoked(arm: Arm, num_train: int, pieces: Collection[int]) -> Arm:
 
 def _walked(walk: Walk) -> Walk:
     """Return a walk over the first epoch, if over any, with few losses between iterates, each of few examples."""
-    few = EXAMPLES if walk.max_samples is None else min(walk.max_samples, EXAMPLES)
+    few = LOOKED_AT if walk.max_samples is None else min(walk.max_samples, LOOKED_AT)
     return dataclasses.replace(
         walk, epochs=(1,) if walk.epochs else (), points=min(walk.points, FEW_POINTS), max_samples=few
     )
