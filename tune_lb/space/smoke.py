@@ -28,7 +28,7 @@ FEW = {"max_samples": LOOKED_AT, "max_hvps": 4, "max_evaluations": 6, "max_itera
 """What a metric looks at and does at most, by the name of its setting."""
 FEW_POINTS = 1
 """Points between two iterates at which a walk takes the loss at most."""
-LARGEST_BATCH = 512
+LARGEST_BATCH = 256
 """Larger batches are cut to about it; smaller ones stay."""
 
 PROCEDURE: dict[str, Any] = {
