@@ -39,6 +39,7 @@ ALLOWED = {
     "prediction_errors": "settings errors",
     "inference": "errors",
     "results": "errors pause",
+    "export": "errors results",
     "samplers": "lazy errors streams settings",
     "data": "lazy errors settings trees",
     "models": "lazy errors settings",
@@ -54,7 +55,7 @@ ALLOWED = {
     "testing": f"{GROUND} {VOCABULARY} data models optimizers surface metrics training",
     "tuning": f"{GROUND} {VOCABULARY} face data optimizers metrics samplers training space search observation results",
     "cli": "face errors settings budgets schedules prediction_errors data optimizers samplers metrics training remedies space "
-    "search inference observation recipe results tuning",
+    "search inference observation recipe results export tuning",
     "__main__": "cli errors",
     "analysis": "errors results inference",
     "search_spaces": "face remedies metrics models data optimizers samplers schedules budgets losses",

@@ -36,8 +36,9 @@ def test_killed_at_every_kind_of_dangerous_moment(searches: Searches, whole: tup
 def test_failed_and_damaged_members_are_trained_again_and_only_they(searches: Searches) -> None:
     """First by retry, which trains those that failed and nothing else; then by the same command, which trains what is missing."""
     words = ("search", "spaces/tiny.py", "--max-concurrent", "1")
+    log_to = ("--log-to", "tensorboard")
     (searches.log / "fail").touch()
-    code, out, err = searches.run(*words)
+    code, out, err = searches.run(*words, *log_to)
     assert (code, err) == (3, ""), out
     (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
     assert line.startswith("failed: arm 'noisy': RuntimeError: told to fail (")
@@ -64,13 +65,15 @@ def test_failed_and_damaged_members_are_trained_again_and_only_they(searches: Se
     assert len(again) == 2, "its search, of which the other stages follow"
     assert "no member of" in searches.run("retry", "tiny")[1]
 
-    code, out, err = searches.run(*words)
+    code, out, err = searches.run(*words, *log_to)
     assert (code, err) == (0, ""), out
     assert not (run / "ray").exists()
     results, new = searches.results("tiny"), searches.trained()[len(trained) :]
     assert set(results["status"]) == {"completed"}
     assert lost
     assert sorted(new) == sorted([*results[results["arm"] == "noisy"]["witness"], *lost])
+    logged = [path.name for path in (run / "export" / "tensorboard").glob("*/*")]
+    assert sorted(logged) == sorted(f"{trial_id}.{seed}" for trial_id, seed in results.index), "each member once"
     columns = ["witness", "test_error", "stage"]
     pd.testing.assert_frame_equal(
         results[results["arm"] != "noisy"][columns], failed[failed["arm"] != "noisy"][columns], check_exact=True

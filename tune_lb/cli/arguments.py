@@ -72,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
         "--latex", action="store_true", help="write arms, configurations, published values as LaTeX too"
     )
     report.add_argument("--csv", action="store_true", help="write them as CSV too, with all columns")
+    export = _command(commands, "export", "write the members of a run for another program")
+    _run(export)
+    export.add_argument("--to", required=True, metavar="T", help="optuna, csv, tensorboard, mlflow or wandb")
+    export.add_argument("--out", metavar="FOLDER", help="write there in place of export/ in the run's folder")
     best = _command(commands, "best", "print the best configuration of each arm as plain PyTorch code")
     _run(best)
     best.add_argument("arm", nargs="?", metavar="ARM", help="only this arm: the output is then a Python file")
@@ -197,6 +201,13 @@ def _search(command: argparse.ArgumentParser) -> None:
         "--silence-limit",
         metavar="T",
         help="end a worker that gives no sign of life for so long (default: 20 times what its members take, at least 5m)",
+    )
+    add(
+        "--log-to",
+        action="append",
+        metavar="T",
+        choices=("tensorboard", "mlflow", "wandb"),
+        help="write members there as they come: tensorboard, mlflow or wandb; may be given several times (see also `export`)",
     )
     add("--max-concurrent", type=int, metavar="N", help="training processes at a time")
 

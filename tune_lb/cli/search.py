@@ -11,6 +11,7 @@ from typing import Any
 
 from tune_lb.cli.answer import Answer, analyse, recommended, show_answer, show_unwritten
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, search_command
+from tune_lb.cli.log_to import logged, opened
 from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
 from tune_lb.cli.precision import known_spread, precision_of, precision_text
@@ -92,6 +93,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         space, again = request.space, search_command(request.asked)
     known = known_spread(given.space, name, given.storage, given.spread_from) if given.dry_run else None
     prepared = tuner.prepare(request, write=not given.dry_run)
+    writers = opened(given.log_to or (), store, name) if not given.dry_run else {}
     show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
     if known is not None:
         show_costs(out, space, prepared.estimate)
@@ -115,7 +117,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         os._exit(code)
 
     try:
-        with Progress(out) as progress:
+        with logged(writers, prepared, out, name, given.storage), Progress(out) as progress:
             ending = tuner.search(prepared, progress, lost)
     except StorageError as error:
         return _failing(out, result, error, again)

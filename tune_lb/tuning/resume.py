@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
+from tune_lb.metrics.metric import Metric
 from tune_lb.results.code_versions import counts
 from tune_lb.results.member_rows import holds_failures
 from tune_lb.results.merger import Merger
@@ -49,15 +51,23 @@ def unmeasured(members: pa.Table, context: RunContext) -> dict[str, int]:
     names = set(members.schema.names)
     found = {}
     for metric in context.metrics:
-        columns = [name for name in (*metric.columns(), f"{metric.name}.reason") if name in names]
+        columns = [name for name in _columns(metric) if name in names]
         rows = members.select(["stage", "status", "block", "seed", *dict.fromkeys(columns)]).to_pylist()
-        missing = [
-            row
-            for row in rows
-            if row["status"] == "completed"
-            and metric in context.metrics_of(row["stage"], row["block"], row["seed"])
-            and all(row[name] is None for name in columns)
-        ]
+        missing = [row for row in rows if _lacks(row, metric, context)]
         if missing:
             found[metric.name] = len(missing)
     return found
+
+
+def lacks(row: Mapping[str, Any], context: RunContext) -> bool:
+    """Say whether a member was trained, and what is to be measured of it is not there."""
+    return any(_lacks(row, metric, context) for metric in context.metrics)
+
+
+def _lacks(row: Mapping[str, Any], metric: Metric, context: RunContext) -> bool:
+    measured = row["status"] == "completed" and metric in context.metrics_of(row["stage"], row["block"], row["seed"])
+    return measured and all(row.get(name) is None for name in _columns(metric))
+
+
+def _columns(metric: Metric) -> tuple[str, ...]:
+    return (*metric.columns(), f"{metric.name}.reason")
