@@ -323,5 +323,11 @@ def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.M
     assert set(TARGETS) == {"tensorboard", "mlflow", "wandb", "optuna", "csv"}
 
 
+def test_members_are_given_once(run: Store) -> None:
+    feed = Feed(run)
+    assert len({member.key for member in feed.new()}) == MEMBERS
+    assert feed.new() == []
+
+
 def test_what_is_not_finite_is_left_out_where_it_is_refused() -> None:
     assert finite({"a": 1.0, "b": float("nan"), "c": float("inf")}) == {"a": 1.0}

@@ -101,10 +101,11 @@ class Feed:
         roles, versions = roles_of(table.schema), read_space(self.store).get("code", {})
         # a row of a hundred columns is made only once
         every = zip(table["trial_id"].to_pylist(), table["seed"].to_pylist(), strict=True)
-        new = table.take([place for place, key in enumerate(every) if key not in self.given])
-        rows = [
-            row for row in new.to_pylist() if row["status"] in FINISHED and counts(row, versions) and not awaited(row)
-        ]
+        places = [place for place, key in enumerate(every) if key not in self.given]
+        if not places:
+            return []
+        new = table.take(places).to_pylist()
+        rows = [row for row in new if row["status"] in FINISHED and counts(row, versions) and not awaited(row)]
         keys = {(row["trial_id"], row["seed"]) for row in rows}
         self.given |= keys
         history = self._history(keys, copied)
