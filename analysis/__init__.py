@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.results import Results, load
+from analysis.loading import load
+from analysis.results import Results
 
 __all__ = ["Results", "load"]

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.document import Document
+from analysis.loading import load, run_store
 from analysis.markdown import markdown
 from analysis.old_design.results import OldResults
 from analysis.old_design.table_columns import OLD_ARMS
 from analysis.page import Looks, page
 from analysis.plots.command import add_figure_arguments, one_figure
 from analysis.report import report
-from analysis.results import Results, load, run_store
+from analysis.results import Results
 from analysis.summary import summary
 from analysis.table_columns import ARMS, described
 from analysis.tables_for_papers import csv_tables, latex_tables
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Write the report and print the answer; 2 where there is no such run."""
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables, figures and the report of a run.")
-    parser.add_argument("run", help="name of a run in the storage, or the folder of a run (path or URI)")
+    parser.add_argument(
+        "run",
+        nargs="+",
+        help="name of a run in the storage, or the folder of a run (path or URI); several: what differs, and all arms together",
+    )
     parser.add_argument("--storage", default="runs", help="where runs are (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--no-figures", action="store_true", help="write no figures (saves a few seconds)")
@@ -44,19 +49,26 @@ def main(arguments: list[str] | None = None) -> int:
     add_figure_arguments(parser)
     given = parser.parse_args(arguments)
     try:
-        store = run_store(given.run, given.storage)
         results = load(given.run, given.storage)
+        folder = report_folder(results, run_store(given.run[0], given.storage))
         if given.figure or given.list_figures:
-            print("\n".join(one_figure(given, results, store)))
+            print("\n".join(one_figure(given, results, folder)))
             return 0
         how = {"figures": not given.no_figures, "latex": given.latex, "csv": given.csv}
-        folder = store.child("report") if given.out is None else Store(given.out)
+        folder = folder if given.out is None else Store(given.out)
         shown = summary(results) if given.no_files else write_report(results, folder, **how)
     except (RequestError, StorageError) as error:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps(shown, allow_nan=False) if given.json else _text(shown))
     return 0
+
+
+def report_folder(results: Results | OldResults, store: Store) -> Store:
+    """Where the report of a run goes: report/ in its folder (store); of several, a folder in the first one's."""
+    folder = store.child("report")
+    others = list(results.parts)[1:]
+    return folder.child("with_" + "_".join(name.replace("/", "_") for name in others)) if others else folder
 
 
 def write_report(

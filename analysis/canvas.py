@@ -56,10 +56,13 @@ class Inks:
         self.colour: dict[str, str] = {}
         self.marker: dict[str, str] = {}
         num_others = 0
+        of_role = dict(ROLES)
         for position, (arm, role) in enumerate(zip(arms["arm"], arms["role"], strict=True)):
             self.marker[arm] = MARKERS[position % len(MARKERS)]
-            self.colour[arm] = ROLES.get(role) or COLOURS[num_others % len(COLOURS)]
-            num_others += role not in ROLES
+            # of several runs there may be two arms in a role: the first has its colour
+            own = of_role.pop(role, None)
+            self.colour[arm] = own or COLOURS[num_others % len(COLOURS)]
+            num_others += own is None
 
     def ordered(self, arms: Iterable[str]) -> list[str]:
         """The arms that are there, in the order of the run."""

@@ -34,6 +34,10 @@ class Caveat(str):
 
 def unfinished(results: Run) -> Iterator[Caveat]:
     """That a run is not finished: fewer confirm members than were asked for. Of one that stops by itself nothing is known."""
+    for name, run in results.parts.items():
+        yield from (Caveat(caveat.kind, f"In {name}: {caveat}") for caveat in unfinished(run))
+    if results.parts:
+        return
     members, confirmed, asked = results.members, results.confirmed, results.asked
     if asked.design is not None:
         wanted = 0 if asked.design.half_width else asked.design.confirm_blocks * asked.design.block_seeds

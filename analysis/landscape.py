@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.canvas import COLOURS, DASHES, GREY, STYLE, log_scale, new_figure, png
-from analysis.results import run_store
+from analysis.loading import run_store
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import StorageError
 from tune_lb.results.tables import decode_table

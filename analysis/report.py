@@ -14,6 +14,8 @@ from analysis.notation import count, counted, known, percent, points, significan
 from analysis.old_design.report import old_document
 from analysis.old_design.results import OldResults
 from analysis.paper_sections import paper_sections
+from analysis.pooled import PooledResults
+from analysis.pooled_report import by_itself, opening
 from analysis.published import published_section
 from analysis.report_tables import adequacy_table, decided, measured_tables
 from analysis.results import Results
@@ -48,15 +50,18 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
     drawn = list(figures)
     arms = table("arms", [row["cells"] for row in shown["rows"]])
     chart = configurations_chart(results, results.configurations)
+    pooled = results if isinstance(results, PooledResults) else None
     return Document(
         results.asked.name,
         results.asked.question,
         with_others(
             drawn,
             (
+                *(opening(pooled) if pooled else ()),
                 *section("Answer", [bullets(shown["sentences"]), *pictures(drawn, "test_error")]),
                 *section("Arms", [arms]),
                 *section("What may be claimed", [_claims(results)], "Claims"),
+                *(by_itself(pooled) if pooled else ()),
                 *section(
                     "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
                 ),
@@ -75,7 +80,11 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
                     "Configurations",
                 ),
                 *section("Cost", [cost_table(results, results.arms)]),
-                *section("How to read this", [bullets(METHODS, marked=True), _protocol(results)], "Protocol"),
+                *section(
+                    "How to read this",
+                    [bullets(METHODS, marked=True), None if pooled else _protocol(results)],
+                    "Protocol",
+                ),
                 *section("Provenance", [provenance_table(results)]),
                 *problems(shown["problems"]),
             ),
@@ -174,5 +183,4 @@ def _protocol(results: Results) -> Table:
             }.get(asked.select_by, "validation loss; between candidates by loss and soft error"),
             "metrics": f"on the first {design.measured_blocks} confirm blocks",
         }
-    rows |= {}
     return table("protocol", [{"protocol": name, "": text} for name, text in rows.items()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,18 +12,15 @@ import pandas as pd
 from analysis import adequacy, measured
 from analysis.adequacy import Adequacy
 from analysis.arms import arms_table
-from analysis.asked import is_of_blocks
 from analysis.blocks import confirmed_members, selected_configurations
 from analysis.comparison import Comparison, compare
 from analysis.configurations import configurations
 from analysis.decisions import Decision, decisions, selection_variances
 from analysis.drops import GapClosed, drop_reason, tuning_closed
-from analysis.frames import Frames, at_chance, read_frames
+from analysis.frames import at_chance
 from analysis.member_columns import usable
-from analysis.old_design.results import OldResults
 from analysis.run import Run
 from analysis.test_sets import TestSets, read_test_sets
-from tune_lb.results.storage import Store
 
 OF_BLOCKS = {"block": "Int64", "configuration_id": "str", "validation_soft_error": "float64"}
 
@@ -115,23 +111,3 @@ class Results(Run):
     def correlations(self) -> pd.DataFrame:
         """Rank correlations of every sharpness value with the gap and the train loss, over the arms."""
         return measured.correlations(self.confirmed, self.sharpness_values)
-
-
-def results_of(frames: Frames) -> Results | OldResults:
-    """The results of a run by the rules of its design: space.json says `"procedure": "blocks"`, or it is an old one."""
-    return Results(frames) if is_of_blocks(frames.space) else OldResults(frames)
-
-
-def load(run: str | os.PathLike[str], storage: str | os.PathLike[str] = "runs") -> Results | OldResults:
-    """Read a run: a folder with a space.json (path or URI), or the name of a run in storage.
-
-    Raises RequestError where there is no such run. Reads members and history; predictions when a table needs them.
-    """
-    return results_of(read_frames(run_store(run, storage)))
-
-
-def run_store(run: str | os.PathLike[str], storage: str | os.PathLike[str] = "runs") -> Store:
-    """The folder of a run: a folder with a space.json (path or URI), else the one of that name in storage."""
-    text = os.fspath(run)
-    here = Store(text)
-    return here if here.exists("space.json") else Store(os.fspath(storage)).child(text)

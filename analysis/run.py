@@ -33,6 +33,11 @@ class Run:
         """Tidy history: trial_id, seed, step, epoch, wall_s, name, value."""
         return self.frames.history
 
+    @property
+    def parts(self) -> Mapping[str, Run]:
+        """The runs that this is made of, by name; none for one that stands by itself."""
+        return {}
+
     @cached_property
     def problems(self) -> tuple[str, ...]:
         """Files that could not be read, each with its name."""

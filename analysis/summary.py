@@ -11,6 +11,8 @@ from analysis.member_columns import CONFIGURATION, remedy_columns
 from analysis.notation import MISSING, count, known, percent, plain, points, significant, with_interval
 from analysis.old_design.results import OldResults
 from analysis.old_design.summary import old_summary
+from analysis.pooled import PooledResults
+from analysis.pooled_report import pooled_sentences
 from analysis.results import Results
 from analysis.sentences import sentences
 
@@ -107,7 +109,8 @@ def summary(results: Results | OldResults) -> dict[str, Any]:
         row = {name: plain(record.get(name)) for name in VALUES}
         cells = {title: cell(row) for title, cell in COLUMNS.items()}
         rows.append({**row, "mark": mark(row), "cells": cells})
-    return {"rows": rows, "sentences": sentences(results), "best": best(results), "problems": list(results.problems)}
+    said = pooled_sentences(results) if isinstance(results, PooledResults) else sentences(results)
+    return {"rows": rows, "sentences": said, "best": best(results), "problems": list(results.problems)}
 
 
 def best(results: Results) -> dict[str, dict[str, Any]]:

@@ -57,7 +57,7 @@ ALLOWED = {
     "cli": "face errors settings budgets schedules prediction_errors data optimizers samplers metrics training remedies space "
     "search inference observation recipe results export tuning",
     "__main__": "cli errors",
-    "analysis": "errors results inference",
+    "analysis": "errors settings results inference",
     "search_spaces": "face remedies metrics models data optimizers samplers schedules budgets losses",
 }
 """The house in one table. A package is a folder of tune_lb, or a module beside them; "face" is tune_lb itself."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from analysis.loading import load
 from analysis.notation import counted
 from analysis.old_design.results import OldResults
-from analysis.results import Results, load
+from analysis.results import Results
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import Store
 
@@ -37,8 +38,8 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def one_figure(given: argparse.Namespace, results: Results | OldResults, store: Store) -> list[str]:
-    """Draw what is asked for; return the lines to print. Raises RequestError for what cannot be drawn."""
+def one_figure(given: argparse.Namespace, results: Results | OldResults, folder: Store) -> list[str]:
+    """Draw what is asked for; return the lines to print. folder: of the report. Raises RequestError for what cannot be drawn."""
     # a second of import that tables and text do without
     from analysis.canvas import png
     from analysis.plots.choice import Choice
@@ -70,7 +71,6 @@ def one_figure(given: argparse.Namespace, results: Results | OldResults, store: 
     if out is not None:
         out.write_bytes({".png": png, ".svg": svg, ".pdf": pdf}[out.suffix](drawn))
         return [str(out)]
-    folder = store.child("report")
     written = {f"{kind.name}.png": png(drawn), f"{kind.name}.svg": svg(drawn)}
     for name, data in written.items():
         folder.write(name, data)

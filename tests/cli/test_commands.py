@@ -159,6 +159,7 @@ def test_overrides_may_stand_after_options(call: Called) -> None:
         (("train", "quickstart", "samm"), ["did you mean 'sam'?"]),
         (("status", "nothing"), ["there is no run 'nothing'"]),
         (("report", "nothing"), ["there is no run 'nothing'"]),
+        (("report", "nothing", "else"), ["there is no run 'nothing'"]),
         (("best", "nothing"), ["there is no run 'nothing'"]),
         (("serch", "quickstart"), ["invalid choice: 'serch'"]),
         (("search", "quickstart", "--nmae", "x"), ["not understood: --nmae x"]),
@@ -230,6 +231,15 @@ def test_report_shows_and_writes(call: Called, runs: Path) -> None:
     assert (runs / "made" / "report" / "report.html").is_file()
     assert "placebo (noise floor)" in out
     assert out.splitlines()[-1].startswith("next: ")
+
+
+def test_runs_that_cannot_be_compared_are_refused(call: Called, runs: Path, tmp_path: Path) -> None:
+    for name in ("made", "other"):
+        shutil.copytree(runs / "made", tmp_path / "runs" / name)
+    code, _, err = call("report", "made", "other")
+    assert code == 2
+    (line,) = err.splitlines()
+    assert "are of the old design" in line
 
 
 @pytest.mark.slow

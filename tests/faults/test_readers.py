@@ -10,7 +10,7 @@ import pytest
 import safetensors
 import safetensors.torch
 
-from analysis.results import load
+from analysis.loading import load
 from tests.cli.conftest import Called, call  # noqa: F401  (a fixture)
 from tests.faults.small_runs import search
 from tests.faults.test_damaged_files import emptied, flipped, footer

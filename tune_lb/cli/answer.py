@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,23 @@ from tune_lb.errors import RequestError
 Answer = dict[str, Any]
 
 
-def analyse(name: str, storage: str, *options: str, write: bool = True, to: str | None = None) -> Answer:
-    """Run the analysis of a run in a process of its own and return its summary. Raises RequestError with what it says.
+def analyse(
+    name: str | Sequence[str], storage: str, *options: str, write: bool = True, to: str | None = None
+) -> Answer:
+    """Run the analysis of a run, or of several as one, in a process of its own and return its summary.
+
+    Raises RequestError with what it says.
 
     write: also write tables, figures and the report, into the run's folder or the folder `to`. Where that cannot be written, the
     summary says so under "unwritten". options: more of `python -m analysis`.
     """
     words = [*options, *(() if write else ("--no-files",)), *(() if to is None else ("--out", to))]
-    done = run_analysis("analysis", name, "--storage", storage, "--json", *words)
+    names = [name] if isinstance(name, str) else list(name)
+    done = run_analysis("analysis", *names, "--storage", storage, "--json", *words)
     if done.returncode == 2:
-        raise RequestError(done.stderr.strip().splitlines() or f"run {name} cannot be analysed")
+        raise RequestError(done.stderr.strip().splitlines() or f"run {' '.join(names)} cannot be analysed")
     if done.returncode:
-        raise AnalysisError(f"the analysis of run {name} failed:\n{done.stderr.strip()}")
+        raise AnalysisError(f"the analysis of run {' '.join(names)} failed:\n{done.stderr.strip()}")
     answer: Answer = json.loads(done.stdout)
     return answer
 

@@ -65,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     remove.add_argument("--yes", action="store_true", help="do it; without it only what would be deleted is said")
     _run(_command(commands, "check", "check that the files of a run are whole, and say what to do where they are not"))
     report = _command(commands, "report", "write tables, figures and the report of a run, and show the answer")
-    _run(report)
+    several = "of several: what differs between them, and the arms of all in one report"
+    report.add_argument("names", nargs="+", metavar="NAME", help=f"name of a run in the storage; {several}")
+    _storage(report)
     report.add_argument("--open", action="store_true", help="open the page in a browser")
     report.add_argument("--out", metavar="FOLDER", help="write there in place of report/ in the run's folder")
     report.add_argument(
