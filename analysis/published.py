@@ -11,13 +11,15 @@ import pandas as pd
 
 from analysis.blocks import arrays
 from analysis.document import Part, Section, Text, bullets, section, table
-from analysis.notation import significant
+from analysis.notation import count, significant
 from analysis.run import Run
 from tune_lb.inference.effects import Effect, differences, paired_t, quantile
 
 FILE = Path(__file__).with_name("published.csv")
 ACCURACIES = {"test_accuracy": "test_error", "train_accuracy": "train_error"}
 """Quantities in percent that are one minus a column of members."""
+STATED = ("batch_size", "distance_ratio", "drop", "steep_directions", "seconds_ratio")
+"""Quantities that stand in a paper's text, of no arm: where a drop begins, a ratio, a drop in points."""
 NOTE = """
 *Level*: where nothing differs from the paper, a mean agrees if the difference from the published one is within Student's 95 % of
 both standard errors. *Sign*: of the difference from the arm beside which it was published; agrees or differs where the 95 %
@@ -29,8 +31,9 @@ def published() -> pd.DataFrame:
     """Every number that the papers print, as a frame, a row each.
 
     row: of tune_lb.space.papers. network, data. arm: name of the arm that repeats it; against: of the arm beside which it was
-    published. quantity: a column of members, test_accuracy or train_accuracy (%), barriers, height or height_variance. value,
-    spread (standard deviation) over n runs. seen: False where the paper's text was not at hand, and the number is from elsewhere.
+    published; both "" for what is said of no arm. quantity: a column of members, test_accuracy or train_accuracy (%), barriers,
+    height, height_variance, or one of STATED (case says what it is). value, spread (standard deviation) over n runs. seen: False
+    where the paper's text was not at hand, and the number is from elsewhere.
     """
     found = pd.read_csv(FILE, dtype={"arm": "str", "against": "str"})
     return found.assign(seen=found["seen"] == "yes", **{name: found[name].fillna("") for name in ("arm", "against")})
@@ -80,6 +83,14 @@ def published_section(results: Run) -> list[Section]:
     )
     parts = [*said, table("published", rows), Text(NOTE, marked=True)]
     return section("Beside the published values", parts, "Published")
+
+
+def stated(row: str) -> str:
+    """What a paper's text says in numbers of a row, "" where it does not: "about where the drop begins (F2) 15,000"."""
+    known = published()
+    own = known[(known["row"] == row) & known["quantity"].isin(STATED)]
+    said = [(entry["case"], entry["network"], float(entry["value"])) for entry in own.to_dict("records")]
+    return "; ".join(f"{case}{'' if of == 'all' else f' ({of})'} {count(value)}" for case, of, value in said)
 
 
 def _here(row: dict[Any, Any], known: pd.DataFrame, results: Run) -> dict[str, Any]:

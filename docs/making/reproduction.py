@@ -8,7 +8,7 @@ from typing import Any
 
 import analysis
 from analysis.notation import counted, significant
-from analysis.published import beside, effect_text, level_text, published
+from analysis.published import beside, effect_text, level_text, published, stated
 from analysis.results import Results
 from analysis.summary import summary
 from making.cards import ROOT
@@ -87,6 +87,8 @@ def _verdict(row: str, results: Results) -> str:
     """Return what the signs of a row's numbers come to."""
     if not (published()["row"] == row).any():
         return "published without numbers"
+    if said := stated(row):
+        return f"published: {said}"
     found = beside(results)
     found = found[found["row"] == row] if len(found) else found
     if not len(found):

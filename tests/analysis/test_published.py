@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.document import bullets
-from analysis.published import beside, published, published_section
+from analysis.published import STATED, beside, published, published_section, stated
 from analysis.results import Results
 from tests.analysis.fabrication import ARMS, fabricate
 from tune_lb.space.papers import ROWS
@@ -76,6 +76,14 @@ def test_an_arm_that_was_not_run_is_said_so_and_another_network_is_not_comparabl
     assert set(found["level"]) == {"not measured"}
     of_others = beside(run(["keskar: table 2"], network="MLP"))
     assert of_others.empty, "of six networks none is the run's"
+
+
+def test_numbers_of_a_text_are_of_no_arm_and_are_said() -> None:
+    own = TABLE[TABLE["quantity"].isin(STATED)]
+    assert set(own["arm"]) | set(own["against"]) == {""}
+    assert stated("keskar: figure 4") == "about where the drop begins (F2) 15,000; about where the drop begins (C1) 500"
+    assert stated("surlemont: run time") == "roughly, with SAM over without 2"
+    assert stated("keskar: table 2") == ""
 
 
 def test_a_run_that_repeats_nothing_has_no_section() -> None:
