@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,13 @@ from tune_lb.inference.effects import NAN, Effect, paired_t
 from tune_lb.inference.precision import blocks_needed, spread_of
 
 HALF_A_POINT = 0.005
+IN_POINTS = (
+    *("test_error", "difference", "difference_recipe", "difference_new", "large_batch_drop", "large_batch_drop_recipe"),
+    *("drop_train_error", "drop_generalization_gap", "matched_difference", "matched_difference_recipe"),
+)
+"""Columns with intervals, _low to _high, on the scale of the errors."""
+WIDEST = 1.0
+"""An interval of a share of examples that is wider says nothing: no difference of two shares is above 1."""
 
 
 def arms_table(
@@ -47,6 +55,16 @@ def arms_table(
         for name in ("claim", "claim_new_data", "under_trained", "search_converged")
     }
     return table.assign(**flags)
+
+
+def as_printed(arms: pd.DataFrame, *, is_share: bool) -> list[dict[str, Any]]:
+    """The rows of the table with intervals that say nothing open on both sides, -inf to inf. is_share: of the errors."""
+    rows: list[dict[str, Any]] = [{str(n): value for n, value in row.items()} for row in arms.to_dict("records")]
+    for row in rows if is_share else ():
+        for low, high in ((f"{name}_low", f"{name}_high") for name in IN_POINTS):
+            if low in row and row[high] - row[low] > WIDEST:
+                row |= {low: -math.inf, high: math.inf}
+    return rows
 
 
 def _identity(name: str, members: pd.DataFrame, compared: Comparison) -> dict[str, object]:

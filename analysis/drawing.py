@@ -132,7 +132,9 @@ def _errors(axes: Axes, info: ArmErrors, inks: Inks) -> None:
     for arm in info.records:
         y_mean, colour = rows[arm["arm"]] - 0.2, inks.colour[arm["arm"]]
         if arm["mean"] > high:
-            axes.plot([edge], [rows[arm["arm"]]], ">", color=colour, ms=7, zorder=5, url=tip(level_tip(arm)))
+            axes.plot(
+                [edge], [rows[arm["arm"]]], ">", color=colour, ms=7, zorder=5, url=tip(level_tip(arm, info.whole))
+            )
             text = f"{arm['mean']:.2f}"
             axes.annotate(
                 text,
@@ -147,7 +149,7 @@ def _errors(axes: Axes, info: ArmErrors, inks: Inks) -> None:
             continue
         axes.plot([arm["low"], arm["high"]], [y_mean] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=4)
         look = {"color": colour, "ms": 6, "mec": "white", "mew": 0.8, "zorder": 5}
-        axes.plot([arm["mean"]], [y_mean], "D", url=tip(level_tip(arm)), **look)
+        axes.plot([arm["mean"]], [y_mean], "D", url=tip(level_tip(arm, info.whole)), **look)
     axes.set_xlim(low, high)
     axes.set_yticks(list(rows.values()), [f"{arm['arm']} ({arm['n']})" for arm in info.records], color=INK)
     axes.set_ylim(-0.6, len(rows) - 0.4)
@@ -176,7 +178,7 @@ def _differences(axes: Axes, info: ArmErrors, inks: Inks) -> None:
             edge, way = (high, -1) if difference > 0 else (low, 1)
             edge += way * 0.015 * (high - low)
             mark = "<" if way > 0 else ">"
-            axes.plot([edge], [y], mark, color=colour, ms=7, zorder=5, url=tip(difference_tip(arm)))
+            axes.plot([edge], [y], mark, color=colour, ms=7, zorder=5, url=tip(difference_tip(arm, info.whole)))
             side = "left" if way > 0 else "right"
             axes.annotate(text, (edge, y), xytext=(8 * way, 0), ha=side, va="center", color=ink, bbox=PLATE, **small)
             continue
@@ -186,7 +188,7 @@ def _differences(axes: Axes, info: ArmErrors, inks: Inks) -> None:
         if inner:
             axes.plot([arm["inner_low"], arm["inner_high"]], [y, y], color=colour, lw=4.5, solid_capstyle="butt")
         look: dict[str, Any] = {"color": colour, "ms": 6.5, "mec": "white", "mew": 0.8, "zorder": 5}
-        axes.plot([difference], [y], "D", url=tip(difference_tip(arm)), **look)
+        axes.plot([difference], [y], "D", url=tip(difference_tip(arm, info.whole)), **look)
         axes.annotate(text, (difference, y), xytext=(0, 6), ha="center", color=ink, bbox=PLATE, **small)
     axes.set_xlim(low, high)
     axes.set_xlabel("difference from the reference, points (grey: not claimed)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,8 @@ class ArmErrors(NamedTuple):
     reference: float
     floor: float
     note: str
+    whole: float = math.inf
+    """Width in points from which an interval says nothing."""
 
     @property
     def rows(self) -> dict[str, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
+from analysis.arms import WIDEST
 from analysis.asked import OUTSIDE_ROLES
 from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves, history_curves, scatter
 from analysis.notation import counted, known, listed, percent
@@ -65,6 +67,7 @@ def arm_errors(results: Results) -> ArmErrors | None:
         _mean(arms, results.asked.reference),
         100 * float(table["noise_floor"].iloc[0]),
         note,
+        100 * WIDEST if asked.is_share else math.inf,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 MISSING = "-"
+NOT_TOLD = "cannot be told"
 
 
 def known(value: object) -> bool:
@@ -26,7 +27,9 @@ def points(difference: float, digits: int = 2) -> str:
 
 
 def with_interval(text: str, low: float, high: float, digits: int = 2) -> str:
-    """The text and, where it is known, its interval in percent or points: "-1.31 [-1.90, -0.67]"."""
+    """The text and, where it is known, its interval in percent or points: "-1.31 [-1.90, -0.67]"; -inf to inf: cannot be told."""
+    if low == -math.inf and high == math.inf:
+        return f"{text} [{NOT_TOLD}]"
     return f"{text} [{percent(low, digits)}, {percent(high, digits)}]" if known(low) and known(high) else text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.document import Part, Section, Table, Text, section, table
 from analysis.eta_over_b_fit import ScalingFit, scaling_fits
-from analysis.how_large import HowLarge, how_large, sentence
+from analysis.how_large import HowLarge
 from analysis.notation import MISSING, count, counted, known, percent, points, significant, with_interval
 from analysis.plots.walk_tables import distances_table, epochs_table
 from analysis.price import prices
@@ -52,12 +52,11 @@ def paper_sections(results: Results, drawn: Iterable[str]) -> list[Section]:
 
 
 def _batch_sizes(results: Results, drawn: list[str]) -> list[Part | None]:
-    answer = how_large(results)
+    answer = results.how_large
     fits = scaling_fits(results.configurations)
     found = answer.found if answer is not None else None
     speeds = speeds_of(found) if found is not None else table("speed_to_pay", [])
     return [
-        Text(sentence(answer)) if answer is not None else None,
         *pictures(drawn, "batch_size", "time_to_target"),
         Text(SPEED_NOTE) if speeds.rows else None,
         speeds,

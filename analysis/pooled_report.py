@@ -125,7 +125,7 @@ def by_itself(results: PooledResults) -> list[Section]:
             else "no",
         }
         for name, run in results.runs.items()
-        for row in run.arms.to_dict("records")
+        for row in run.printed
         if known(row["difference"])
     ]
     return section("Each run by itself", [table("by_itself", rows)], "By itself")

@@ -105,7 +105,7 @@ def _claims(results: Results) -> Table:
             "classed differently %": percent(row["disagreement"]),
             "against the one trained longer": _matched(row),
         }
-        for row in results.arms.to_dict("records")
+        for row in results.printed
         if known(row["difference"])
     ]
     return table("claims", rows)
@@ -145,7 +145,7 @@ def _decomposition(results: Results) -> Table:
             "with running BN statistics %": percent(row.get("test_error_running", float("nan"))),
             "": "under-trained" if row["under_trained"] is True else "",
         }
-        for row in results.arms.to_dict("records")
+        for row in results.printed
         if row["n"]
     ]
     return table("decomposition", rows)

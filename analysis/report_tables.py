@@ -31,7 +31,7 @@ def adequacy_table(results: Results) -> Table:
             "gradient evaluations in all": count(row["total_gradient_evaluations"]),
             "seconds in all": significant(row["total_wall_s"]),
         }
-        for row in results.arms.to_dict("records")
+        for row in results.printed
         if row["num_points"]
     ]
     return table("searches", rows)
@@ -89,7 +89,7 @@ def _among(values: np.ndarray[Any, np.dtype[np.float64]], own: int, others: list
 
 def measured_tables(results: Results) -> list[Part]:
     """Sharpness, gap and train loss of the arms: levels, differences from the reference, rank correlations."""
-    values, arms = results.sharpness_values, [row for row in results.arms.to_dict("records") if row["n"]]
+    values, arms = results.sharpness_values, [row for row in results.printed if row["n"]]
     levels = [
         {
             "arm": str(row["arm"]),

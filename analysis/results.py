@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis import adequacy, measured
 from analysis.adequacy import Adequacy
-from analysis.arms import arms_table
+from analysis.arms import arms_table, as_printed
 from analysis.blocks import confirmed_members, selected_configurations
 from analysis.comparison import Comparison, compare
 from analysis.configurations import configurations
 from analysis.decisions import Decision, decisions, selection_variances
 from analysis.drops import GapClosed, drop_reason, tuning_closed
 from analysis.frames import at_chance
+from analysis.how_large import HowLarge, how_large
 from analysis.member_columns import usable
 from analysis.run import Run
 from analysis.test_sets import TestSets, read_test_sets
@@ -85,6 +87,16 @@ class Results(Run):
     def arms(self) -> pd.DataFrame:
         """One row per arm; see `arms_table`."""
         return arms_table(self.members, self.comparison, self.searches, self.frames.roles, self.no_gap_reason)
+
+    @cached_property
+    def printed(self) -> list[dict[str, Any]]:
+        """The rows of arms as they are printed; see `as_printed`."""
+        return as_printed(self.arms, is_share=self.asked.is_share)
+
+    @cached_property
+    def how_large(self) -> HowLarge | None:
+        """How large a batch may be, where the arms have three batch sizes or more; see `how_large`."""
+        return how_large(self)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

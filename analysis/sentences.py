@@ -9,6 +9,7 @@ from typing import Any
 from analysis.asked import DERIVED_ROLES, OUTSIDE_ROLES
 from analysis.caveats import Caveat, Lead, unfinished
 from analysis.drops import NO_DROP
+from analysis.how_large import sentence
 from analysis.limits import kind_of_error, of_old_code, under_trained_text
 from analysis.notation import counted, known, listed, percent, points, significant, with_interval
 from analysis.results import Results
@@ -21,13 +22,14 @@ Rows = Mapping[str, Mapping[Any, Any]]
 
 def sentences(results: Results) -> list[str]:
     """Findings first, then limits; each a sentence or two that stands on its own."""
-    arms = {str(row["arm"]): row for row in results.arms.to_dict("records")}
+    arms = {str(row["arm"]): row for row in results.printed}
     return [
         *kind_of_error(results),
         *unfinished(results),
         *_missing(results, arms),
         *_one_block(results),
         *_drop(results, arms),
+        *_batch_sizes(results),
         *_placebo(results, arms),
         *_claims(results, arms),
         *_references(results, arms),
@@ -98,6 +100,11 @@ def _drop(results: Results, arms: Rows) -> Iterator[str]:
     if closed.is_known:
         share = _share(closed.effect.estimate, closed.effect.low, closed.effect.high)
         yield f"Tuning alone closes {share} of what the large batch loses at the baseline's own learning rate."
+
+
+def _batch_sizes(results: Results) -> Iterator[str]:
+    if results.how_large is not None:
+        yield Lead(sentence(results.how_large))
 
 
 def _placebo(results: Results, arms: Rows) -> Iterator[str]:
@@ -253,8 +260,7 @@ def _procedure(row: Mapping[Any, Any]) -> str:
 
 
 def _recipe(row: Mapping[Any, Any]) -> str:
-    low, high = row["difference_recipe_low"], row["difference_recipe_high"]
-    return f"[{percent(low)}, {percent(high)}]" if known(low) else "not known"
+    return with_interval("", row["difference_recipe_low"], row["difference_recipe_high"]).strip() or "not known"
 
 
 def _share(value: float, low: float, high: float) -> str:

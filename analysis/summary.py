@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,9 +49,7 @@ def _difference(row: Row) -> str:
 
 
 def _recipe(row: Row) -> str:
-    if not known(row["difference_recipe_low"]):
-        return MISSING
-    return f"[{percent(row['difference_recipe_low'])}, {percent(row['difference_recipe_high'])}]"
+    return with_interval("", row["difference_recipe_low"], row["difference_recipe_high"]).strip() or MISSING
 
 
 def _drop(row: Row) -> str:
@@ -105,9 +104,10 @@ def summary(results: Results | OldResults) -> dict[str, Any]:
     if isinstance(results, OldResults):
         return old_summary(results)
     rows = []
-    for record in results.arms.to_dict("records"):
+    for record, printed in zip(results.arms.to_dict("records"), results.printed, strict=True):
         row = {name: plain(record.get(name)) for name in VALUES}
-        cells = {title: cell(row) for title, cell in COLUMNS.items()}
+        open_ends = {name: value for name, value in printed.items() if isinstance(value, float) and math.isinf(value)}
+        cells = {title: cell(row | open_ends) for title, cell in COLUMNS.items()}
         rows.append({**row, "mark": mark(row), "cells": cells})
     said = pooled_sentences(results) if isinstance(results, PooledResults) else sentences(results)
     return {"rows": rows, "sentences": said, "best": best(results), "problems": list(results.problems)}

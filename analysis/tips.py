@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from analysis.asked import Asked
-from analysis.notation import known, percent, points, with_interval
+from analysis.notation import NOT_TOLD, known, points, with_interval
 
 MOST_DIMENSIONS = 8
 
@@ -37,18 +38,22 @@ def value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def level_tip(arm: Mapping[str, Any]) -> str:
-    """Of an arm's mean error: percent, its interval, members."""
-    text = f"{arm['mean']:.2f} %" + (f" [{arm['low']:.2f}, {arm['high']:.2f}]" if known(arm["low"]) else "")
+def level_tip(arm: Mapping[str, Any], whole: float = math.inf) -> str:
+    """Of an arm's mean error: percent, its interval, members. whole: width in points from which an interval says nothing."""
+    text = f"{arm['mean']:.2f} %{_interval(arm['low'], arm['high'], whole)}"
     return f"{arm['arm']}\ntest error, mean {text}\nn = {arm['n']}"
 
 
-def difference_tip(arm: Mapping[str, Any]) -> str:
+def difference_tip(arm: Mapping[str, Any], whole: float = math.inf) -> str:
     """Of an arm's difference from the reference: points, the procedure's interval, that of these recipes."""
-    name, low, high = arm["arm"], arm["difference_low"] / 100, arm["difference_high"] / 100
-    lines = [str(name), f"{with_interval(points(arm['difference'] / 100), low, high)} points from the reference"]
+    text = f"{points(arm['difference'] / 100)}{_interval(arm['difference_low'], arm['difference_high'], whole)}"
+    lines = [str(arm["arm"]), f"{text} points from the reference"]
     if known(arm["inner_low"]):
-        lines.append(f"these recipes [{percent(arm['inner_low'] / 100)}, {percent(arm['inner_high'] / 100)}]")
+        lines.append(f"these recipes{_interval(arm['inner_low'], arm['inner_high'], whole)}")
     if arm["is_tested"]:
         lines.append("claimed" if arm["claim"] is True else "not claimed")
     return "\n".join(lines)
+
+
+def _interval(low: float, high: float, whole: float) -> str:
+    return with_interval("", low / 100, high / 100) if high - low <= whole else f" [{NOT_TOLD}]" if known(low) else ""
