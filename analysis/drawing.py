@@ -221,10 +221,9 @@ def scatter(info: Scatter, inks: Inks) -> Figure:
 
 def history_curves(info: Curves, inks: Inks) -> Figure:
     """One panel for each thing recorded, one line per arm."""
-    note = "Lines: means. Bands: smallest to largest over members."
     arms = inks.ordered(info.lines["arm"])
     wide, high, columns = beside_legend(4.2 * len(info.panels) + 2.4, 4.6, len(arms))
-    figure = new_figure(wide, high, info.title, note)
+    figure = new_figure(wide, high, info.title, info.note)
     for number, (name, label) in enumerate(info.panels.items()):
         axes = figure.add_subplot(1, len(info.panels), number + 1)
         for arm in arms:

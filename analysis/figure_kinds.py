@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import FloatArray
+from analysis.reach import reach, within
 from analysis.run import Run
 from analysis.tips import member_tips
 
@@ -152,6 +153,7 @@ class Curves(NamedTuple):
     panels: dict[str, str]
     lines: pd.DataFrame
     log: tuple[str, ...]
+    note: str
 
 
 def history_curves(results: Run) -> Curves | None:
@@ -174,7 +176,9 @@ def history_curves(results: Run) -> Curves | None:
         lines[column] = lines[column].where(~percent, 100 * lines[column])
     positive = lines.groupby("name")["mean"].min() > 0
     log = tuple(name for name in names if positive[name])
-    return Curves("Training of the confirmed members", {name: HISTORY_NAMES[name] for name in names}, lines, log)
+    note = "Lines: means. Bands: smallest to largest over members." + reach(lines, "epoch")[1]
+    titles = {name: HISTORY_NAMES[name] for name in names}
+    return Curves("Training of the confirmed members", titles, within(lines, "epoch"), log, note)
 
 
 class SearchCurves(NamedTuple):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.canvas import NOTE, TITLE
+from analysis.canvas import INK, NOTE, TITLE
 
 TIP = "tip:"
 """What an artist's url begins with where it is a tip: matplotlib writes urls into SVG, dot by dot, and nowhere else."""
+UNSEEN = 0.001
+"""An opacity that no pixel shows; what has none at all is not drawn, and nobody can point at it."""
+Values = Sequence[float] | pd.Series
 _POINTS = 72
 # matplotlib takes the quotes that the text has not
 _TIP = re.compile(rf"<a xlink:href=(?:\"{TIP}([^\"]*)\"|'{TIP}([^']*)')[^>]*>")
@@ -34,6 +39,11 @@ def tip(*lines: str) -> str:
 def tips(texts: Iterable[str]) -> list[str]:
     """The urls of the dots of a collection, a text each: `axes.scatter(x, y, urls=tips(texts))`."""
     return [tip(text) for text in texts]
+
+
+def spots(axes: Axes, x: Values, y: Values, texts: Iterable[str], colour: str = INK) -> None:
+    """Dots with tips that are not seen until they are pointed at: over the means of a line, a bar or a cell."""
+    axes.scatter(x, y, s=34, color=colour, alpha=UNSEEN, lw=0, urls=tips(texts), zorder=9)
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -59,12 +69,17 @@ def svg(figure: Figure, name: str) -> str:
     return _for_page(buffer.getvalue(), f"0 {top:.0f} {width:.0f} {bottom - top:.0f}", width)
 
 
+def with_titles(text: str) -> str:
+    """SVG as matplotlib wrote it, links that are tips as `<g class="dot"><title>`, which every browser shows."""
+    return _TIP.sub(lambda found: f'<g class="dot"><title>{found[1] or found[2]}</title>', text).replace("</a>", "</g>")
+
+
 def _for_page(text: str, box: str, width: float) -> str:
     text = _ASIDE.sub("", _HEAD.sub("<svg ", text, count=1))
     text = _SIZE.sub(f'viewBox="{box}" style="--width: {width:.0f}"', text, count=1)
     text = _FAMILY.sub("font-family: inherit", _NUMBERED.sub("", text))
     text = _COLOUR.sub(lambda found: f"{found[1]}: var(--c{found[2][1:]}, {found[2]})", text)
-    text = _TIP.sub(lambda found: f'<g class="dot"><title>{found[1] or found[2]}</title>', text).replace("</a>", "</g>")
+    text = with_titles(text)
     text = _PLACES.sub(lambda found: _short(found[0]), text)
     return re.sub(r">\s*\n\s*<", ">\n<", text)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from analysis.asked import Asked
-from analysis.notation import NOT_TOLD, known, points, with_interval
+from analysis.notation import NOT_TOLD, known, points, significant, with_interval
 
 MOST_DIMENSIONS = 8
+UNITS = ("%", "nats", "points", "s", "MB")
 
 
 def member_tips(members: pd.DataFrame, asked: Asked) -> pd.Series:
@@ -53,6 +55,34 @@ def difference_tip(arm: Mapping[str, Any], whole: float = math.inf) -> str:
     if arm["is_tested"]:
         lines.append("claimed" if arm["claim"] is True else "not claimed")
     return "\n".join(lines)
+
+
+def mean_tips(rows: pd.DataFrame, what: str, name: str = "", *, ranges: bool = False) -> list[str]:
+    """Of means with intervals, or with ranges over members: a text for each row of x (in words), mean, low, high and n.
+
+    what: "label, unit".
+    """
+    label, unit = name_and_unit(what)
+    texts = []
+    for row in rows.to_dict("records"):
+        low, high = (significant(row[end], 3) for end in ("low", "high"))
+        ends = (f", {low} to {high}" if ranges else f" [{low}, {high}]") if known(row["low"]) else ""
+        lines = [name, str(row["x"]), f"{label} {significant(row['mean'], 3)}{unit}{ends}", f"n = {row['n']:.0f}"]
+        texts.append("\n".join(line for line in lines if line))
+    return texts
+
+
+def name_and_unit(label: str) -> tuple[str, str]:
+    """The label of an axis in plain words, and its unit (" %", " nats"): a tip knows no mathematics."""
+    text = re.sub(r"[${}\\]", "", label.replace(r"\times", "x").replace(r"\epsilon", "eps"))
+    name, _, unit = text.rpartition(",")
+    return (name, unit) if unit.strip() in UNITS else (text, "")
+
+
+def said_of(label: str, value: float) -> str:
+    """A value under the label of its axis: "test error 4.10 %"."""
+    name, unit = name_and_unit(label)
+    return f"{name} {significant(value, 3)}{unit}"
 
 
 def _interval(low: float, high: float, whole: float) -> str:

@@ -106,11 +106,12 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
         for name, row in tested.items()
         if known(row["difference_low"])
     }
-    unknown = [name for name, row in tested.items() if math.isinf(row["difference_low"])]
+    ends = ("difference_low", "difference_recipe_low")
+    unknown = [name for name, row in tested.items() if any(math.isinf(row[end]) for end in ends)]
     if unknown:
         yield Caveat(
             "intervals say nothing",
-            f"The interval of {_listed(unknown)} is wider than 100 points: {_blocks_of(results)} cannot tell a spread (8 and more can).",
+            f"The interval of {_listed(unknown)} is wider than 100 points: {_blocks_of(results)} tell no spread (8 and more do).",
         )
     if not halves:
         return

@@ -29,6 +29,8 @@ from analysis.plots.paper import Look, batch_axis, bounded, looks, twin, value_a
 from analysis.plots.series import series_of
 from analysis.run import Run
 from analysis.segmented_fit import MIN_SIZES, SegmentedFit, segmented_fit
+from analysis.svg import spots
+from analysis.tips import mean_tips
 from tune_lb.errors import PROGRAM
 
 NAME = "batch_size"
@@ -181,7 +183,10 @@ def draw_against_batch(info: AgainstBatch) -> Figure:
                 look = Look("#0072B2", "o", "-") if number == 0 else Look("#D55E00", "s", (0, (5, 2)))
             elif two:
                 look = look._replace(dashes="-" if number == 0 else (0, (4, 2)))
-            _line(axes[number], values[values["series"] == name], look, hollow=two and number == 1)
+            own = values[values["series"] == name]
+            _line(axes[number], own, look, hollow=two and number == 1)
+            said = mean_tips(own.assign(x=own["batch_size"].map("B = {:,.0f}".format)), what.label, name)
+            spots(axes[number], own["batch_size"], own["mean"], said, look.colour)
         is_log = value_axis(axes[number], what.label, values["mean"].to_numpy(np.float64))
         ends = bounded(values, log=is_log)
         if ends is not None:

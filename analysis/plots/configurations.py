@@ -21,6 +21,8 @@ from analysis.plots.choice import EVERYTHING, Choice, Missing, Quantity, chosen,
 from analysis.plots.history import shown_arms
 from analysis.plots.paper import batch_axis, value_axis
 from analysis.run import Run
+from analysis.svg import spots
+from analysis.tips import said_of
 
 DIMENSION, HEAT_MAP = "dimension", "heat_map"
 MOST_PANELS = 4
@@ -95,6 +97,11 @@ def draw_tried(info: Tried, inks: Inks) -> Figure:
     for arm in arms:
         rows = info.points[info.points["arm"] == arm].sort_values("x")
         axes.plot(rows["x"], rows["y"], inks.marker[arm], color=inks.colour[arm], ms=5, alpha=0.75, mew=0)
+        said = [
+            f"{arm}\n{said_of(info.x.label, row['x'])}\n{said_of(info.y.label, row['y'])}\nn = {row['n']}"
+            for row in rows.to_dict("records")
+        ]
+        spots(axes, rows["x"], rows["y"], said, inks.colour[arm])
         ringed = rows[rows["is_selected"]]
         axes.plot(ringed["x"], ringed["y"], "o", color=INK, ms=11, mfc="none", mew=1.3)
         if few and len(rows) > rows["x"].nunique():
@@ -200,6 +207,12 @@ def draw_heat_map(info: HeatMap) -> Figure:
     for axes, arm in zip(grid[0], arms, strict=True):
         own = info.cells[info.cells["arm"] == arm]
         shown = _cells(axes, own, norm)
+        said = [
+            f"{arm}\nB = {row['batch_size']:,.0f}, rate {row['lr']:.4g}\n"
+            f"{said_of(info.what.label, row['value'])}\nn = {row['n']}"
+            for row in own.to_dict("records")
+        ]
+        spots(axes, own["batch_size"], own["lr"], said)
         best = info.best[info.best["arm"] == arm]
         axes.plot(best["batch_size"], best["lr"], "o", ms=28, mfc="none", mec="white", mew=2.6, zorder=5)
         axes.plot(best["batch_size"], best["lr"], "o", ms=28, mfc="none", mec=INK, mew=1.2, zorder=6)

@@ -16,12 +16,17 @@ from analysis.canvas import INK, Inks, new_figure
 from analysis.notation import listed
 from analysis.plots.choice import EVERYTHING, Choice, Missing, Quantity, confirmed, quantity, said_n
 from analysis.plots.paper import twin, value_axis
+from analysis.reach import reach, within
 from analysis.run import Run
+from analysis.svg import spots
+from analysis.tips import mean_tips
 
 TRAIN_AND_TEST, CURVES = "train_and_test", "curves"
 PARTS = {"train": "-", "validation": (0, (1.5, 1.5)), "test": (0, (5, 2))}
 MOST_ARMS, MOST_PAIRED = 8, 4
 """Arms that are drawn where none are asked for: of lines by themselves, and of lines for each part."""
+MOST_TIPS = 24
+"""Places of a line that have a tip."""
 OBSERVED = {
     "test_error": "Watch(test_error=True)",
     "test_loss": "Watch(test_error=True)",
@@ -121,9 +126,9 @@ def train_and_test(run: Run, choice: Choice = EVERYTHING) -> Lines:
         names = [f"{part}_{kind}" for kind in ("error", "loss") for part in ("train", other)]
         quantities = history_quantities(run, history, tuple(name for name in names if name in known), TRAIN_AND_TEST)
     x = choice.x or "epoch"
-    table = lines_of(history, quantities, x)
+    table, cut = _as_far(lines_of(history, quantities, x))
     parts = listed([part for part in PARTS if any(what.column.startswith(part) for what in quantities)])
-    note = _note(run, table)
+    note = _note(run, table) + cut
     if "test_error" not in known and not choice.y:
         note += " No test error was watched: validation examples stand for the test examples."
     return Lines(f"{parts[0].upper()}{parts[1:]} over training", quantities, table, x, note)
@@ -150,9 +155,14 @@ def history(run: Run, choice: Choice = EVERYTHING) -> Lines:
     x = choice.x or "epoch"
     if x not in ("epoch", "step", "wall_s"):
         raise Missing(f"figure {CURVES}: --x {x}: histories are by epoch, step or wall_s")
-    table = lines_of(found, quantities, x)
+    table, cut = _as_far(lines_of(found, quantities, x))
     title = listed([what.label.partition(",")[0] for what in quantities]) + " over training"
-    return Lines(title_case(title), quantities, table, x, _note(run, table))
+    return Lines(title_case(title), quantities, table, x, _note(run, table) + cut)
+
+
+def _as_far(lines: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The lines as far as most arms train, and what is said of those that go on."""
+    return within(lines, "x"), reach(lines, "x")[1]
 
 
 def title_case(text: str) -> str:
@@ -186,6 +196,7 @@ def draw_train_and_test(info: Lines, inks: Inks) -> Figure:
                 rows = info.lines[(info.lines["arm"] == arm) & (info.lines["name"] == what.name)].sort_values("x")
                 axes.fill_between(rows["x"], rows["low"], rows["high"], color=inks.colour[arm], alpha=0.1, lw=0)
                 axes.plot(rows["x"], rows["mean"], color=inks.colour[arm], ls=PARTS[part], lw=1.8)
+                _tips(axes, rows, arm, what, info, inks)
                 every = max(1, len(rows) // 6)
                 axes.plot(
                     rows["x"].iloc[::every],
@@ -253,11 +264,24 @@ def _lines(axes: Axes, info: Lines, what: Quantity, arms: list[str], inks: Inks,
     for arm in arms:
         rows = info.lines[(info.lines["arm"] == arm) & (info.lines["name"] == what.name)].sort_values("x")
         axes.fill_between(rows["x"], rows["low"], rows["high"], color=inks.colour[arm], alpha=0.13, lw=0)
+        _tips(axes, rows, arm, what, info, inks)
         every = max(1, len(rows) // 8)
         axes.plot(
             rows["x"], rows["mean"], color=inks.colour[arm], ls=dashes, lw=1.7, marker=inks.marker[arm], ms=4.5, markevery=every,
             mfc=inks.colour[arm] if dashes == "-" else "white",
         )  # fmt: skip
+
+
+def _tips(axes: Axes, rows: pd.DataFrame, arm: str, what: Quantity, info: Lines, inks: Inks) -> None:
+    there = rows.iloc[:: max(1, len(rows) // MOST_TIPS)]
+    places = there["x"].map(lambda x: f"{info.x_label} {x:g}")
+    spots(
+        axes,
+        there["x"],
+        there["mean"],
+        mean_tips(there.assign(x=places), what.label, arm, ranges=True),
+        inks.colour[arm],
+    )
 
 
 def _shared(own: list[Quantity]) -> str:

@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullL
 
 from analysis.canvas import COLOURS, GREY, INK, MARKERS, log_scale
 from analysis.plots.choice import MOST_TICKS
+from analysis.svg import with_titles
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
 BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
@@ -119,7 +120,7 @@ def svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "tune_lb"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return with_titles(buffer.getvalue().decode()).encode()
 
 
 def pdf(figure: Figure) -> bytes:

@@ -15,6 +15,8 @@ from analysis.plots.batch_size import PREFERRED
 from analysis.plots.choice import EVERYTHING, Choice, Missing, Quantity, chosen, numeric_columns, quantity, said_n
 from analysis.price import pareto
 from analysis.run import Run
+from analysis.svg import tip
+from analysis.tips import said_of
 
 NAME = "pareto"
 COST = "gradient_evaluations"
@@ -61,7 +63,9 @@ def draw_front(info: Front, inks: Inks) -> Figure:
     for axes, what in zip(grid[0], others, strict=True):
         for row in info.arms.to_dict("records"):
             x, y, arm = row[what.name], row[error.name], str(row["arm"])
-            axes.plot([x], [y], inks.marker[arm], color=inks.colour[arm], ms=7, zorder=4)
+            said = [said_of(q.label, row[q.name]) for q in info.quantities]
+            shown = tip(arm, *said, f"n = {row['n']}", *(["no other arm is as low in all"] if row["on_front"] else []))
+            axes.plot([x], [y], inks.marker[arm], color=inks.colour[arm], ms=7, zorder=4, url=shown)
             if row["on_front"]:
                 axes.plot([x], [y], "o", ms=14, mfc="none", mec=INK, mew=1.2, zorder=3)
         _axis(axes, what, info.arms[what.name])

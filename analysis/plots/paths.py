@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.canvas import DASHES, GREY, INK, new_figure
+from analysis.notation import significant
 from analysis.plots.choice import EVERYTHING, Choice, Missing
 from analysis.plots.paper import looks, twin, value_axis
 from analysis.run import Run
+from analysis.svg import spots
 from tune_lb.errors import PROGRAM, RequestError, nearest
 from tune_lb.results.tables import decode_table
 
@@ -123,7 +125,11 @@ def draw_paths(info: Paths) -> Figure:
                     "marker": look.marker,
                     "ms": 3.6,
                 }
-                places[LABELS[name]].plot(own["alpha"], own["value"], mfc="white" if test else look.colour, **style)
+                place_of = places[LABELS[name]]
+                place_of.plot(own["alpha"], own["value"], mfc="white" if test else look.colour, **style)
+                pairs = zip(own["alpha"], own["value"], strict=True)
+                said = [f"{path}\na = {a:g}\n{name.replace('_', ' ')} {significant(value, 3)}" for a, value in pairs]
+                spots(place_of, own["alpha"], own["value"], said, look.colour)
         for label, where in places.items():
             value_axis(where, label, rows.loc[rows["name"].map(LABELS) == label, "value"].to_numpy(np.float64))
         for end, text in ((0, "A"), (1, "B")):

@@ -16,7 +16,9 @@ from analysis.notation import count, percent, significant
 from analysis.plots.choice import EVERYTHING, Choice, Missing, confirmed, said_n
 from analysis.plots.paper import batch_axis, bounded
 from analysis.run import Run
+from analysis.svg import spots
 from analysis.time_to_target import COSTS
+from analysis.tips import mean_tips
 from tune_lb.errors import PROGRAM
 
 NAME = "time_to_target"
@@ -101,6 +103,15 @@ def draw_time_to_target(info: Scaling) -> Figure:
             axes.set_ylim(ends)
         batch_axis(axes, sizes.tolist())
         axes.set_ylabel(f"{LABELS[cost]} (log scale)")
+        shown = rows.assign(
+            x=rows["batch_size"].map("B = {:,.0f}".format),
+            mean=middle,
+            low=rows[f"{cost}_low"],
+            high=rows[f"{cost}_high"],
+        )
+        spots(
+            axes, sizes.tolist(), middle.tolist(), mean_tips(shown.assign(n=shown["n_reached"]), LABELS[cost]), colour
+        )
         _marks(axes, info.answer, sizes)
     return figure
 

@@ -11,6 +11,8 @@ from analysis.canvas import Inks, log_scale, new_figure
 from analysis.plots.choice import EVERYTHING, Choice, Missing, quantity, said_n
 from analysis.plots.history import history_quantities, left_out, recorded, title_case
 from analysis.run import Run
+from analysis.svg import spots
+from analysis.tips import said_of
 
 NAME = "trajectory"
 
@@ -80,8 +82,13 @@ def draw_trajectory(info: Trajectory, inks: Inks) -> Figure:
     axes = figure.add_subplot()
     arms = inks.ordered(info.lines["arm"])
     for arm in arms:
-        for _, rows in info.lines[info.lines["arm"] == arm].groupby(["trial_id", "seed"]):
+        for (_, seed), rows in info.lines[info.lines["arm"] == arm].groupby(["trial_id", "seed"]):
             axes.plot(rows["x"], rows["y"], color=inks.colour[arm], lw=1.3, alpha=0.75)
+            said = [
+                f"{arm}\nseed {seed}, update {step}\n{said_of(info.x_label, x)}\n{said_of(info.y_label, y)}"
+                for step, x, y in zip(rows["step"], rows["x"], rows["y"], strict=True)
+            ]
+            spots(axes, rows["x"], rows["y"], said, inks.colour[arm])
             axes.plot(rows["x"].iloc[-1:], rows["y"].iloc[-1:], inks.marker[arm], color=inks.colour[arm], ms=6)
     log_scale(axes, "x")
     log_scale(axes, "y")

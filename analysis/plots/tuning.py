@@ -16,9 +16,11 @@ from analysis.arrays import FloatArray
 from analysis.canvas import FADED, GREY, INK, Inks, log_scale, new_figure
 from analysis.decisions import search_scores
 from analysis.importance import NOISE, importances
+from analysis.notation import significant
 from analysis.plots.choice import EVERYTHING, Choice, Missing, chosen, said_n
 from analysis.plots.history import shown_arms
 from analysis.run import Run
+from analysis.svg import spots
 
 NAME, IMPORTANCE = "tuning_curves", "importance"
 MOST_ARMS = 12
@@ -138,7 +140,13 @@ def draw_tuning(info: Tuning, inks: Inks) -> Figure:
         first = first or axes
         if info.reference not in (None, arm):
             _curve(axes, info.lines[info.lines["arm"] == info.reference], FADED, "")
-        _curve(axes, info.lines[info.lines["arm"] == arm], inks.colour[arm], inks.marker[arm])
+        own = info.lines[info.lines["arm"] == arm]
+        _curve(axes, own, inks.colour[arm], inks.marker[arm])
+        said = [
+            f"{arm}\nbest of {k}\nmedian {significant(value, 3)}"
+            for k, value in zip(own["k"], own["median"], strict=True)
+        ]
+        spots(axes, own["k"], own["median"], said, inks.colour[arm])
         axes.set_title(f"{arm} ({int(info.lines.loc[info.lines['arm'] == arm, 'k'].max())} points)", fontsize=10)
         last = place + columns >= len(arms)
         axes.tick_params(labelleft=place % columns == 0, labelbottom=last)
@@ -196,6 +204,8 @@ def draw_importance(info: Importance, inks: Inks) -> Figure:
         top = y
         for row in rows.to_dict("records"):
             axes.barh(y, row["importance"], color=inks.colour[str(arm)], alpha=0.75, height=0.75)
+            said = f"{arm}: {row['dimension']}\nimportance {row['importance']:.2f} of 1\nn = {row['n']} points"
+            spots(axes, [row["importance"]], [y], [said], inks.colour[str(arm)])
             ticks.append(y)
             labels.append(f"{arm}: {row['dimension']}")
             y -= 1

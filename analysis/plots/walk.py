@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.canvas import GREY, new_figure
-from analysis.notation import listed
+from analysis.notation import listed, significant
 from analysis.plots.choice import EVERYTHING, Choice, Mean, Missing, mean_of, said_n
 from analysis.plots.history import recorded, shown_arms
 from analysis.plots.paper import batch_axis, looks
 from analysis.plots.walk_tables import epochs_walked
 from analysis.run import Run
+from analysis.svg import spots
+from analysis.tips import mean_tips
 
 WALK, COSINE = "walk", "cosine"
 MOST_EPOCHS = 4
@@ -144,6 +146,7 @@ def draw_walk(info: Steps) -> Figure:
         own = info.updates[info.updates["panel"] == number]
         middle.axhline(0, color=GREY, lw=0.8)
         middle.plot(own["update"], own["cosine"], color="#009E73", lw=1.2, marker="s", ms=2.6)
+        _tips((top, middle, low), dots, own)
         middle.set_ylim(-1.05, 1.05)
         low.plot(own["update"], own["distance"], color="#882255", lw=1.5, marker="D", ms=2.6)
         low.set_xlabel("update of the epoch")
@@ -153,6 +156,19 @@ def draw_walk(info: Steps) -> Figure:
     for row, label in enumerate(("train loss, nats", "cosine of\nsuccessive gradients", "distance from the start")):
         grid[row, 0].set_ylabel(label)
     return figure
+
+
+def _tips(axes: tuple[Axes, Axes, Axes], iterates: pd.DataFrame, updates: pd.DataFrame) -> None:
+    top, middle, low = axes
+    said = [
+        f"after update {p:.0f}\nloss {significant(v, 4)}"
+        for p, v in zip(iterates["place"], iterates["loss"], strict=True)
+    ]
+    spots(top, iterates["place"], iterates["loss"], said, "#0072B2")
+    for place, name, colour in ((middle, "cosine", "#009E73"), (low, "distance", "#882255")):
+        there = updates.dropna(subset=[name])
+        said = [f"update {k}\n{name} {significant(v, 3)}" for k, v in zip(there["update"], there[name], strict=True)]
+        spots(place, there["update"], there[name], said, colour)
 
 
 class Cosines(NamedTuple):
@@ -207,6 +223,9 @@ def draw_cosines(info: Cosines) -> Figure:
             rows = rows.sort_values("x")
             bars = np.array([(rows["mean"] - rows["low"]).fillna(0.0), (rows["high"] - rows["mean"]).fillna(0.0)])
             axes.errorbar(rows["x"], rows["mean"], yerr=bars, elinewidth=1.1, capsize=2.5, **of[str(name)].line)
+            places = rows["x"].map("B = {:,.0f}".format if axis == "batch_size" else "rate {:g}".format)
+            said = mean_tips(rows.assign(x=places), "cosine", str(name))
+            spots(axes, rows["x"], rows["mean"], said, of[str(name)].colour)
         axes.axhline(0, color=GREY, lw=0.8, zorder=0)
         fixed = own["fixed"].iloc[0]
         if axis == "batch_size":

@@ -26,6 +26,8 @@ from analysis.plots.choice import (
 from analysis.plots.paper import looks
 from analysis.plots.series import ALONE, series_of
 from analysis.run import Run
+from analysis.svg import spots
+from analysis.tips import mean_tips
 
 NAME = "with_without"
 HATCHES = ("", "///", "...", "xx", "\\\\\\", "oo", "--", "++")
@@ -128,6 +130,8 @@ def draw_with_without(info: Bars) -> Figure:
             )  # fmt: skip
             if np.isfinite(row["low"]):
                 axes.plot([x, x], [row["low"], row["high"]], color=INK, lw=1.4, zorder=4)
+            told = pd.DataFrame([row | {"x": f"B = {size:,.0f}"}])
+            spots(axes, [x], [row["mean"]], mean_tips(told, info.what.label, str(row["arm"])), of[name].colour)
             own = info.members.loc[info.members["arm"] == row["arm"], "value"]
             axes.plot(x + np.linspace(-0.2, 0.2, len(own)), own, "o", color=INK, ms=3, mfc="white", mew=0.8, zorder=5)
             if np.isfinite(row["recovered"]):

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
+from analysis.caveats import Lead
 from analysis.how_large import free_up_to, how_large, sentence
 from analysis.results import Results
+from analysis.sentences import sentences
 from analysis.time_to_target import first_at, noise_scales, performance_model, speed_up, to_target
+from tests.analysis.fabrication import fabricate
 from tests.analysis.plots.made import SIZES, over_sizes, trained, with_history
 
 NAMES = tuple(f"batch_{size}" for size in SIZES)
@@ -115,3 +118,11 @@ def test_noise_scales_are_geometric_means_at_each_look() -> None:
     ]
     found = noise_scales(with_history(results, rows), NAMES)
     assert found[["batch_size", "epoch", "value", "n"]].to_numpy().tolist() == [[32, 1, pytest.approx(200), 4]]
+
+
+def test_the_sentence_stands_in_the_answer() -> None:
+    results = falling()
+    said = [line for line in sentences(results) if "no loss of test error can be told" in line]
+    assert said == [sentence(how_large(results))]
+    assert isinstance(said[0], Lead)
+    assert not any("no loss of test error" in line for line in sentences(Results(fabricate())))

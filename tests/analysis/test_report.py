@@ -131,6 +131,24 @@ def test_damaged_files_are_named_and_skipped(run_folder: Path, tmp_path: Path) -
     assert any("could not be used" in line for line in shown["sentences"])
 
 
+@pytest.mark.parametrize("is_share", [True, False])
+def test_intervals_wider_than_all_that_there_is_say_nothing(is_share: bool) -> None:
+    """Two blocks of 5 and 95 points: t(0.975, 1) = 12.7, times the error 45, is 571.8 points to either side."""
+    frames = fabricate(
+        {n: ARMS[n] for n in ("small_batch", "large_batch", "sam")}, Procedure(num_samples=1, confirm_blocks=2)
+    )
+    members = frames.members
+    errors = members["arm"].map({"small_batch": 0.03, "large_batch": 0.02, "sam": 0.07}).astype(float)
+    members = members.assign(test_error=errors.mask((members["arm"] == "sam") & (members["block"] == 1), 0.97))
+    found = Results(
+        replace(frames, members=members, space=frames.space | {"error": {"title": "error", "is_share": is_share}})
+    )
+    row = next(row for row in summary(found)["rows"] if row["arm"] == "sam")
+    assert row["difference_recipe_high"] == pytest.approx(0.5 + 12.7062 * 0.45, abs=1e-3)
+    assert row["cells"]["these recipes"] == ("[cannot be told]" if is_share else "[-521.78, 621.78]")
+    assert ("The interval of sam is wider than 100 points: 2 confirm blocks" in text(found)) == is_share
+
+
 def without(*names: str) -> dict[str, Arm]:
     return {name: arm for name, arm in ARMS.items() if name not in names}
 

@@ -53,7 +53,18 @@ def test_every_kind_has_a_caption() -> None:
 def test_figures_are_drawn(runs: dict[str, Results], run: str, kind: str) -> None:
     drawn = figure(runs[run], kind)
     assert png(drawn).startswith(b"\x89PNG")
-    ElementTree.fromstring(svg(drawn))
+    root = ElementTree.fromstring(svg(drawn))
+    said = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert len(said) >= 5
+    assert all(any(letter.isdigit() for letter in text) and "$" not in text for text in said)
+    assert not [link for link in root.iter("{http://www.w3.org/2000/svg}a")]
+
+
+def test_a_tip_says_which_arm_where_and_how_much(runs: dict[str, Results]) -> None:
+    root = ElementTree.fromstring(svg(figure(runs["grid"], "heat_map")))
+    said = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}title")]
+    # 5 points at eta/B = 3e-4, 2 more for each factor of e: 0.1 / 32 is log(0.003125 / 3e-4) = 2.3434 away
+    assert "plain\nB = 32, rate 0.1\ntest error 9.69 %\nn = 1" in said
 
 
 def test_the_report_takes_what_the_shape_of_the_space_calls_for(runs: dict[str, Results]) -> None:
