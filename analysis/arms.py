@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.adequacy import Adequacy
 from analysis.asked import OUTSIDE_ROLES
-from analysis.blocks import arrays, block_means, common_differences
+from analysis.blocks import block_means, common_differences
 from analysis.comparison import Comparison, placebos
 from analysis.decomposition import under_trained
 from analysis.drops import GapClosed, gap_closed
@@ -167,13 +167,13 @@ def _drop(name: str, compared: Comparison) -> dict[str, object]:
     row |= dict.fromkeys(_PARTS, NAN) | {"under_trained": None}
     if other not in compared.errors or name not in compared.errors:
         return row
-    train = arrays(compared.confirmed, "train_error")
+    train = compared.train_errors
     own, base = str(name), str(other)
     # a diverged member counts at chance in both errors, so it adds nothing to the gap here
     d_test, d_train = common_differences((compared.errors[own], compared.errors[base]), (train[own], train[base]))
     parts = (paired_t(d_train), paired_t(d_test - d_train))
     row |= dict(zip(_PARTS, (v for part in parts for v in (part.estimate, part.low, part.high)), strict=True))
-    losses = arrays(compared.confirmed, "train_loss")
+    losses = compared.train_losses
     error = float(np.nanmean(train[own])) if asked.is_share else 0.0
     loss, of_baseline = (
         float(np.nanmean(losses[arm])) if np.isfinite(losses[arm]).any() else NAN for arm in (own, base)

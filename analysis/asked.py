@@ -130,11 +130,6 @@ class Asked:
         """The name of the first arm in that role, None where the space has none."""
         return next((arm.name for arm in self.arms if arm.role == role), None)
 
-    @property
-    def matched_pairs(self) -> tuple[tuple[str, str], ...]:
-        """(arm, its compute-matched reference) for every arm that has one."""
-        return tuple((arm.name, arm.matched_by) for arm in self.arms if arm.matched_by is not None)
-
 
 def is_of_blocks(space: Mapping[str, Any]) -> bool:
     """Whether a run is of the new design; else it is reported by the old rules (analysis/old_design)."""

@@ -9,10 +9,9 @@ import numpy as np
 
 from analysis.asked import Asked
 from analysis.decisions import Decision
-from analysis.notation import count, counted, listed
+from analysis.notation import count, counted, named
 from analysis.run import Run
 
-MOST_NAMED = 8
 EQUAL = 1e-12
 
 
@@ -67,8 +66,7 @@ def budgets(arms: Mapping[str, Mapping[Any, Any]], asked: Asked) -> Iterator[Cav
         return
     usual = max(set(numbers.values()), key=list(numbers.values()).count)
     others = {name: number for name, number in numbers.items() if number != usual}
-    named = [f"{name} {number:,}" for name, number in others.items()]
-    shown = listed(named) if len(named) <= MOST_NAMED else f"{len(named)} arms another number (see the table)"
+    shown = named([f"{name} {number:,}" for name, number in others.items()], more=" another number (see the table)")
     yield Caveat(
         "budgets unequal",
         f"Budgets are unequal: most arms tried {counted(usual, 'configuration')}, {shown}. More tries find better values.",
@@ -92,9 +90,8 @@ def ties(decided: Mapping[str, Decision], selected: Mapping[str, str]) -> Iterat
         if same.sum() > 1:
             tied.append(arm)
     if tied:
-        named = listed(tied) if len(tied) <= MOST_NAMED else f"{len(tied)} arms"
         yield Caveat(
             "chosen on ties",
-            f"Chosen on a tie: another candidate of {named} has the same validation loss and error; which of them is confirmed is "
-            "chance.",
+            f"Chosen on a tie: another candidate of {named(tied, more='')} has the same validation loss and error; which is "
+            "confirmed is chance.",
         )

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,16 @@ class Comparison:
     test_sets: TestSets
     on_these: Mapping[str, Answer]
     on_new: Mapping[str, Answer]
+
+    @cached_property
+    def train_errors(self) -> dict[str, FloatArray]:
+        """Arm -> (S, m) train errors."""
+        return arrays(self.confirmed, "train_error")
+
+    @cached_property
+    def train_losses(self) -> dict[str, FloatArray]:
+        """Arm -> (S, m) train losses."""
+        return arrays(self.confirmed, "train_loss")
 
     @property
     def family(self) -> list[str]:

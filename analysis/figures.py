@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.arms import WIDEST
 from analysis.asked import OUTSIDE_ROLES
 from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves, history_curves, scatter
-from analysis.notation import counted, known, listed, percent
+from analysis.notation import counted, known, named, percent
 from analysis.results import Results
 from analysis.sentences import correlation
 from analysis.tips import member_tips
@@ -86,9 +86,9 @@ def _finding(results: Results) -> str:
     worse = claimed.loc[claimed["difference"] > 0, "arm"].tolist()
     parts = []
     if better:
-        parts.append(f"{_listed(better)} {'improve' if len(better) > 1 else 'improves'} on {reference}")
+        parts.append(f"{named(better, MOST_NAMED, '')} {'improve' if len(better) > 1 else 'improves'} on {reference}")
     if worse:
-        parts.append(f"{_listed(worse)} {'are' if len(worse) > 1 else 'is'} worse than {reference}")
+        parts.append(f"{named(worse, MOST_NAMED, '')} {'are' if len(worse) > 1 else 'is'} worse than {reference}")
     if parts:
         return "; ".join(parts)
     compared = table[table["role"].eq("arm") & table["difference"].notna()]
@@ -100,10 +100,6 @@ def _finding(results: Results) -> str:
         apart = row["difference_low"] * row["difference_high"] > 0
         return f"{reference} {'differs' if apart else 'cannot be told'} from {asked.baseline}"
     return f"No remedy can be told from {reference}"
-
-
-def _listed(names: list[str]) -> str:
-    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms"
 
 
 def sharpness_and_gap(results: Results, value: str = "lambda_max") -> Scatter | None:
@@ -141,8 +137,7 @@ def search_curves(results: Results) -> SearchCurves | None:
     unfinished = table.loc[table["search_converged"].eq(False).fillna(False), ["arm", "search_gain"]]
     gains = [f"{arm} ({percent(gain, 0)} %)" for arm, gain in unfinished.itertuples(index=False)]
     quiet = "No arm gains more than the noise of a member from its last doubling of points"
-    named = listed(gains) if len(gains) <= MOST_NAMED else f"{len(gains)} arms"
-    title = f"Still gaining with more points: {named}" if gains else quiet
+    title = f"Still gaining with more points: {named(gains, MOST_NAMED, '')}" if gains else quiet
     if not table["search_converged"].notna().any():
         title = "What the best of k points reaches"
     by_error = results.asked.select_by == "error"

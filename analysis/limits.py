@@ -28,12 +28,8 @@ def of_old_code(results: Run) -> Iterator[str]:
     old = results.frames.of_old_code
     if old:
         named = listed([f"{number} of {arm}" for arm, number in old.items()])
-        yield Caveat(
-            "members failed",
-            Caveat(
-                "code changed", f"Left out are members trained with code that has changed since (column code): {named}."
-            ),
-        )
+        text = f"Left out are members trained with code that has changed since (column code): {named}."
+        yield Caveat("code changed", text)
 
 
 def under_trained_text(reference: str | None, row: dict[str, Any], baseline: str | None, other: dict[str, Any]) -> str:
@@ -56,7 +52,8 @@ def failures(results: Run) -> Iterator[str]:
         str(k): int(v) for k, v in results.members["status"].value_counts().items() if k in ("failed", "out_of_memory")
     }
     if failed:
-        yield f"Members without a result: {listed([f'{v} {k}' for k, v in failed.items()])}; they count nowhere."
+        counts = listed([f"{v} {k}" for k, v in failed.items()])
+        yield Caveat("members failed", f"Members without a result: {counts}; they count nowhere.")
     confirmed = results.confirmed
     diverged = confirmed.loc[confirmed["status"] == "diverged", "arm"].value_counts()
     if len(diverged):

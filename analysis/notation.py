@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 MISSING = "-"
+MOST_NAMED = 8
+"""Arms that a sentence names one by one."""
 NOT_TOLD = "cannot be told"
 
 
@@ -56,6 +58,11 @@ def counted(number: float, noun: str) -> str:
 def listed(names: list[str]) -> str:
     """Names as a sentence has them: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def named(names: list[str], most: int = MOST_NAMED, more: str = " (see the table)") -> str:
+    """So many names as a sentence has them; of more than that their number: "12 arms (see the table)"."""
+    return listed(names) if len(names) <= most else f"{len(names)} arms{more}"
 
 
 def _rounded(value: float, digits: int) -> float:

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 from analysis.caveats import Caveat, Lead
 from analysis.document import Section, Table, Text, section, table
-from analysis.notation import MISSING, count, counted, known, listed, points, with_interval
+from analysis.notation import MISSING, count, counted, known, listed, named, points, with_interval
 from analysis.pooled import PooledResults
 from analysis.sentences import sentences
 from analysis.several_runs import settings_that_differ
-
-MOST_NAMED = 8
 
 
 def pooled_sentences(results: PooledResults) -> list[str]:
@@ -33,7 +31,7 @@ def _in_common(results: PooledResults) -> Iterator[str]:
     yield f"The spaces of {listed(names)} {differ}."
     together = shared_arms(results)
     if together:
-        of = _listed(together)
+        of = named(together, more="")
         yield (
             f"The same in more than one run, and so put together: {of}; {counted(results.shared, 'member')} that were trained "
             "in more than one count once."
@@ -129,7 +127,3 @@ def by_itself(results: PooledResults) -> list[Section]:
         if known(row["difference"])
     ]
     return section("Each run by itself", [table("by_itself", rows)], "By itself")
-
-
-def _listed(names: list[str]) -> str:
-    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.notation import listed
+from analysis.notation import named
 
 FAR = 2.0
 """How many times longer than the next an arm must train for the axis to end before it does."""
@@ -20,10 +20,8 @@ def reach(lines: pd.DataFrame, x: str) -> tuple[float, str]:
     for place in range((len(ends) + 1) // 2, len(ends)):
         if place and ends.iloc[place] > FAR * ends.iloc[place - 1] > 0:
             beyond = [f"{arm} ({end:g})" for arm, end in ends.iloc[place:].items()]
-            named = listed(beyond) if len(beyond) <= MOST_NAMED else f"{len(beyond)} arms"
-            return float(
-                ends.iloc[place - 1]
-            ), f" Cut at {ends.iloc[place - 1]:g}: {named} {'go' if beyond[1:] else 'goes'} on."
+            who = f"{named(beyond, MOST_NAMED, '')} {'go' if beyond[1:] else 'goes'} on"
+            return float(ends.iloc[place - 1]), f" Cut at {ends.iloc[place - 1]:g}: {who}."
     return float("inf"), ""
 
 

@@ -9,7 +9,6 @@ from analysis.asked import OUTSIDE_ROLES
 from analysis.chart_of_configurations import configurations_chart
 from analysis.costs import cost_table, provenance_table
 from analysis.document import Document, Part, Table, bullets, section, table
-from analysis.markdown import markdown
 from analysis.notation import count, counted, known, percent, points, significant, with_interval
 from analysis.old_design.report import old_document
 from analysis.old_design.results import OldResults
@@ -36,11 +35,6 @@ Errors are in percent, differences in points; a negative difference is better. `
   least two standard errors of the test set. *gap*: test error minus train error of a member, another thing than the drop.
 * The procedure, its formulae and how well its intervals cover: docs/inference.md.
 """.strip().split("\n* ")
-
-
-def report_text(results: Results | OldResults, shown: Mapping[str, Any], figures: Iterable[str]) -> str:
-    """The whole report in Markdown. shown: what `summary` gave; figures: names of the PNG files beside it, without suffix."""
-    return markdown(report(results, shown, figures))
 
 
 def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Iterable[str]) -> Document:

@@ -11,12 +11,10 @@ from analysis.caveats import Caveat, Lead, unfinished
 from analysis.drops import NO_DROP
 from analysis.how_large import sentence
 from analysis.limits import kind_of_error, of_old_code, under_trained_text
-from analysis.notation import counted, known, listed, percent, points, significant, with_interval
+from analysis.notation import MOST_NAMED, counted, known, listed, named, percent, points, significant, with_interval
 from analysis.results import Results
 from analysis.what_is_unknown import limits
 
-MOST_NAMED = 8
-"""Arms of which each is said why it is not claimed."""
 Rows = Mapping[str, Mapping[Any, Any]]
 
 
@@ -158,7 +156,7 @@ def _claims(results: Results, arms: Rows) -> Iterator[str]:
     apart = [name for name, row in rest.items() if row["difference_recipe_low"] * row["difference_recipe_high"] > 0]
     if apart and asked.searches:
         yield (
-            f"With the values that the search found, {_listed(apart)} {'differ' if len(apart) > 1 else 'differs'} from "
+            f"With the values that the search found, {named(apart)} {'differ' if len(apart) > 1 else 'differs'} from "
             f"{asked.reference} (the interval of these recipes leaves 0 out); another search may find other values, so this is no "
             f"claim about {'the remedies' if len(apart) > 1 else 'the remedy'}."
         )
@@ -265,7 +263,3 @@ def _recipe(row: Mapping[Any, Any]) -> str:
 
 def _share(value: float, low: float, high: float) -> str:
     return with_interval(f"{percent(value, 0)} %", low, high, digits=0)
-
-
-def _listed(names: list[str]) -> str:
-    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms (see the table)"

@@ -9,11 +9,10 @@ from typing import Any
 from analysis.asked import OUTSIDE_ROLES
 from analysis.caveats import Caveat, budgets, ties
 from analysis.limits import failures, mixtures
-from analysis.notation import count, counted, known, listed, percent, points
+from analysis.notation import MOST_NAMED, count, counted, known, listed, named, percent, points
 from analysis.results import Results
 
 MIN_BLOCKS = 8
-MOST_NAMED = 8
 Rows = Mapping[str, Mapping[Any, Any]]
 
 
@@ -45,7 +44,7 @@ def _searches(results: Results, arms: Rows) -> Iterator[str]:
     if unfinished:
         yield Caveat(
             "search not converged",
-            f"Search not converged for {_listed(unfinished)}: the last doubling of points still lowers the best validation loss by "
+            f"Search not converged for {named(unfinished)}: the last doubling of points still lowers the best validation loss by "
             "more than the noise of a member, so more points (num_samples) may change their places.",
         )
     edges = {name: str(row["edges"]) for name, row in arms.items() if row["edges"]}
@@ -66,7 +65,7 @@ def _under_trained(results: Results, arms: Rows) -> Iterator[str]:
         yield Caveat(
             "under-trained",
             f"Under-trained {'as well' if arms.get(str(results.asked.reference), {}).get('under_trained') is True else 'are'}: "
-            f"{_listed(found)} by train error or train loss.",
+            f"{named(found)} by train error or train loss.",
         )
 
 
@@ -111,7 +110,7 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
     if unknown:
         yield Caveat(
             "intervals say nothing",
-            f"The interval of {_listed(unknown)} is wider than 100 points: {_blocks_of(results)} tell no spread (8 and more do).",
+            f"The interval of {named(unknown)} is wider than 100 points: {_blocks_of(results)} tell no spread (8 and more do).",
         )
     if not halves:
         return
@@ -134,13 +133,13 @@ def _precision(results: Results, arms: Rows) -> Iterator[str]:
     if never:
         yield Caveat(
             "selection uncertain",
-            f"With no number of confirm blocks would an effect of 0.5 points be claimed 4 times in 5 of {_listed(never)}: the "
+            f"With no number of confirm blocks would an effect of 0.5 points be claimed 4 times in 5 of {named(never)}: the "
             "selection is too uncertain (more decide_blocks or candidates).",
         )
     if asked.design is not None and asked.design.half_width is not None:
         wanted = asked.design.half_width / 100
         wider = [name for name, half in halves.items() if half > wanted]
-        reached = f"for all but {_listed(wider)}" if wider else "for all of them"
+        reached = f"for all but {named(wider)}" if wider else "for all of them"
         yield (
             f"Blocks were added until the intervals of the tested arms reach no further than {percent(wanted)} points, at most "
             f"{asked.design.confirm_blocks}: that was reached {reached}. "
@@ -208,12 +207,12 @@ def _blocks(results: Results, arms: Rows) -> Iterator[str]:
         )
     short = [name for name, row in arms.items() if row["num_blocks"] == 1]
     if short:
-        yield Caveat("too few blocks", f"One confirm block of {_listed(short)}: an interval takes 2.")
+        yield Caveat("too few blocks", f"One confirm block of {named(short)}: an interval takes 2.")
     few = [name for name, row in arms.items() if 0 < row["num_blocks"] < min(MIN_BLOCKS, _asked_blocks(results))]
     rest = [name for name in few if name not in short]
     if rest:
         everyone = set(rest) == {name for name, row in arms.items() if row["n"]}
-        whose = "every arm" if everyone else _listed(rest)
+        whose = "every arm" if everyone else named(rest)
         yield Caveat(
             "too few blocks", f"Fewer than {min(MIN_BLOCKS, _asked_blocks(results))} confirm blocks so far: {whose}."
         )
@@ -221,7 +220,3 @@ def _blocks(results: Results, arms: Rows) -> Iterator[str]:
 
 def _asked_blocks(results: Results) -> int:
     return results.asked.design.confirm_blocks if results.asked.design else MIN_BLOCKS
-
-
-def _listed(names: list[str]) -> str:
-    return listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms (see the table)"

@@ -15,7 +15,8 @@ from analysis import load
 from analysis.__main__ import main
 from analysis.caveats import Caveat
 from analysis.figures import FIGURES
-from analysis.report import report_text
+from analysis.markdown import markdown
+from analysis.report import report
 from analysis.results import Results
 from analysis.sentences import sentences
 from analysis.summary import summary
@@ -59,7 +60,7 @@ def test_references_are_named_and_outside_of_the_family(results: Results) -> Non
 def test_the_report_is_whole_and_json(results: Results) -> None:
     shown = summary(results)
     assert json.dumps(shown, allow_nan=False)
-    written = report_text(results, shown, [])
+    written = markdown(report(results, shown, []))
     assert "nan" not in written.lower().split()
     for title in ("## Answer", "## Arms", "## Where the drop comes from", "## Sharpness", "## Decided configurations"):
         assert title in written
@@ -81,7 +82,7 @@ def test_partial_results_are_reported(kept: float) -> None:
     found = Results(replace(frames, members=members))
     shown = summary(found)
     assert json.dumps(shown, allow_nan=False)
-    assert report_text(found, shown, [])
+    assert markdown(report(found, shown, []))
     assert [row["arm"] for row in shown["rows"]] == list(ARMS)
     unfinished = ("Not confirmed yet", "No arm is confirmed yet", "confirm blocks so far")
     assert any(words in line for words in unfinished for line in shown["sentences"])
@@ -229,7 +230,7 @@ def test_one_confirm_block_is_said_once_and_nothing_is_told_apart() -> None:
     assert found.count("One confirm block") == 1
     assert "Not claimed" not in found
     assert "can be told from large_batch" not in found
-    assert "1 blocks" not in report_text(results, summary(results), [])
+    assert "1 blocks" not in markdown(report(results, summary(results), []))
 
 
 def test_a_run_that_is_not_finished_says_how_far_it_is() -> None:
