@@ -64,7 +64,7 @@ ALLOWED = {
 
 FACES = (
     "tune_lb",
-    *(f"tune_lb.{name}" for name in ["remedies", "metrics", "models", "data", "optimizers", "samplers"]),
+    *(f"tune_lb.{name}" for name in ["remedies", "metrics", "models", "data", "optimizers", "samplers", "tuning"]),
 )
 """Packages that offer names lazily: they name their own files, and import none of them."""
 

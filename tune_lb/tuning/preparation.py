@@ -79,7 +79,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     codes = code_of_arms(designs)
     data, problems = load(space, designs)
     if data is not None:
-        problems += _check(designs, data, space.microbatch) + _selection_problems(designs, data)
+        problems += arm_problems(designs, data, space.microbatch) + _selection_problems(designs, data)
     resources, own = None, resource_problems(request)
     try:
         # a wrong number is one mistake, not two
@@ -213,7 +213,7 @@ def _block_notes(space: Space, facts: DataFacts) -> list[str]:
     return notes
 
 
-def _check(designs: Sequence[ArmDesign], data: LoadedData, microbatch: int | str | None = None) -> list[str]:
+def arm_problems(designs: Sequence[ArmDesign], data: LoadedData, microbatch: int | str | None = None) -> list[str]:
     """Check every arm on its data of the first split, at each end of each of its domains, the others at their first value."""
     split_seed = min(data.main)
     concerned: dict[str, list[str]] = {}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 import safetensors
-import safetensors.torch
 
 from tune_lb.data.device import Parts
 from tune_lb.observation.observer import Observer
@@ -16,10 +14,10 @@ from tune_lb.observation.walker import walk_costs
 from tune_lb.results.damage import set_aside
 from tune_lb.results.storage import DamagedError
 from tune_lb.results.tables import encode_predictions
-from tune_lb.results.wholeness import NOTE
 from tune_lb.search.job import Job, Member
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
+from tune_lb.tuning.checkpoints import decoded, encoded
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.siblings import Siblings
 from tune_lb.tuning.taking import keep_weights, made_whole
@@ -132,17 +130,13 @@ class RunningTraining:
         }
         seen = {f"{OBSERVER}{name}": value for name, value in self.observer.checkpoint().items()}
         tensors = self.training.checkpoint() | seen
-        contents = safetensors.torch.save(tensors, metadata={"state": json.dumps(state), **NOTE})
-        self.checkpoints.write(self.file, contents)
+        self.checkpoints.write(self.file, encoded(tensors, state))
         self.saved_at = time.monotonic()
 
     def _restore(self) -> None:
         if not self.checkpoints.exists(self.file):
             return
-        contents = self.checkpoints.read(self.file)
-        checkpoint = safetensors.torch.load(contents)
-        length = int.from_bytes(contents[:8], "little")
-        state = json.loads(json.loads(contents[8 : 8 + length])["__metadata__"]["state"])
+        checkpoint, state = decoded(self.checkpoints.read(self.file))
         seen = {name: checkpoint.pop(name) for name in [*checkpoint] if name.startswith(OBSERVER)}
         self.training.restore(checkpoint)
         self.observer.restore({name.removeprefix(OBSERVER): value for name, value in seen.items()})

@@ -20,6 +20,7 @@ from tune_lb.space.checks import checked_designs
 from tune_lb.tuning import preparation
 from tune_lb.tuning.cluster import Session, check_answers, check_imports, check_shared, ray_session, resources_of_nodes
 from tune_lb.tuning.head_watch import answers, head_watched
+from tune_lb.tuning.job_trainable import JobTrainable
 from tune_lb.tuning.planned_searcher import PlannedSearcher, ProgressCallback
 from tune_lb.tuning.preparation import Prepared, write_run_targets
 from tune_lb.tuning.progress import SearchProgress, search_progress, work_s
@@ -33,7 +34,6 @@ from tune_lb.tuning.run_description import run_description
 from tune_lb.tuning.time_budget import asked_with_numbers
 from tune_lb.tuning.time_cut import cut_to_fit, moved
 from tune_lb.tuning.time_left import TimeLeft
-from tune_lb.tuning.trainable import JobTrainable
 
 MERGE_EVERY_S = 5.0
 SILENT_TIMES = 20.0
