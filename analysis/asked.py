@@ -106,6 +106,10 @@ class Asked:
     networks: Mapping[str, str] = field(default_factory=dict)
     """Arm -> name of its network's type."""
     selected_configurations: Mapping[str, str] = field(default_factory=dict)
+    objectives: tuple[str, ...] = ()
+    """What the sampler sought, where that is other than a low validation loss; -name: a high one."""
+    points: int = 0
+    """Configurations that were given, to be tried first."""
 
     def arm(self, name: str) -> AskedArm:
         """The arm of that name; one that only the result files know has the defaults."""
@@ -173,6 +177,8 @@ def read_asked(space: Mapping[str, Any]) -> Asked:
         differs=tuple(space.get("differs") or ()),
         networks=_networks(space.get("resolved") or {}),
         selected_configurations={str(arm): str(id) for arm, id in selected.items()} if blocks else {},
+        objectives=tuple(space.get("objectives") or ()),
+        points=int(space.get("points") or 0),
     )
 
 

@@ -9,6 +9,7 @@ from analysis.asked import OUTSIDE_ROLES
 from analysis.chart_of_configurations import configurations_chart
 from analysis.costs import cost_table, provenance_table
 from analysis.document import Document, Part, Table, bullets, section, table
+from analysis.fronts import front_tables
 from analysis.notation import count, counted, known, percent, points, significant, with_interval
 from analysis.old_design.report import old_document
 from analysis.old_design.results import OldResults
@@ -73,6 +74,7 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
                     [*decided(results), *chart] if results.asked.searches else [],
                     "Configurations",
                 ),
+                *section("What no other configuration beats", front_tables(results), "Front"),
                 *section("Cost", [cost_table(results, results.arms)]),
                 *section(
                     "How to read this",

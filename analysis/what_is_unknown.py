@@ -89,7 +89,13 @@ def _selection(results: Results, arms: Rows) -> Iterator[str]:
             "How much the selection would change in another search is not known, since no stage decided between candidates: "
             "nothing is claimed (candidates of at least 2, decide_blocks of at least 2).",
         )
-    if not asked.exchangeable:
+    if asked.points:
+        yield Caveat(
+            "points given",
+            f"The first {counted(asked.points, 'point')} of the search were given: how well the procedure's intervals cover was "
+            "studied for Sobol points only.",
+        )
+    elif not asked.exchangeable:
         yield Caveat(
             "sampler learns",
             f"The {asked.sampler} sampler proposes from what it has seen: how well the procedure's intervals cover was studied for "

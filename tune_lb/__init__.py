@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tune_lb.metrics.measuring import measure as measure
     from tune_lb.observation.metric_variants import InTrainMode as InTrainMode
     from tune_lb.observation.metric_variants import OnCrossEntropy as OnCrossEntropy
+    from tune_lb.results.stored_points import points_of as points_of
     from tune_lb.settings.domain import over as over
     from tune_lb.settings.setting import Settings as Settings
     from tune_lb.settings.setting import setting as setting
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = face(
         "tune_lb.budgets": "Epochs",
         "tune_lb.metrics.measuring": "measure",
         "tune_lb.observation.metric_variants": "InTrainMode OnCrossEntropy",
+        "tune_lb.results.stored_points": "points_of",
         "tune_lb.settings.domain": "over",
         "tune_lb.settings.setting": "Settings setting",
         "tune_lb.space.arm": "Arm",

@@ -17,7 +17,7 @@ from tune_lb.optimizers.elementwise import SGD, AdaGrad, Adam, AdamW, RMSprop
 from tune_lb.optimizers.lamb import LAMB
 from tune_lb.optimizers.lars import LARS
 from tune_lb.results.columns import members_schema
-from tune_lb.samplers.tpe import coded, decoded
+from tune_lb.samplers.coding import coded, decoded
 from tune_lb.schedules import Constant, Cosine, Cyclical, Linear, Step, Trapezoid
 from tune_lb.search.proposers import proposers
 from tune_lb.settings.domain import over

@@ -28,6 +28,7 @@ from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
 from tune_lb.training.trial import Trial
+from tune_lb.tuning.resume import stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
 from tune_lb.tuning.running_job import RunningJob
 
@@ -354,3 +355,19 @@ def test_rows_of_all_kinds_merge_into_one_table(tmp_path):
     merged = merge(Store(tmp_path))
     assert merged.problems == ()
     assert merged.num_members == 4
+
+
+def test_objectives_are_known_when_the_job_ends_those_that_are_measured_too_and_of_a_worker_that_died(tmp_path):
+    of, names = a_trial(), ("validation_loss", "lambda_max", "-gradient_evaluations")
+    context = replace(context_of(tmp_path, of), metrics_on="all", objectives=names)
+    scores = finished(work_on(job_of(of), parts_of(of), context))
+    rows = {(row["trial_id"], row["seed"]): row for row in rows_of(tmp_path)}
+    assert len(scores) == 2
+    for key, score in scores.items():
+        row = rows[key]
+        assert score.objectives == (row["validation_loss"], row["lambda_max"], -row["gradient_evaluations"])
+    assert finished(work_on(job_of(of), parts_of(of), context)) == scores
+    stored = stored_members(Store(tmp_path), context).scored
+    assert {key: score.objectives for key, score in stored.items()} == {
+        key: score.objectives for key, score in scores.items()
+    }

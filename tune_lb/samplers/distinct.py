@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from tune_lb.samplers.sampler import Proposer, Values
+from tune_lb.samplers.sampler import Proposer, Scores, Values
 from tune_lb.settings.domain import Choice, Domain
 
 SEARCHED_WHOLE = 4096
@@ -47,7 +47,7 @@ class Distinct:
         self.proposer, self.domains, self.first = proposer, dict(domains), first
         self.known: list[Values] = []
 
-    def propose(self, index: int, scored: Sequence[tuple[Values, float]]) -> Values:
+    def propose(self, index: int, scored: Sequence[tuple[Values, Scores]]) -> Values:
         """Return the index-th proposal."""
         if index < self.first:
             return self.proposer.propose(index, scored)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tune_lb.samplers.sampler import Dimensions, Sampler, Values
+from tune_lb.samplers.sampler import Dimensions, Sampler, Scores, Values
 from tune_lb.settings.domain import Choice, Domain
 
 
@@ -38,6 +38,6 @@ class Combinations:
         self.names, self.first = list(dimensions.domains), dimensions.first
         self.rows = list(itertools.product(*(domain.to_check() for domain in dimensions.domains.values())))
 
-    def propose(self, index: int, scored: Sequence[tuple[Values, float]]) -> Values:
+    def propose(self, index: int, scored: Sequence[tuple[Values, Scores]]) -> Values:
         """Return the combination of the index-th proposal."""
         return dict(zip(self.names, self.rows[index - self.first], strict=True))

@@ -9,7 +9,15 @@ import tune_lb.samplers
 if TYPE_CHECKING:
     from tune_lb.samplers.sampler import Sampler
 
-NAMES: Final = {"sobol": "Sobol", "random": "Random", "grid": "Grid", "tpe": "TPE"}
+NAMES: Final = {
+    "sobol": "Sobol",
+    "random": "Random",
+    "grid": "Grid",
+    "tpe": "TPE",
+    "gp": "GaussianProcess",
+    "cmaes": "CMAES",
+    "nsga2": "NSGA2",
+}
 
 
 def sampler_named(name: str) -> Sampler | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tune_lb.samplers.sampler import Dimensions, Sampler, Values
+from tune_lb.samplers.sampler import Dimensions, Sampler, Scores, Values
 from tune_lb.streams import seed_of
 
 Points = np.ndarray[Any, np.dtype[np.float64]]
@@ -59,7 +59,7 @@ class SharedPoints:
         self.seed = seed_of("points", dimensions.seed, salt) % 2**32
         self._points: Points = np.empty((0, len(self.columns)))
 
-    def propose(self, index: int, scored: Sequence[tuple[Values, float]]) -> Values:
+    def propose(self, index: int, scored: Sequence[tuple[Values, Scores]]) -> Values:
         """Return the index-th point, read through the arm's domains."""
         if index >= len(self._points):
             power = max(4, math.ceil(math.log2(index + 1)))

@@ -12,6 +12,10 @@ from tune_lb.settings.setting import Settings
 Values = dict[str, Any]
 """A configuration: a value for each dimension, by column name."""
 
+Scores = float | tuple[float, ...]
+"""What a configuration scored, lower is better: validation loss (or error, where that selects), or the objectives of the space,
+several as a tuple. Infinite for a diverged one."""
+
 
 class Dimensions(NamedTuple):
     """What is searched in one arm."""
@@ -26,12 +30,14 @@ class Dimensions(NamedTuple):
     """Whether the arm tries the points of the others; the placebo has its own."""
     first: int
     """Number of the first proposal that is asked for: those before it are taken from other arms."""
+    objectives: int = 1
+    """How many values a score has: with several, scores are tuples."""
 
 
 class Proposer(Protocol):
     """Proposes configurations of one arm; a pure function of how many came before and what they scored."""
 
-    def propose(self, index: int, scored: Sequence[tuple[Values, float]]) -> Values:
+    def propose(self, index: int, scored: Sequence[tuple[Values, Scores]]) -> Values:
         """Return values for the arm's dimensions: the index-th proposal, given the finished ones and their scores."""
         ...
 
@@ -52,6 +58,9 @@ class Sampler(Settings):
 
     exchangeable: ClassVar[bool] = True
     """Whether configurations could have come in any order, so that the analysis may draw them again."""
+
+    several: ClassVar[bool] = False
+    """Whether one that learns can seek several objectives at once."""
 
     enumerates: ClassVar[bool] = False
     """Whether it goes through every combination of listed values: it then says itself how many there are."""

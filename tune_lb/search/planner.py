@@ -24,7 +24,7 @@ from tune_lb.search.job import STAGES, Job, Member, MemberKey
 from tune_lb.search.job_size import JobSize, cut
 from tune_lb.search.lending import blocks_to_lend, members_to_lend, with_lenders
 from tune_lb.search.proposers import proposers
-from tune_lb.search.score import Score, chance_loss
+from tune_lb.search.score import Score, chance_loss, sought
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -229,7 +229,7 @@ class Search:
         if not now:
             return None
         found = [(c.values, self._searched_score(arm, c)) for _, c in sorted(arm.candidates.items())]
-        scored = [(values, self._value(score)) for values, score in found if score is not None]
+        scored = [(values, sought(score, self._value(score))) for values, score in found if score is not None]
         known[index] = arm.untried(arm.proposer.propose(index, scored))
         candidate = arm.candidate(index, known[index])
         self.unrecorded.append((arm, candidate))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tune_lb.losses import cross_entropy
+from tune_lb.samplers.sampler import Scores
+from tune_lb.space.objectives import objective_value
 from tune_lb.training.trial import Trial
 
 
@@ -15,19 +17,21 @@ class Score(NamedTuple):
 
     loss: infinite for a diverged member. soft_error: mean over validation examples of 1 - p(target); nan where outputs are no class
     probabilities. test_error: nothing is selected by it; it says how well a difference is known (search/confirming.py).
+    objectives: what the space's are, in its order (tune_lb.space.objectives).
     """
 
     loss: float
     error: float = 0.0
     soft_error: float = math.nan
     test_error: float = math.nan
+    objectives: Sequence[float] = ()
 
 
-def score_of(row: Mapping[str, Any]) -> Score:
+def score_of(row: Mapping[str, Any], objectives: Sequence[str] = ()) -> Score:
     """Return what a member counts for in the search, from its row.
 
     0 where there is no validation part: nothing is selected then, and any number does. A diverged member has no loss: its is
-    infinite.
+    infinite, as are its objectives, and one of which the row has nothing.
     """
     diverged = row.get("status") == "diverged"
     loss, error = (
@@ -37,7 +41,28 @@ def score_of(row: Mapping[str, Any]) -> Score:
     soft, test = (
         math.nan if row.get(name) is None else float(row[name]) for name in ("validation_soft_error", "test_error")
     )
-    return Score(math.inf if diverged else loss, error, soft, test)
+    sought = tuple(math.inf if diverged else _or_infinite(objective_value(name, row)) for name in objectives)
+    return Score(math.inf if diverged else loss, error, soft, test, sought)
+
+
+def measured(score: Score, values: Mapping[str, Any], objectives: Sequence[str]) -> Score:
+    """Return a score with those objectives that were measured of its member after it was stored."""
+    if not objectives:
+        return score
+    pairs = zip(objectives, score.objectives, strict=True)
+    return score._replace(
+        objectives=tuple(known if (v := objective_value(o, values)) is None else v for o, known in pairs)
+    )
+
+
+def sought(score: Score, otherwise: float) -> Scores:
+    """Return what a sampler is told of a configuration: its objectives, where there are any, one as a number."""
+    values = tuple(score.objectives)
+    return values[0] if len(values) == 1 else values or otherwise
+
+
+def _or_infinite(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def chance_loss(trial: Trial, num_classes: int | None) -> float:

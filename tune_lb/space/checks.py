@@ -15,7 +15,9 @@ from tune_lb.space.arm import Arm
 from tune_lb.space.circles import circle
 from tune_lb.space.data_sets import data_domain_problems
 from tune_lb.space.designs import ArmDesign, overridden_templates, template_of, unchecked_designs
+from tune_lb.space.objectives import objective_problems
 from tune_lb.space.observation import Walk, Watch, crossing_problems
+from tune_lb.space.points import point_problems
 from tune_lb.space.space import TRIAL_FIELDS, Space
 from tune_lb.space.taking import taking_problems
 from tune_lb.space.until import Until
@@ -57,13 +59,15 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
         )
         return list(dict.fromkeys(found))
     found += space.sampler.problems(f"{where}.sampler")
+    found += objective_problems(space.objectives, space.metrics, space.metrics_on, space.sampler, where)
     found += _template_problems(space, where)
     if found:
         return list(dict.fromkeys(found))
     designs = unchecked_designs(space)
+    found += point_problems(space.points, designs, space.num_samples, space.sampler.enumerates, where)
     run = [design.name for design in designs]
     added = sorted({name for name in run if run.count(name) > 1})
-    return taking_problems(space, designs) + [
+    return [*found, *taking_problems(space, designs)] + [
         f"arm {name!r}: the space adds an arm of that name; take another" for name in added
     ]
 

@@ -32,6 +32,10 @@ def description(space: Space) -> dict[str, str]:
         flat["fresh_splits"] = json.dumps(space.fresh_splits)
     if space.select_by != "auto":
         flat["select_by"] = json.dumps(space.select_by)
+    if space.objectives:
+        flat["objectives"] = json.dumps(list(space.objectives))
+    if space.points:
+        flat["points"] = json.dumps(identity([dict(point) for point in space.points]), sort_keys=True)
     if space.microbatch != AUTO:
         flat["microbatch"] = json.dumps(space.microbatch)
     for design in checked_designs(space):

@@ -7,7 +7,7 @@ tune_lb.space.designs, what tells it from another in tune_lb.space.description.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +136,15 @@ class Space(Settings):
         "what chooses, over validation examples; auto: loss in the search, loss and soft error between the best",
         one_of=SELECT_BY,
         added_later=True,
+    )
+
+    objectives: tuple[str, ...] = setting(
+        (),
+        "columns of a member that the sampler seeks to be low (-name: high), and whose front is shown; none: validation loss",
+        added_later=True,
+    )
+    points: tuple[Mapping[str, Any], ...] = setting(
+        (), "configurations to try first, by column names; arm: the one that it is for", added_later=True
     )
 
     rows: tuple[str, ...] = ()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tune_lb.results.ledger import Ledger
+from tune_lb.samplers.coding import coded, decoded
 from tune_lb.samplers.sampler import Values
-from tune_lb.samplers.tpe import coded, decoded
 from tune_lb.search.candidates import Candidate, SearchedArm
 from tune_lb.space.designs import ArmDesign
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tune_lb.results.code_versions import salts
@@ -17,6 +17,7 @@ from tune_lb.search.job_size import JobSize
 from tune_lb.search.planner import Search
 from tune_lb.search.score import Score, score_of
 from tune_lb.space.checks import checked_designs
+from tune_lb.space.objectives import column_of
 from tune_lb.space.space import Space
 from tune_lb.tuning.recorded_proposals import recorded_proposals
 
@@ -35,9 +36,15 @@ def of_old_design(known: Mapping[str, Any]) -> bool:
     return bool(known.get("procedure") != PROCEDURE)
 
 
-def scores_of(rows: Iterable[Mapping[str, Any]]) -> Scores:
+def scored_columns(names: Iterable[str], objectives: Sequence[str]) -> list[str]:
+    """Return the columns of a table that scores are made of. names: of all its columns."""
+    there = set(names)
+    return list(dict.fromkeys([*SCORED, *(column_of(name) for name in objectives if column_of(name) in there)]))
+
+
+def scores_of(rows: Iterable[Mapping[str, Any]], objectives: Sequence[str] = ()) -> Scores:
     """Return the scores of the members that are finished, diverged ones among them; the others are to be trained again."""
-    return {(row["trial_id"], row["seed"]): score_of(row) for row in rows if row["status"] in FINISHED}
+    return {(row["trial_id"], row["seed"]): score_of(row, objectives) for row in rows if row["status"] in FINISHED}
 
 
 def replayed(space: Space, facts: DataFacts, ledger: Ledger, scores: Scores, size: JobSize | None = None) -> Search:
@@ -54,7 +61,8 @@ def replayed_run(store: Store, space: Space, known: Mapping[str, Any]) -> Search
     others = {name: _facts(own, cut) for name, own in known.get("other_data", {}).items()}
     facts = dataclasses.replace(_facts(known["data"], cut), others=others, salts=salts(known.get("code", {})))
     members, _ = read_members(store)
-    scores = scores_of(members.select(SCORED).to_pylist())
+    columns = scored_columns(members.schema.names, space.objectives)
+    scores = scores_of(members.select(columns).to_pylist(), space.objectives)
     return replayed(dataclasses.replace(space, fresh_splits=cut), facts, Ledger(store.child("ledger")), scores)
 
 

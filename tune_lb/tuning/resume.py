@@ -13,7 +13,7 @@ from tune_lb.results.code_versions import counts
 from tune_lb.results.member_rows import holds_failures
 from tune_lb.results.merger import Merger
 from tune_lb.results.storage import Store
-from tune_lb.tuning.replay import SCORED, Scores, scores_of
+from tune_lb.tuning.replay import Scores, scored_columns, scores_of
 from tune_lb.tuning.run_context import RunContext
 
 
@@ -36,8 +36,10 @@ def stored_members(run: Store, context: RunContext, damaged: Sequence[str] = ())
     merger = Merger(run, context.schema())
     merger.add_new()
     # rows of code that has changed stay, and nothing is made of them
-    rows = [row for row in merger.table().select([*SCORED, "arm", "code"]).to_pylist() if counts(row, context.code)]
-    scored = scores_of(rows)
+    table = merger.table()
+    columns = dict.fromkeys([*scored_columns(table.schema.names, context.objectives), "arm", "code"])
+    rows = [row for row in table.select(list(columns)).to_pylist() if counts(row, context.code)]
+    scored = scores_of(rows, context.objectives)
     failed = {(row["trial_id"], row["seed"]) for row in rows} - scored.keys()
     names = run.child("trials").list(suffix=".parquet") if failed else []
     return Stored(scored, [name for name in names if holds_failures(name)], merger.problems, list(damaged))

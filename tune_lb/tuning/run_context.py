@@ -67,6 +67,8 @@ class RunContext:
     lenders: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Arms that others take weights from, and the stages of its members that lend them."""
 
+    objectives: tuple[str, ...] = ()
+
     code: Versions = field(default_factory=dict)
     """Of the user's code, by arm."""
 
@@ -187,4 +189,5 @@ def make_context(
         watched_blocks=space.watched_blocks,
         error=error_title(data, space.error),
         lenders=lenders(designs),
+        objectives=tuple(space.objectives),
     )

@@ -61,7 +61,7 @@ def run_description(
         "select_by": space.select_by,
         "extended": [dict(entry) for entry in extended],
         "sampler": space.sampler.name,
-        "exchangeable": space.sampler.exchangeable,
+        "exchangeable": space.sampler.exchangeable and not space.points,
         "enumerates": space.sampler.enumerates,
         "scheduler": None,
         "metrics": [metric.name for metric in space.metrics],
@@ -74,6 +74,10 @@ def run_description(
         "code": dict(context.code),
         "selected": dict(selected or {}),
     }
+    if space.points:
+        found["points"] = len(space.points)
+    if space.objectives:
+        found["objectives"] = list(space.objectives)
     if context.error is not None:
         is_share = space.error is None or space.error.is_share
         found["error"] = {"title": context.error, "is_share": is_share}

@@ -23,7 +23,7 @@ from tune_lb.results.storage import DamagedError, StorageError
 from tune_lb.results.tables import decode_table
 from tune_lb.results.wholeness import NOTE
 from tune_lb.search.job import Job, Member, MemberKey
-from tune_lb.search.score import Score, score_of
+from tune_lb.search.score import Score, measured, score_of
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.running_program import COMPILED_TOGETHER, TOGETHER, RunningProgram, begun_together
@@ -149,7 +149,7 @@ class RunningJob:
             history = [row for work, _, _ in self.trained for row in work.history_rows()]
             predictions = [row for _, _, own in self.trained for row in own]
             write_trial(self.context.store, stem, self.context.schema(), rows, history, predictions)
-            self.scores |= {(row["trial_id"], row["seed"]): score_of(row) for row in rows}
+            self.scores |= {(row["trial_id"], row["seed"]): score_of(row, self.context.objectives) for row in rows}
             for work, _, _ in self.trained:
                 work.forget()
             self.part += 1
@@ -187,8 +187,12 @@ class RunningJob:
         """Take in what an earlier worker stored of this job before it died; return the number of the next file."""
         part = 0
         while (rows := _read(self.job, self.context, part)) is not None:
-            self.scores |= {(row["trial_id"], row["seed"]): score_of(row) for row in rows if row["status"] in FINISHED}
             stem = job_stem(self.job.key, self.job.stage, part)
+            values = self._measured_before(stem)
+            for row in rows:
+                key, objectives = (row["trial_id"], row["seed"]), self.context.objectives
+                if row["status"] in FINISHED:
+                    self.scores[key] = measured(score_of(row, objectives), values.get(key, {}), objectives)
             lost = [
                 m for m in self.job.members if m.key in {(r["trial_id"], r["seed"]) for r in rows} and self._metrics(m)
             ]
@@ -200,7 +204,17 @@ class RunningJob:
             part += 1
         return part
 
+    def _measured_before(self, stem: str) -> Mapping[MemberKey, Mapping[str, Any]]:
+        """Return what an earlier worker measured of a part, where an objective may be among it."""
+        name = f"measurements/{stem}.measured.parquet"
+        if not self.context.objectives or not self.context.store.exists(name):
+            return {}
+        rows = decode_table(self.context.store.read(name)).to_pylist()
+        return {(row["trial_id"], row["seed"]): row for row in rows}
+
     def _write_measured(self, stem: str, values: Mapping[MemberKey, Mapping[str, Any]]) -> None:
+        for key, found in values.items():
+            self.scores[key] = measured(self.scores[key], found, self.context.objectives)
         rows = [{"trial_id": key[0], "seed": key[1], **row} for key, row in values.items()]
         write_measurements(self.context.store, stem, self.context.metric_columns(rows), rows)
 
