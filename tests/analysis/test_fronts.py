@@ -44,7 +44,7 @@ def test_of_a_minus_more_is_better() -> None:
     own = table[(table["arm"] == "sam") & table["on_front"]]
     assert own["-lambda_max"].tolist()[:2] == [-9.0, -16.0], "the lowest loss, then the first that is sharper"
     (_, shown) = front_tables(found)
-    assert [row["lambda_max"] for row in shown.rows if row["arm"] == "sam"][:2] == ["9", "16"]
+    assert [row["lambda_max"] for row in shown.rows if row["arm"] == "sam"][:2] == ["9.0", "16"]
 
 
 def test_the_report_shows_it_where_there_are_objectives_only() -> None:

@@ -34,7 +34,7 @@ def test_asha_pbt_and_optuna_train_members_of_an_arm(tmp_path):
         (tmp_path / f"{names[-1]}.py").write_text(block.text)
     assert names == ["asha", "pbt", "optuna_search"]
     (tmp_path / "run.py").write_text(RUN)
-    settings = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_RESULT_DIR": str(tmp_path / "ray")}
+    settings = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "RAY_AIR_NEW_OUTPUT": "0"}
     settings |= {"RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0", "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
     words = ["env", *(f"{key}={value}" for key, value in settings.items()), sys.executable, "run.py", *names]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200)

@@ -234,7 +234,10 @@ MISTAKES = {
     "budget": ({"budget": Epochs("5")}, ["space: budget.epochs = 5: must be a number, not '5'"]),
     "one of": (
         {"sampler": "sobl"},
-        ["must be a sampler, as in Sobol(), or one of 'sobol', 'random', 'grid', 'tpe'; did you mean 'sobol'?"],
+        [
+            "must be a sampler, as in Sobol(), or one of 'sobol', 'random', 'grid', 'tpe', 'gp', "
+            "'cmaes', 'nsga2'; did you mean 'sobol'?"
+        ],
     ),
     "no batch": ({"batch_size": None}, ["arms 'large', 'sharp', 'noisy': batch_size is not given"]),
     "blocks": ({"decide_blocks": 501}, ["space.decide_blocks = 501: must be at most 500"]),
