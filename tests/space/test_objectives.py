@@ -58,7 +58,8 @@ def test_a_sampler_is_told_one_objective_as_a_number_and_several_as_a_tuple():
             {"objectives": ("validation_loss", "updates"), "sampler": "cmaes"},
             "sampler cmaes seeks one objective; take tpe, gp or nsga2, or give one",
         ),
-        ({"objectives": "validation_loss"}, "a tuple of names of columns is needed"),
+        ({"objectives": (1,)}, "a tuple of names of columns is needed"),
+        ({"objectives": "validation_loss, epochs"}, "no member has 'epochs'"),
     ],
 )
 def test_objectives_that_cannot_be_are_refused_in_a_line(settings, said):

@@ -64,6 +64,8 @@ def _facts(space: Space, designs: Sequence[ArmDesign]) -> dict[str, str]:
         "training": ", ".join(map(_whole, training)),
         "procedure": f"{space.sampler}; {stages_text(space, designs)}",
         "metrics": f"{listed([metric.name for metric in space.metrics])}, on members of stage {space.metrics_on}",
+        **({"objectives": f"{', '.join(space.objectives)} (what the sampler seeks)"} if space.objectives else {}),
+        **({"points": f"{len(space.points)} to try first"} if space.points else {}),
     }
 
 

@@ -167,6 +167,8 @@ class Space(Settings):
         object.__setattr__(self, "loss", as_loss(self.loss))
         if isinstance(self.sampler, str):
             object.__setattr__(self, "sampler", sampler_named(self.sampler) or self.sampler)
+        if isinstance(self.objectives, str):
+            object.__setattr__(self, "objectives", tuple(name.strip() for name in self.objectives.split(",")))
         if isinstance(self.metrics, tuple) and any(isinstance(entry, str) for entry in self.metrics):
             object.__setattr__(self, "metrics", known_metrics(self.metrics))
 
