@@ -186,7 +186,7 @@ def said(ordered: dict[int, float]) -> str:
 def main() -> None:
     """Train or print."""
     given = argparse.ArgumentParser(description=__doc__)
-    given.add_argument("pools", nargs="*", choices=list(ARMS), default=[])
+    given.add_argument("pools", nargs="*", metavar="digits|mnist")
     given.add_argument("--train", choices=list(ARMS))
     options = given.parse_args()
     if options.train:
