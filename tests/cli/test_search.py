@@ -30,6 +30,7 @@ SPACE = Space(
     baseline="small", reference="large", num_samples=2, candidates=2, decide_blocks=1, confirm_blocks=2, block_seeds=1, metrics=(),
 )
 """
+WITNESSED = "import witness\n" + SPACE.replace("metrics=()", 'metrics=(witness.Witness(),), metrics_on="all"')
 REMEDY = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -117,8 +118,7 @@ def test_how_a_search_ended_is_its_exit_code(
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes through /proc")
 def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) -> None:
     """Of a space with a remedy of its own. Workers are held where a signal comes, so that something runs then."""
-    space = SPACE.replace("metrics=()", 'metrics=(witness.Witness(),), metrics_on="all"')
-    (searches.folder / "spaces" / "mine.py").write_text("import witness\n" + space)
+    (searches.folder / "spaces" / "mine.py").write_text(WITNESSED)
     (searches.folder / "spaces" / "shrinking.py").write_text(REMEDY)
     run = ("own", "out/deep")
     words = ("search", "spaces/mine.py", "--name", "own", "--storage", "out/deep", "--max-concurrent", "1")
@@ -177,17 +177,26 @@ def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) 
     assert "NOT WRITTEN OUT: Shrinking(share=" in out
     compile(out, "recipe.py", "exec")
 
-    # A5: the remedy's code changes
+
+@pytest.mark.soak
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_changed_code_of_a_remedy_is_refused_until_it_is_accepted_and_trains_its_arms_alone(searches: Searches) -> None:
+    (searches.folder / "spaces" / "mine.py").write_text(WITNESSED)
     remedy = searches.folder / "spaces" / "shrinking.py"
+    remedy.write_text(REMEDY)
+    run = ("own", "runs")
+    words = ("search", "spaces/mine.py", "--name", "own", "--max-concurrent", "1", "--confirm-blocks", "3")
+    code, _, err = searches.run(*words)
+    assert (code, err) == (0, "")
     remedy.write_text(REMEDY.replace("keep = 1 -", "# less\n            keep = 1 - 0.5 *"))
-    again = (*changed, "--confirm-blocks", "3")
-    for command in (again, ("best", "own", "--storage", "out/deep")):
+    for command in (words, ("best", "own")):
         code, _, err = searches.run(*command)
         assert code == 2
         assert "Shrinking in shrinking.py changed (arm shrinking)" in err
         assert "--accept-code-change" in err
     before, rows = searches.stored(*run), len(searches.results(*run))
-    code, out, err = searches.run(*again, "--accept-code-change")
+    code, out, err = searches.run(*words, "--accept-code-change")
     assert (code, err) == (0, ""), out
     assert "7 of shrinking" in out.replace("\n", " ")
     assert before.items() <= searches.stored(*run).items(), "old rows stay"

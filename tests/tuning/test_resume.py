@@ -33,6 +33,7 @@ def test_killed_at_every_kind_of_dangerous_moment(searches: Searches, whole: tup
     assert_kills_cost_no_result(searches, whole[0], MOMENTS, num_workers=1)
 
 
+@pytest.mark.soak
 def test_failed_and_damaged_members_are_trained_again_and_only_they(searches: Searches) -> None:
     """First by retry, which trains those that failed and nothing else; then by the same command, which trains what is missing."""
     words = ("search", "spaces/tiny.py", "--max-concurrent", "1")
