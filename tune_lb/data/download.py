@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tune_lb.data.archives import unpack_into
 from tune_lb.data.catalogue import Entry, RemoteFile
 from tune_lb.errors import RequestError
 
@@ -70,16 +71,14 @@ def unpack(of: Entry, archives: list[Path], root: Path) -> None:
 
     A data set is therefore whole or not there, whenever this is interrupted.
     """
-    from torchvision.datasets.utils import extract_archive
-
     aside = root / f".{of.name}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
         for archive in archives:
-            extract_archive(str(archive), str(aside))
+            unpack_into(archive, aside)
         for inner in sorted(aside.rglob("*.tar.gz")):
-            extract_archive(str(inner), str(aside))
+            unpack_into(inner, aside)
         for inside, place in of.unpacked:
             target = root / place
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from tune_lb.data.archives import refuse_bomb
 from tune_lb.data.cache import key_of
 from tune_lb.data.dataset import Array, Part
 from tune_lb.data.mapped import BLOCK_BYTES, LARGE_BYTES
@@ -126,12 +127,31 @@ def read_arrays(path: Path, only: Collection[str] | None = None) -> dict[str, Ar
         if path.is_dir():
             names = [name for name in names_of(path) if only is None or name in only]
             return {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in names}
+        _refuse_bombs(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if only is None or name in only}
     except FileNotFoundError as error:
         raise RequestError(f"{path} is not there") from error
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(path, error) from error
+
+
+def _refuse_bombs(path: Path) -> None:
+    """Refuse an archive of which little would become much, or an array that is said to be larger than what is there of it."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        refuse_bomb(path, path.stat().st_size, sum(entry.file_size for entry in entries))
+        for entry in entries:
+            with archive.open(entry) as inside:
+                try:
+                    shape, dtype, _ = _read_header(inside)
+                    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+                except ValueError:
+                    continue  # no array of plain values: what reads it says so
+                if not dtype.hasobject and size > entry.file_size:
+                    raise ValueError(
+                        f"{entry.filename} is said to be {size:,} bytes, of which {entry.file_size:,} are there"
+                    )
 
 
 def names_of(path: Path) -> list[str]:

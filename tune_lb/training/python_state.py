@@ -12,24 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from tune_lb.surface.swapped import PYTHON_STATE
+from tune_lb.training.python_values import Generator as KeptGenerator
+from tune_lb.training.python_values import Tensor as KeptTensor
+from tune_lb.training.state_coding import from_bytes, to_bytes
 
 TORCH_ATTRIBUTES = frozenset(vars(nn.Module())) | {"_flat_weights", "_flat_weights_names", "_flat_weight_refs"}
 """What every module has, and what torch's recurrent layers make of their parameters by themselves."""
 
-ALLOWED = {
-    ("builtins", name): getattr(__import__("builtins"), name)
-    for name in ("set", "frozenset", "complex", "range", "slice", "bytearray")
-} | {("collections", name): getattr(collections, name) for name in ("deque", "OrderedDict", "Counter", "defaultdict")}
+PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice)
+"""Values that stand for themselves; a class of somebody's own made from one of these does not."""
 
 State = dict[str, dict[str, Any]]
 """Attributes by the name of the submodule that has them."""
-
-
-class _Tensor:
-    """A tensor as an array, since a pickle of tensors is a program."""
-
-    def __init__(self, array: Any, kind: str) -> None:
-        self.array, self.kind = array, kind
 
 
 def python_state(module: nn.Module) -> State:
@@ -61,12 +55,12 @@ def is_own(part: nn.Module) -> bool:
 
 def encoded(state: State, device: torch.device) -> Tensor:
     """Return a state as the contents of the buffer (uint8)."""
-    return torch.frombuffer(bytearray(pickle.dumps(state, protocol=4)), dtype=torch.uint8).to(device)
+    return torch.frombuffer(bytearray(to_bytes(state)), dtype=torch.uint8).to(device)
 
 
 def decoded(buffer: Tensor) -> State:
     """Return the state that a buffer holds. Nothing but data is made of it, whoever wrote the file that it comes from."""
-    found: State = _Reader(io.BytesIO(buffer.cpu().numpy().tobytes())).load()
+    found: State = from_bytes(buffer.cpu().numpy().tobytes())
     return found
 
 
@@ -101,21 +95,21 @@ def _read(module: nn.Module, _: object, outputs: object) -> None:
 
 
 def _portable(value: Any, tensors: set[int]) -> Any:
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | range | slice):
+    if type(value) in PLAIN:
         return value
     if isinstance(value, Tensor):
         if id(value) in tensors or isinstance(value, nn.Parameter) or value.grad_fn is not None:
             raise TypeError
-        return _Tensor(value.detach().cpu().numpy().copy(), str(value.device.type))
+        return KeptTensor(value.detach().cpu().numpy().copy(), str(value.device.type))
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.hasobject:
             raise TypeError
         return np.copy(value) if isinstance(value, np.ndarray) else value
     if isinstance(value, np.random.Generator | np.random.RandomState):
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value._bit_generator
-        return _Generator(type(value).__name__, type(bits).__name__, bits.state)
+        return KeptGenerator(type(value).__name__, type(bits).__name__, bits.state)
     if isinstance(value, torch.Generator):
-        return _Generator("torch", value.device.type, value.get_state().numpy())
+        return KeptGenerator("torch", value.device.type, value.get_state().numpy())
     if isinstance(value, dict):
         return type(value)(_items(value, tensors)) if type(value) in (dict, collections.OrderedDict) else _refused()
     if type(value) in (list, tuple, set, frozenset, collections.deque):
@@ -132,26 +126,10 @@ def _refused() -> Any:
     raise TypeError
 
 
-class _Generator:
-    """The state of a generator of the network's own."""
-
-    def __init__(self, kind: str, bits: str, state: Any) -> None:
-        self.kind, self.bits, self.state = kind, bits, state
-
-    def made(self) -> Any:
-        if self.kind == "torch":
-            fresh = torch.Generator(device=self.bits)
-            fresh.set_state(torch.from_numpy(self.state))
-            return fresh
-        bits = getattr(np.random, self.bits)()
-        bits.state = self.state
-        return getattr(np.random, self.kind)(bits)
-
-
 def _restored(value: Any, device: torch.device) -> Any:
-    if isinstance(value, _Tensor):
+    if isinstance(value, KeptTensor):
         return torch.from_numpy(value.array.copy()).to("cpu" if value.kind == "cpu" else device)
-    if isinstance(value, _Generator):
+    if isinstance(value, KeptGenerator):
         return value.made()
     if isinstance(value, dict):
         return type(value)((_restored(key, device), _restored(own, device)) for key, own in value.items())
@@ -162,31 +140,13 @@ def _restored(value: Any, device: torch.device) -> Any:
     return value
 
 
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        """Return one of the few classes that a state is made of."""
-        if module == __name__ and name in ("_Tensor", "_Generator"):
-            return globals()[name]
-        if (module, name) in ALLOWED:
-            return ALLOWED[module, name]
-        if module.partition(".")[0] == "numpy" and name in (
-            "_reconstruct",
-            "ndarray",
-            "dtype",
-            "scalar",
-            "_frombuffer",
-        ):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of a network's state")
-
-
 def same_value(a: Any, b: Any) -> bool:
     """Say whether two values of a state are equal, arrays entry by entry."""
     if type(a) is not type(b):
         return False
-    if isinstance(a, _Tensor):
+    if isinstance(a, KeptTensor):
         return same_value(a.array, b.array)
-    if isinstance(a, _Generator):
+    if isinstance(a, KeptGenerator):
         return same_value((a.kind, a.bits, a.state), (b.kind, b.bits, b.state))
     if isinstance(a, np.ndarray):
         return bool(a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes())
