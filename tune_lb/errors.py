@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
+import os
 import re
 import sysconfig
 import traceback
@@ -15,6 +16,11 @@ from typing import Any
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 """What begins with ESC: CSI sequences (colors, the cursor), OSC strings (titles, links), and the two-character ones."""
 
+_SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.I)
+_USER = re.compile(r"(\w+://)[^\s/@]+:[^\s/@]+@")
+SHORTEST_SECRET = 6
+"""Characters below which the value of a variable is a word like any other."""
+
 PROGRAM = "python -m tune_lb"
 """The program as messages name it: this way it is found wherever Python finds tune_lb, on the PATH or not."""
 
@@ -23,7 +29,7 @@ class RequestError(Exception):
     """What was asked cannot be done as it stands; nothing was started. Carries every problem found, one line each."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [without_secrets(line) for line in ([problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
 
@@ -62,9 +68,17 @@ def defined_at(value: Any) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None and not is_library(code.co_filename) else ""
 
 
+def without_secrets(text: str) -> str:
+    """Return a text without values of environment variables that are called secrets, and without what stands before a URI's host."""
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST_SECRET and value in text and _SECRET.search(name):
+            text = text.replace(value, f"${name}")
+    return _USER.sub(r"\1...@", text)
+
+
 def plain(text: str) -> str:
-    """Return a text without the sequences that color or move in a terminal, and without other control characters."""
-    return "".join(c if c.isprintable() else " " for c in _SEQUENCE.sub("", text))
+    """Return a text as it may be stored and printed: without secrets, control sequences, and other control characters."""
+    return "".join(c if c.isprintable() else " " for c in _SEQUENCE.sub("", without_secrets(text)))
 
 
 def one_line(error: BaseException, place: str = "") -> str:

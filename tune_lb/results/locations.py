@@ -17,6 +17,18 @@ _CREDENTIALS: Final = re.compile(
 """User and password before a host (not a port), the password with whatever signs; options that are called so."""
 
 
+_IN_TEXT: Final = re.compile(
+    r"\w+://[^\s\"'@/?#]*:[^\s\"'@/]+@|\w+://[^\s\"']*[?&][^=&\s\"']*(key|secret|token|password|credential|sas)[^=&\s\"']*=",
+    re.I,
+)
+"""The same within a longer text, as that of a space."""
+
+
+def holds_credentials(text: str) -> bool:
+    """Say whether a URI with a password or key in it stands in a text that would be stored and printed."""
+    return _IN_TEXT.search(text) is not None
+
+
 class StorageError(RequestError):
     """A folder, or a file in it, cannot be used; the message says what, where, and what to do."""
 

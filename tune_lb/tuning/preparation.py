@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from tune_lb.data.targets import target_kind
 from tune_lb.errors import RequestError, user_code
 from tune_lb.results.code_versions import salts
 from tune_lb.results.leftovers import delete_left_over
+from tune_lb.results.locations import holds_credentials
 from tune_lb.results.lock import FILE as LOCK
 from tune_lb.results.run_files import read_space, write_space, write_targets
 from tune_lb.results.storage import Store
@@ -75,6 +77,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     """
     space = request.space
     designs = checked_designs(space)
+    refuse_credentials(request)
     # before anything of it runs, which may change its globals
     codes = code_of_arms(designs)
     data, problems = load(space, designs)
@@ -172,6 +175,18 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
         write_space(request.run, run_description(request, designs, context, facts, _selected(known), extended))
         write_run_targets(request.run, prepared)
     return prepared
+
+
+def refuse_credentials(request: Request) -> None:
+    """Raise RequestError where the space, or what was asked, has a URI with a password or key in it: space.json would hold it."""
+    texts = {**description(request.space), "question": request.space.question, "--address": request.address or ""}
+    texts |= {f"as asked, {key}": json.dumps(value) for key, value in request.asked.items()}
+    found = [name for name, text in texts.items() if holds_credentials(text)]
+    if found:
+        raise RequestError(
+            f"{found[0]}: a URI with a password or key in it would be stored and printed with the run: read it from the "
+            "environment where it is used (os.environ in your own code), and leave it out here"
+        )
 
 
 def _selected(known: dict[str, Any] | None) -> dict[str, str]:
