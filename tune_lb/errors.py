@@ -69,7 +69,7 @@ def defined_at(value: Any) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without values of environment variables that are called secrets, and without what stands before a URI's host."""
+    """Return a text without values of environment variables that are called secrets, and what stands before a URI's host."""
     for name, value in os.environ.items():
         if len(value) >= SHORTEST_SECRET and value in text and _SECRET.search(name):
             text = text.replace(value, f"${name}")

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from tune_lb.training.python_state import _restored, python_state, same_value
+from tests.networks import ZOO
+from tests.trainings import training, trial
+from tune_lb.training.python_state import _restored, check_states, python_state, same_value
 from tune_lb.training.python_values import Generator, Tensor
 from tune_lb.training.state_coding import from_bytes, to_bytes
 
@@ -127,3 +129,17 @@ def test_what_is_no_data_is_not_written():
     for value in (object(), print, np.array([object()]), Run("x"), collections.Counter()):
         with pytest.raises((TypeError, ValueError)):
             to_bytes([value])
+
+
+def test_a_checkpoint_with_a_pickle_is_refused_when_it_is_read(tmp_path: Path):
+    trap = tmp_path / "taken"
+
+    running = training(trial(model=ZOO["a counter"].model), (3,), "plain")
+    running.advance()
+    checkpoint = running.checkpoint()
+    (name,) = [name for name in checkpoint if name.endswith("python_state")]
+    check_states(checkpoint)
+    pickled = torch.frombuffer(bytearray(pickle.dumps(Run(trap))), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="no state of a network"):
+        check_states({**checkpoint, name: pickled})
+    assert not trap.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,13 @@ def decoded(buffer: Tensor) -> State:
     """Return the state that a buffer holds. Nothing but data is made of it, whoever wrote the file that it comes from."""
     found: State = from_bytes(buffer.cpu().numpy().tobytes())
     return found
+
+
+def check_states(checkpoint: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a checkpoint holds what is no state of a network: now, and not in the first forward pass."""
+    for name, tensor in checkpoint.items():
+        if name.endswith(PYTHON_STATE):
+            decoded(tensor)
 
 
 def carrying_state(module: nn.Module) -> nn.Module:

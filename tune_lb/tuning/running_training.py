@@ -17,6 +17,7 @@ from tune_lb.results.tables import encode_predictions
 from tune_lb.search.job import Job, Member
 from tune_lb.training.members import HistoryRow
 from tune_lb.training.phased_training import begun
+from tune_lb.training.python_state import check_states
 from tune_lb.tuning.checkpoints import decoded, encoded
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.siblings import Siblings
@@ -138,6 +139,7 @@ class RunningTraining:
             return
         checkpoint, state = decoded(self.checkpoints.read(self.file))
         seen = {name: checkpoint.pop(name) for name in [*checkpoint] if name.startswith(OBSERVER)}
+        check_states(checkpoint)
         self.training.restore(checkpoint)
         self.observer.restore({name.removeprefix(OBSERVER): value for name, value in seen.items()})
         self.observer.wall_s = state["wall_s"]
