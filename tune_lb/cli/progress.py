@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ from tune_lb.cli.output import Output, duration
 
 if TYPE_CHECKING:
     from tune_lb.tuning.progress import SearchProgress
+
+SILENT_S = 10.0
+"""A preparation says what it does where it was silent for so long."""
 
 LINE_EVERY_S = 60.0
 """Plain lines go to files and logs of batch systems: one a minute says enough."""
@@ -71,6 +76,34 @@ class Progress:
         """Return the stages that ended since the last snapshot; those found done at the start did not end now."""
         before, self.stages = self.stages, {arm.name: arm.stage for arm in snapshot.arms}
         return [f"{arm}: {stage} done" for arm, stage in before.items() if self.stages.get(arm, stage) != stage]
+
+
+class Steps:
+    """Shows what a preparation does: a line drawn over where somebody watches, else a line where nothing was said for a while."""
+
+    def __init__(self, out: Output, silent_s: float = SILENT_S, now: Callable[[], float] = time.monotonic) -> None:
+        self.out, self.silent_s, self.now = out, silent_s, now
+        self.status = out.console.status("") if out.is_terminal else None
+        self.said = now()
+
+    def __enter__(self) -> Steps:
+        if self.status is not None:
+            self.status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def __call__(self, text: str) -> None:
+        """Show what is done now."""
+        if self.status is not None:
+            self.status.update(Text(f"{text} ..."))
+        elif self.now() - self.said >= self.silent_s:
+            self.said = self.now()
+            self.out.line(f"{text} ...")
 
 
 def _counts(snapshot: SearchProgress) -> str:

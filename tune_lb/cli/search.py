@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import argparse
 import contextlib
+import functools
 import os
 import sys
 from typing import Any
@@ -15,7 +16,7 @@ from tune_lb.cli.log_to import logged, opened
 from tune_lb.cli.output import Output, on_run
 from tune_lb.cli.plan import costs, show_costs, show_plan
 from tune_lb.cli.precision import known_spread, precision_of, precision_text
-from tune_lb.cli.progress import Progress
+from tune_lb.cli.progress import Progress, Steps
 from tune_lb.cli.runs import asked_here, check_run_name
 from tune_lb.cli.time_budget import within_time
 from tune_lb.errors import RequestError
@@ -86,13 +87,13 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         **identity,
         **resources,
     )
-    if out.is_terminal:
-        out.line("checking the space, then timing updates, evaluation and metrics ...")
     if given.time_budget is not None:
-        request = within_time(request, given.time_budget, tuner.prepare, out)
+        with Steps(out) as say:
+            request = within_time(request, given.time_budget, functools.partial(tuner.prepare, say=say), out)
         space, again = request.space, search_command(request.asked)
     known = known_spread(given.space, name, given.storage, given.spread_from) if given.dry_run else None
-    prepared = tuner.prepare(request, write=not given.dry_run)
+    with Steps(out) as say:
+        prepared = tuner.prepare(request, write=not given.dry_run, say=say)
     writers = opened(given.log_to or (), store, name) if not given.dry_run else {}
     show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
     if known is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 FIRST = {"search": 0, "decide": 1000, "confirm": 2000}
@@ -36,10 +37,16 @@ def blocks(stage: str, count: int, *, seeds: int = 1, fresh_splits: bool = True,
     Block b has split seed f + b and seeds f + b + 100,000 j, f as FIRST has it; without fresh splits all have split seed 0. The
     placebo's are numbered from 500 in search and decide, and are those of all arms in confirm.
     """
+    return list(_blocks(stage, count, seeds, fresh_splits, placebo))
+
+
+@functools.lru_cache(maxsize=64)
+def _blocks(stage: str, count: int, seeds: int, fresh_splits: bool, placebo: bool) -> tuple[Block, ...]:
+    # a search asks for the same ones again and again, for each configuration
     start = PLACEBO if placebo and stage != "confirm" else 0
     found = []
     for number in range(start, start + count):
         first = FIRST[stage] + number
         own = tuple(first + NEXT_SEED * j for j in range(seeds))
         found.append(Block(number, first if fresh_splits else 0, own))
-    return found
+    return tuple(found)

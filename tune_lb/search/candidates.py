@@ -30,14 +30,22 @@ class Candidate:
     salted_fingerprint: str
     in_splits: dict[int, tuple[Trial, str]] = field(default_factory=dict)
     """Trial and trial_id by split seed, as far as they were asked for."""
+    of_blocks: dict[Block, tuple[Member, ...]] = field(default_factory=dict)
+    """Members by block, likewise."""
 
-    def members(self, block: Block) -> list[Member]:
+    def members(self, block: Block) -> tuple[Member, ...]:
         """Return its members in a block."""
+        if block not in self.of_blocks:
+            self.of_blocks[block] = self._members(block)
+        return self.of_blocks[block]
+
+    def _members(self, block: Block) -> tuple[Member, ...]:
         if block.split_seed not in self.in_splits:
             trial = dataclasses.replace(self.trial, split_seed=block.split_seed)
             self.in_splits[block.split_seed] = trial, trial.trial_id(self.salted_fingerprint)
         trial, trial_id = self.in_splits[block.split_seed]
-        return [Member(trial, trial_id, seed, block.number, self.values, self.configuration_id) for seed in block.seeds]
+        of = self.values, self.configuration_id
+        return tuple(Member(trial, trial_id, seed, block.number, *of) for seed in block.seeds)
 
 
 class SearchedArm:

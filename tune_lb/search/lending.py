@@ -48,7 +48,7 @@ def with_lenders(state: State, member: Member) -> Member | None:
 
 def members_to_lend(state: State, arm: SearchedArm, chosen: Candidate) -> list[Member]:
     """Return the members of an arm's one configuration in the blocks in which arms that take from it search and decide."""
-    found = []
+    found: list[Member] = []
     for stage, placebo in arm.design.lent:
         count = 1 if stage == "search" else state.space.decide_blocks
         for block in blocks(stage, count, fresh_splits=state.fresh, placebo=placebo):

@@ -21,6 +21,7 @@ from tune_lb.training.compiled_step import program_key
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.running_program import COMPILED_TOGETHER, TOGETHER
 from tune_lb.tuning.timed_updates import seconds_in_compiled_stack, seconds_per_update
+from tune_lb.tuning.timing_clock import TimingClock
 
 COMPILATION_S = 30.0
 """What compiling a program is taken to cost in each process, before it has been tried."""
@@ -47,6 +48,7 @@ def compiled_if_faster(
     notes: list[str],
     *,
     compiles: bool = True,
+    clock: TimingClock | None = None,
 ) -> str:
     """Return the fastest way with the compiled ones tried, where there is work enough to pay for them; add their times.
 
@@ -61,6 +63,8 @@ def compiled_if_faster(
         if not compiles:
             notes += [] if NOT_COMPILED in notes else [NOT_COMPILED]
             continue
+        if clock is not None:
+            clock.say(f"compiling updates of {trial.batch_size:,} examples, which takes half a minute or more")
         compiled, started = f"compiled_{eager}", time.perf_counter()
         try:
             if stacks and eager == TOGETHER:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -91,6 +91,7 @@ def estimate(
     start_s: float,
     already_done: int,
     notes: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> Estimate:
     """Return the cost of a search from the times per update, plus evaluation, metrics and looks timed on a short training.
 
@@ -102,6 +103,7 @@ def estimate(
     for arm, trial in trials.items():
         kind = _kind(trial, parts[arm])
         if kind not in timed:
+            say(f"timing evaluation and metrics of {arm}")
             last = light(trial.in_phases()[-1], parts[arm], space.microbatch).trial
             short = trained_a_little(last, parts[arm], space.microbatch)
             timed[kind] = looking_costs(space, short)

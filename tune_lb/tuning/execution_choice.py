@@ -22,6 +22,7 @@ from tune_lb.tuning.compiling import compiled_if_faster, compiled_stack_timed, f
 from tune_lb.tuning.light_trials import light
 from tune_lb.tuning.running_program import COMPILED_TOGETHER, TOGETHER
 from tune_lb.tuning.timed_updates import TIMED_S, seconds_in_stacks, seconds_per_update
+from tune_lb.tuning.timing_clock import TimingClock
 
 
 @dataclass
@@ -49,6 +50,7 @@ def choose_execution(
     known: Mapping[str, str] | None = None,
     most: Mapping[str, int] | None = None,
     compiles: bool = True,
+    clock: TimingClock | None = None,
 ) -> Execution:
     """Return the fastest way of training for each arm, among those that work for it.
 
@@ -56,15 +58,17 @@ def choose_execution(
     of the time goes. updates: those of all the members of an arm together. processes: how many compile. findings: of the
     check of networks, by arm. known: the ways of a run that goes on. most: members of an arm that a job may hold.
     compiles: without it no compiled way is tried, which takes minutes for a large network; a note says so where it might pay.
+    clock: when it has run out, nothing more is tried, and arms are taken to cost what their gradients make likely.
     Arms of one batch size share the decision, made on the first of them: results of different ways differ to rounding, and
     what is compared at equal batch should not. A way that fails (a model that torch.func cannot vectorise) is left out with
     a note. Raises RequestError where the one way that the space asks for fails.
     """
-    found = Execution()
+    found, clock = Execution(), clock or TimingClock()
     classes: dict[int, list[str]] = {}
     for arm, trial in trials.items():
         classes.setdefault(trial.batch_size, []).append(arm)
     for arms in classes.values():
+        clock.say(f"timing updates of {trials[arms[0]].batch_size:,} examples ({', '.join(arms)})")
         meant, before = trials[arms[0]], known[arms[0]] if known and arms[0] in known else None
         first, times = light(meant, parts[arms[0]], space.microbatch)
         # where one update takes seconds nothing is gained by several members at once
@@ -79,22 +83,24 @@ def choose_execution(
         stacks: dict[int, float] = {}
         timed: dict[str, float] = {}
         if vectorises and asked in (AUTO, TOGETHER, COMPILED_TOGETHER):
-            stacks = _stacks(*here, largest, space.microbatch, found.notes)
+            stacks = _stacks(*here, largest, space.microbatch, found.notes, clock)
         if stacks and asked == COMPILED_TOGETHER:
             timed = compiled_stack_timed(*here, stacks, space.microbatch)
             stacks = stacks if timed else {}
-        timed = timed or _timed(space, *here, each, before, found.notes, findings[arms[0]].draws)
+        timed = timed or _timed(space, *here, each, before, found.notes, clock, findings[arms[0]].draws)
         if stacks and asked != COMPILED_TOGETHER:
             timed[TOGETHER] = min(*stacks.values(), timed.get(TOGETHER, math.inf))
         way = min(timed, key=lambda name: timed[name])
+        gradients = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms)
+        work_s = gradients * (1.0 if first is meant else times / meant.evaluations_per_update) * timed[way]
+        clock.work_s += work_s / max(1, processes)
         if known is None and space.execution == AUTO and not plain and not findings[arms[0]].draws:
-            gradients = sum(updates[arm] * trials[arm].evaluations_per_update for arm in arms)
-            work_s = gradients * (1.0 if first is meant else times / meant.evaluations_per_update) * timed[way]
             of_class = [design for design in designs if design.name in arms]
             compilations = {own: processes * number for own, number in num_programs(space, of_class, first).items()}
             way = compiled_if_faster(
                 *(*here, each, space.microbatch, timed, stacks, way, work_s, compilations, found.notes),
                 compiles=compiles,
+                clock=clock,
             )
         for arm in arms:
             found.ways[arm] = way
@@ -108,7 +114,9 @@ def choose_execution(
             found.seconds[arm] = (
                 timed[way]
                 if arm == arms[0] or (parts[arm] is parts[arms[0]] and _same_program(trials[arm], first, way))
-                else _seconds(space, trials[arm], parts[arm], way, members, timed[way], first, stacked=bool(stacks))
+                else _seconds(
+                    space, trials[arm], parts[arm], way, members, timed[way], first, clock, stacked=bool(stacks)
+                )
             )
     return found
 
@@ -134,6 +142,7 @@ def _timed(
     members: int,
     known: str | None,
     notes: list[str],
+    clock: TimingClock,
     draws: Sequence[str] = (),
 ) -> dict[str, float]:
     asked = known or (None if space.execution == "auto" else space.execution)
@@ -151,7 +160,7 @@ def _timed(
         timed = {"alone": _seconds_alone(trial, parts, members, space.microbatch)}
     except torch.OutOfMemoryError as error:
         raise RequestError(f"arm {trial.arm!r}: {error}") from error
-    if members > 1 and not trial.budget.watches_loss and not draws:
+    if members > 1 and not trial.budget.watches_loss and not draws and clock.allows():
         try:
             timed["together"] = seconds_per_update(trial, parts, "together", members, space.microbatch)
         except torch.OutOfMemoryError as error:
@@ -165,10 +174,12 @@ def _timed(
     return timed
 
 
-def _stacks(trial: Trial, parts: Parts, most: int, microbatch: int | str | None, notes: list[str]) -> dict[int, float]:
+def _stacks(
+    trial: Trial, parts: Parts, most: int, microbatch: int | str | None, notes: list[str], clock: TimingClock
+) -> dict[int, float]:
     """Return seconds_in_stacks; nothing, with a note, where the network does not go that way."""
     try:
-        return seconds_in_stacks(trial, parts, most, microbatch)
+        return seconds_in_stacks(trial, parts, most, microbatch, clock.allows)
     except torch.OutOfMemoryError as error:
         note = f"members are trained one at a time: together they do not fit ({first_line(error)})"
     except Exception as error:  # it works alone, so it is the vectorised way that code of the user's does not go
@@ -179,10 +190,20 @@ def _stacks(trial: Trial, parts: Parts, most: int, microbatch: int | str | None,
 
 
 def _seconds(
-    space: Space, trial: Trial, parts: Parts, way: str, members: int, like: float, of: Trial, *, stacked: bool
+    space: Space,
+    trial: Trial,
+    parts: Parts,
+    way: str,
+    members: int,
+    like: float,
+    of: Trial,
+    clock: TimingClock,
+    *,
+    stacked: bool,
 ) -> float:
     """Return the time per update: timed, or where timing would compile or take long, what its gradients make likely."""
-    if way.startswith("compiled") or (stacked and way == TOGETHER) or like * members > TIMED_S:
+    likely = way.startswith("compiled") or (stacked and way == TOGETHER) or like * members > TIMED_S
+    if likely or not clock.allows():
         return like * trial.evaluations_per_update / of.evaluations_per_update
     with _user_code(trial):
         return seconds_per_update(trial, parts, way, members, space.microbatch)

@@ -48,6 +48,7 @@ from tune_lb.tuning.resume import Stored, stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
 from tune_lb.tuning.run_description import extensions, run_description
 from tune_lb.tuning.taking_checks import taking_problems
+from tune_lb.tuning.timing_clock import TimingClock
 
 ARM = "(arm)"
 """Stands for the arms that a mistake concerns until all are known."""
@@ -70,16 +71,24 @@ class Prepared:
     """What earlier calls of the run had asked for; see run_description."""
 
 
-def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequence[Node]] = this_machine) -> Prepared:
+def prepare(
+    request: Request,
+    *,
+    write: bool = True,
+    nodes: Callable[[], Sequence[Node]] = this_machine,
+    say: Callable[[str], None] = lambda text: None,
+) -> Prepared:
     """Check the request whole and decide what is left open. Raises RequestError with every problem found.
 
     write: without it nothing is changed in the storage. nodes: asks for the machines that will do the work.
+    say: told what is being done, for it may take a while.
     """
     space = request.space
     designs = checked_designs(space)
     refuse_credentials(request)
     # before anything of it runs, which may change its globals
     codes = code_of_arms(designs)
+    say("loading the data")
     data, problems = load(space, designs)
     if data is not None:
         problems += arm_problems(designs, data, space.microbatch) + _selection_problems(designs, data)
@@ -113,6 +122,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
     try:
+        say("checking the networks")
         findings = network_findings(trials, parts)
         # other machines have other memory
         memory = available_bytes() if request.address is None else None
@@ -136,6 +146,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
             findings=findings,
             known=known["execution"] if known is not None else None if request.fresh else executions(request.run),
             compiles=write,
+            clock=TimingClock(say),
         )
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
         context = dataclasses.replace(context, code=versions, stacked=execution.stacked)
@@ -151,6 +162,7 @@ def prepare(request: Request, *, write: bool = True, nodes: Callable[[], Sequenc
                 concurrency=resources.concurrency,
                 start_s=RAY_START_S,
                 already_done=len(stored.scored),
+                say=say,
                 notes=[
                     *(f"too large for this machine, where the search is refused: {problem}" for problem in too_large),
                     *finding_notes(findings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -39,16 +40,22 @@ def seconds_per_update(
     return _seconds_of(training, training) / members
 
 
-def seconds_in_stacks(trial: Trial, parts: Parts, most: int, microbatch: int | str | None = AUTO) -> dict[int, float]:
+def seconds_in_stacks(
+    trial: Trial,
+    parts: Parts,
+    most: int,
+    microbatch: int | str | None = AUTO,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> dict[int, float]:
     """Return the time of an update of one member, in seconds, by how many of other seeds train as one program.
 
-    Empty where they cannot (see stack_key). most: members of a job. Larger stacks are tried until two in a row gain nothing, or
-    updates take long. Raises what the network raises where torch.func does not go through it.
+    Empty where they cannot (see stack_key). most: members of a job. Larger stacks are tried until two in a row gain nothing,
+    updates take long, or `goes_on` says no. Raises what the network raises where torch.func does not go through it.
     """
     found: dict[int, float] = {}
     idle = 0
     for size in dict.fromkeys(min(size, most) for size in STACKS):
-        if size < 2:
+        if size < 2 or (found and not goes_on()):
             break
         members = [begun(trial, [seed], parts, execution="alone", microbatch=microbatch) for seed in range(size)]
         trainings = [member for member in members if isinstance(member, Training)]

@@ -36,6 +36,10 @@ from tune_lb.tuning.time_cut import cut_to_fit, moved
 from tune_lb.tuning.time_left import TimeLeft
 
 MERGE_EVERY_S = 5.0
+LOOK_EVERY_S = 0.5
+LOOK_TIMES = 20.0
+"""How far a search is, is looked at so often, and waits for so many times what the last look took: it grows with the members."""
+
 SILENT_TIMES = 20.0
 SILENT_S = 300.0
 """A worker is ended that gives no sign of life for so many times what its job was timed to take, and for at least so long."""
@@ -65,11 +69,11 @@ class Ending:
     """Members of the search that were not asked for (`retry`), and are neither there nor failed."""
 
 
-def prepare(request: Request, *, write: bool = True) -> Prepared:
+def prepare(request: Request, *, write: bool = True, say: Callable[[str], None] = lambda text: None) -> Prepared:
     """Check the request whole, on the machines that will do the work; see tune_lb.tuning.preparation.prepare."""
     check_answers(request.address)
     check_reach(request)
-    return preparation.prepare(request, write=write, nodes=lambda: _machines(request))
+    return preparation.prepare(request, write=write, nodes=lambda: _machines(request), say=say)
 
 
 def _machines(request: Request) -> list[Node]:
@@ -88,6 +92,7 @@ class _Search:
         self.run = prepared.request.run
         self.ledger = Ledger(self.run.child("ledger"))
         self.started = self.last_merge = time.monotonic()
+        self.next_look = self.started
         self.time_left = TimeLeft(prepared.estimate.concurrency, RAY_START_S)
         self.removed = 0
         """Members whose files were removed since they were trained by this call."""
@@ -116,11 +121,15 @@ class _Search:
             self.merger.add_new()
             self.merger.write_all() if final else self.merger.write()
             self.last_merge = now
+        if not final and now < self.next_look:
+            return
         progress = search_progress(self.state, self.prepared, now - self.started, self.time_left)
         deadline_s = self.prepared.request.deadline_s
         if deadline_s is not None and progress.left_s is not None and self.searcher is not None:
             self._end_in_time(progress.left_s, deadline_s - now)
         self.on_progress(dataclasses.replace(progress, cut=tuple(self.cut)))
+        took = time.monotonic() - now
+        self.next_look = now + max(LOOK_EVERY_S, LOOK_TIMES * took)
 
     def _end_in_time(self, expected_s: float, there_s: float) -> None:
         """Cut what cannot be trained in the time that there is, and write down that it is not asked for any more."""
