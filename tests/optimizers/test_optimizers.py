@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -320,3 +323,23 @@ def test_what_is_out_of_range_is_said(settings, words):
     assert words in settings.problems("optimizer")[0]
     with pytest.raises(TypeError, match="does not say which"):
         OptimizerSettings().build([], 0.1)
+
+
+@pytest.mark.slow
+def test_a_training_does_not_load_the_compiler_or_scikit_learn():
+    """Each takes a second of every process that trains; where something is compiled, torch loads its own."""
+    code = """
+import sys
+from tests.trainings import training, trial
+running = training(trial(), (0,), "alone")
+running.advance()
+from tune_lb.data import Digits
+Digits().load(0)
+assert not {"torch._dynamo", "sklearn"} & set(sys.modules)
+import torch
+step = torch.compile(lambda x: x + 1, backend="eager")
+assert step(torch.ones(1)).item() == 2.0
+model = torch.nn.Linear(2, 2)
+torch.optim.SGD(model.parameters(), lr=0.1).add_param_group({"params": [torch.nn.Parameter(torch.ones(1))]})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path(__file__).parents[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,8 +92,20 @@ def call_build(
     settings: OptimizerSettings, params: Mapping[str, Tensor], lr: float, *, members_first: bool
 ) -> torch.optim.Optimizer:
     """Call an optimiser's build with what it takes: tensors and rate, and by name `members_first` and `names`."""
+    _groups_without_compiler()
     offered = {"members_first": members_first, "names": list(params)}
     return settings.build(list(params.values()), lr, **{key: offered[key] for key in taken(settings)})  # type: ignore[arg-type]
+
+
+def _groups_without_compiler() -> None:
+    """Let torch's optimisers take parameters without loading torch's compiler.
+
+    torch marks that method as one not to be compiled, and loads the compiler (a second or two, 100 MB) when it is first called, to
+    say so. It is called where an optimiser is made, never in a compiled step.
+    """
+    function = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if function is not None and "torch._dynamo" not in sys.modules:
+        vars(function).setdefault("__dynamo_disable", function)
 
 
 def taken(settings: OptimizerSettings) -> list[str]:
