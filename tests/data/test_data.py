@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
 
 from tests.trainings import training, trial
 from tune_lb.budgets import Epochs
-from tune_lb.data import digits
 from tune_lb.data.dataset import stratified
 from tune_lb.data.device import on_device
 from tune_lb.data.digits import Digits
@@ -132,15 +129,3 @@ def test_an_epoch_on_mnist_lowers_the_loss():
     assert running.done
     assert after["train_loss"] < 0.5 * before["train_loss"]
     assert after["validation_error"] < 0.25 < before["validation_error"]
-
-
-def test_digits_are_scikit_learn_s_with_and_without_it(monkeypatch):
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    for found in ("sklearn", "nothing_of_that_name"):
-        monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name, own=found, find=find_spec: find(own))
-        read = digits._read()
-        assert np.array_equal(read.train.inputs, bunch.data)
-        assert np.array_equal(read.train.targets, bunch.target)
-        assert (read.train.inputs.dtype, read.train.targets.dtype) == (np.uint8, np.int64)
