@@ -14,20 +14,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analysis.notation import significant
 
 # Okabe and Ito's colours and three of Tol's, in an order that keeps neighbours apart for colour-blind readers.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#882255", "#999933", "#332288")
 ROLES = {"baseline": "#000000", "reference": "#D55E00", "placebo": "#8C8C8C", "copied": "#B0703C", "scaled": "#D9A06B"}
-MARKERS = "osD^vPX*<>"
+MARKERS = "osD^vPXd<>"
 SPLIT_MARKERS = "osD^vP"
 INK, GREY, FADED, PALE = "#262626", "#595959", "#9E9E9E", "#E3E3E3"
 DASHES = (0, (4, 3))
 TITLE, NOTE = "title", "note"
 """Names of the two texts that the page sets by itself."""
 DPI = 160
+NARROW = 4.0
+"""Ratio of the ends of a logarithmic axis below which its numbers lie as on another axis."""
 STYLE: dict[Any, Any] = {
     "font.size": 10.5,
     "axes.titlesize": 11,
@@ -107,6 +109,10 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
     axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(axis.get_view_interval())
+    if low > 0 and high < NARROW * low:
+        # few decades have no round number in them but these
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_minor_locator(NullLocator())
     between = (1, 2, 5) if low > 0 and np.log10(high / low) < 2.5 else ()
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axis.set_minor_formatter(FuncFormatter(lambda value, _: tick(value) if leading(value) in between else ""))

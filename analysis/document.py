@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from analysis.notation import MISSING
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ def section(title: str, parts: Iterable[Part | None], short: str = "") -> list[S
 def table(name: str, rows: Iterable[Mapping[str, str]]) -> Table:
     """A table of rows with equal keys."""
     return Table(name, tuple(rows))
+
+
+def filled(name: str, rows: Sequence[Mapping[str, str]]) -> Table:
+    """A table of rows without the columns that are empty in all of them."""
+    kept = [title for title in (rows[0] if rows else ()) if any(row[title] not in ("", MISSING) for row in rows)]
+    return table(name, [{title: row[title] for title in kept} for row in rows])
 
 
 def bullets(lines: Iterable[str], *, marked: bool = False) -> Bullets:

@@ -145,6 +145,8 @@ def _errors(axes: Axes, info: ArmErrors, inks: Inks) -> None:
                 va="center",
                 fontsize=9,
                 color=INK,
+                bbox=PLATE,
+                zorder=6,
             )
             continue
         axes.plot([arm["low"], arm["high"]], [y_mean] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=4)

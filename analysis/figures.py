@@ -52,13 +52,14 @@ def arm_errors(results: Results) -> ArmErrors | None:
         diverged=confirmed["status"] == "diverged",
     )
     blocks = confirmed["block"].nunique()
-    note = f"Dots: confirm members, of {counted(blocks, 'block')}. Left, diamonds and bars: mean and 95 % interval over blocks. "
-    note += "Right: differences within blocks; "
-    note += (
-        "thick: with the values that the search found; thin: of the whole procedure, all tested arms at once."
-        if results.asked.searches
-        else "thick: each by itself; thin: all tested arms at once."
-    )
+    note = f"Dots: confirm members, of {counted(blocks, 'block')}. Left, diamonds and bars: mean and 95 % interval over blocks."
+    if arms["difference"].notna().any():
+        found = (
+            "with the values that the search found; thin: of the whole procedure,"
+            if asked.searches
+            else "each by itself; thin:"
+        )
+        note += f" Right: differences within blocks; thick: {found} all tested arms at once."
     return ArmErrors(
         _finding(results),
         arms,
@@ -99,7 +100,8 @@ def _finding(results: Results) -> str:
         row = rows.iloc[0]
         apart = row["difference_low"] * row["difference_high"] > 0
         return f"{reference} {'differs' if apart else 'cannot be told'} from {asked.baseline}"
-    return f"No remedy can be told from {reference}"
+    noun = "remedy" if any(asked.arm(str(name)).remedies for name in compared["arm"]) else "arm"
+    return f"No {noun} can be told from {reference}"
 
 
 def sharpness_and_gap(results: Results, value: str = "lambda_max") -> Scatter | None:

@@ -8,7 +8,7 @@ from typing import Any
 from analysis.asked import OUTSIDE_ROLES
 from analysis.chart_of_configurations import configurations_chart
 from analysis.costs import cost_table, provenance_table
-from analysis.document import Document, Part, Table, bullets, section, table
+from analysis.document import Document, Part, Table, bullets, filled, section, table
 from analysis.fronts import front_tables
 from analysis.notation import count, counted, known, percent, points, significant, with_interval
 from analysis.old_design.report import old_document
@@ -43,7 +43,7 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
     if isinstance(results, OldResults):
         return old_document(results, shown, figures)
     drawn = list(figures)
-    arms = table("arms", [row["cells"] for row in shown["rows"]])
+    arms = filled("arms", [row["cells"] for row in shown["rows"]])
     chart = configurations_chart(results, results.configurations)
     pooled = results if isinstance(results, PooledResults) else None
     return Document(
@@ -58,7 +58,9 @@ def report(results: Results | OldResults, shown: Mapping[str, Any], figures: Ite
                 *section("What may be claimed", [_claims(results)], "Claims"),
                 *(by_itself(pooled) if pooled else ()),
                 *section(
-                    "Where the drop comes from", [_decomposition(results), *pictures(drawn, "history")], "Decomposition"
+                    "Where the drop comes from" if results.asked.baseline else "Train and test",
+                    [_decomposition(results), *pictures(drawn, "history")],
+                    "Decomposition",
                 ),
                 *section(
                     "Was the search large enough?",
@@ -104,7 +106,7 @@ def _claims(results: Results) -> Table:
         for row in results.printed
         if known(row["difference"])
     ]
-    return table("claims", rows)
+    return filled("claims", rows)
 
 
 def _claimed(row: Mapping[Any, Any]) -> str:
@@ -144,7 +146,7 @@ def _decomposition(results: Results) -> Table:
         for row in results.printed
         if row["n"]
     ]
-    return table("decomposition", rows)
+    return filled("decomposition", rows)
 
 
 def _sharpness(results: Results, drawn: list[str]) -> list[Part]:

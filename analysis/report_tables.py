@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.decisions import Decision
-from analysis.document import Part, Table, Text, table
+from analysis.document import Part, Table, Text, filled, table
 from analysis.notation import MISSING, count, counted, known, percent, points, significant
 from analysis.results import Results
 from analysis.sentences import correlation
@@ -34,7 +34,7 @@ def adequacy_table(results: Results) -> Table:
         for row in results.printed
         if row["num_points"]
     ]
-    return table("searches", rows)
+    return filled("searches", rows)
 
 
 def decided(results: Results) -> list[Part]:

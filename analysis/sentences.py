@@ -48,9 +48,28 @@ def _missing(results: Results, arms: Rows) -> Iterator[str]:
         return
     if waiting:
         yield Caveat("not finished", f"Not confirmed yet, so not compared: {listed(waiting)}.")
+    if asked.baseline is None and asked.reference is None:
+        yield Caveat("an arm is missing", "The space has no baseline and no reference arm, so nothing is compared.")
+        yield Lead(_levels(arms))
+        return
     for role in ("baseline", "reference"):
         if getattr(asked, role) is None:
             yield Caveat("an arm is missing", f"The space has no {role} arm, so what depends on it is not given.")
+
+
+def _levels(arms: Rows) -> str:
+    """The lowest test error and the highest, where that is all that can be said."""
+    there = {name: row for name, row in arms.items() if row["n"]}
+    low, high = (pick(there, key=lambda name: there[name]["test_error"]) for pick in (min, max))
+    said = []
+    for name in dict.fromkeys((low, high)):
+        row = there[name]
+        interval = with_interval(f"{percent(row['test_error'])} %", row["test_error_low"], row["test_error_high"])
+        said.append((name, interval))
+    if not said[1:]:
+        return f"The test error of {low} is {said[0][1]}, over {counted(there[low]['n'], 'member')}."
+    of = " and highest of ".join(f"{name}, {interval}" for name, interval in said)
+    return f"The test error is lowest of {of}, among {counted(len(there), 'arm')}."
 
 
 def _one_block(results: Results) -> Iterator[str]:
@@ -108,6 +127,8 @@ def _batch_sizes(results: Results) -> Iterator[str]:
 def _placebo(results: Results, arms: Rows) -> Iterator[str]:
     asked = results.asked
     row = arms.get(str(asked.placebo))
+    if asked.reference is None:
+        return
     if asked.placebo is None:
         yield Caveat(
             "no placebo",
@@ -145,8 +166,9 @@ def _claims(results: Results, arms: Rows) -> Iterator[str]:
         yield Lead(_claim(results, name, row))
     if tested and not claimed:
         many = len(tested) > 1
+        noun = "remedy" if any(asked.arm(name).remedies for name in tested) else "arm"
         yield Lead(
-            f"No remedy can be told from {asked.reference} in this run."
+            f"No {noun} can be told from {asked.reference} in this run."
             if many
             else _only(next(iter(tested)), asked.reference)
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.canvas import INK, NOTE, TITLE
@@ -55,8 +56,10 @@ def svg(figure: Figure, name: str) -> str:
     width, height = figure.get_size_inches() * _POINTS
     top, bottom = 0.0, height
     scale = _POINTS / figure.dpi
+    # not the one that drew the PNG, which had another resolution
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     for text in figure.findobj(lambda artist: artist.get_gid() in (TITLE, NOTE)):
-        box = text.get_window_extent()
+        box = text.get_window_extent(renderer)
         if text.get_gid() == TITLE and text.get_text():  # type: ignore[attr-defined]
             top = max(top, height - scale * box.y0 - 4)
         elif text.get_gid() == NOTE and text.get_text():  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import NamedTuple
 
 import pandas as pd
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from analysis.canvas import Inks, log_scale, new_figure
 from analysis.plots.choice import EVERYTHING, Choice, Missing, quantity, said_n
 from analysis.plots.history import history_quantities, left_out, recorded, title_case
+from analysis.plots.paper import LABEL_WIDTH
 from analysis.run import Run
 from analysis.svg import spots
 from analysis.tips import said_of
@@ -94,6 +96,6 @@ def draw_trajectory(info: Trajectory, inks: Inks) -> Figure:
     log_scale(axes, "y")
     axes.invert_xaxis()
     axes.set_xlabel(f"{info.x_label} (log scale, training goes to the right)")
-    axes.set_ylabel(f"{info.y_label} (log scale)")
+    axes.set_ylabel(textwrap.fill(f"{info.y_label} (log scale)", LABEL_WIDTH))
     axes.legend(handles=[inks.handle(arm, arm) for arm in arms], loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
