@@ -149,9 +149,9 @@ def read_asked(space: Mapping[str, Any]) -> Asked:
     return Asked(
         name=str(space.get("name", "")),
         question=str(space.get("question") or ""),
-        baseline=space.get("baseline") or by_role.get("baseline"),
-        reference=space.get("reference") or by_role.get("reference"),
-        placebo=space.get("placebo") or by_role.get("placebo"),
+        baseline=space.get("baseline", by_role.get("baseline")),
+        reference=space.get("reference", by_role.get("reference")),
+        placebo=space.get("placebo", by_role.get("placebo")),
         arms=arms,
         split_seeds=tuple(space.get("split_seeds") or ()),
         confirm_seeds=space.get("confirm_seeds"),

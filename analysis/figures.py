@@ -12,6 +12,7 @@ from analysis.arms import WIDEST
 from analysis.asked import OUTSIDE_ROLES
 from analysis.figure_kinds import ArmErrors, Curves, Scatter, SearchCurves, history_curves, scatter
 from analysis.notation import counted, known, named, percent
+from analysis.pooled import PooledResults
 from analysis.results import Results
 from analysis.sentences import correlation
 from analysis.tips import member_tips
@@ -60,6 +61,8 @@ def arm_errors(results: Results) -> ArmErrors | None:
             else "each by itself; thin:"
         )
         note += f" Right: differences within blocks; thick: {found} all tested arms at once."
+        if isinstance(results, PooledResults) and results.not_paired:
+            note += " Each from the reference of its own run."
     return ArmErrors(
         _finding(results),
         arms,

@@ -229,7 +229,7 @@ def pooled_space(
         **first.space,
         **roles,
         "name": " and ".join(runs),
-        "question": " ".join(dict.fromkeys(run.asked.question for run in runs.values())),
+        "question": "; ".join(dict.fromkeys(run.asked.question for run in runs.values())),
         "arms": list(arms.values()),
         "selected": selected,
         "confirm_blocks": max(design.confirm_blocks for design in designs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from analysis.document import Document, Table
+from analysis.document import Document, Table, filled
 from analysis.notation import MISSING
 from analysis.old_design.results import OldResults
 from analysis.published import beside
@@ -44,8 +44,8 @@ def csv_tables(results: Results | OldResults) -> dict[str, str]:
 
 def latex(table: Table, run: str) -> str:
     """The tabular of a table: columns of numbers to the right. run: named in its first line, a comment."""
-    titles = list(table.rows[0])
-    kept = [title for title in titles if any(row[title] not in ("", MISSING) for row in table.rows)]
+    table = filled(table.name, table.rows)
+    kept = list(table.rows[0])
     columns = "".join("r" if _is_numeric(table, title) else "l" for title in kept)
     lines = [" & ".join(map(escaped, kept)), *(" & ".join(cell(row[title]) for title in kept) for row in table.rows)]
     head, *body = [rf"{line} \\" for line in lines]

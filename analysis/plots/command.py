@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 
 from analysis.loading import load
-from analysis.notation import counted
+from analysis.notation import counted, listed
 from analysis.old_design.results import OldResults
 from analysis.results import Results
 from tune_lb.errors import RequestError
 from tune_lb.results.storage import Store
 
+OPTIONS = ("y", "x", "arms", "also", "target")
+"""What a figure may be given."""
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -61,6 +63,10 @@ def one_figure(given: argparse.Namespace, results: Results | OldResults, folder:
             *([f"and none for {len(none)}:", *none] if none else []),
         ]
     kind = kind_of(given.figure)
+    ignored = [f"--{name}" for name in OPTIONS if getattr(given, name) and f"--{name}" not in kind.takes]
+    if ignored:
+        takes = f"it takes {kind.takes}" if kind.takes else "it takes no options: it chooses what it shows itself"
+        raise RequestError(f"figure {kind.name}: {listed(ignored)} would be ignored; {takes}")
     out = Path(given.out) if given.out else None
     if out is not None and out.suffix not in SUFFIXES:
         raise RequestError(f"--out {given.out}: give a file that ends in {', '.join(SUFFIXES)}")

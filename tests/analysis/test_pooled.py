@@ -14,6 +14,7 @@ from scipy import stats
 
 from analysis import load
 from analysis.__main__ import main
+from analysis.figures import arm_errors
 from analysis.loading import short_names
 from analysis.old_design.results import OldResults
 from analysis.pooled import pool
@@ -112,6 +113,12 @@ def test_where_blocks_are_not_the_same_each_arm_stands_with_what_its_run_says(ch
     said = summary(found)["sentences"]
     assert any(reason in line for line in said)
     assert found.arms["arm"].str.contains("/").all()
+    # no arm of one run is said to be better or worse than the reference of the other
+    assert found.asked.reference is None
+    drawn = arm_errors(found)
+    assert drawn is not None
+    assert drawn.title == "Test error after the search"
+    assert drawn.note.endswith("Each from the reference of its own run.")
     own = pd.concat([run.arms.assign(arm=f"{name}/" + run.arms["arm"]) for name, run in runs.items()]).set_index("arm")
     for column in ("difference", "difference_high", "p_holm", "large_batch_drop"):
         assert found.arms.set_index("arm")[column].tolist() == pytest.approx(own[column].tolist(), nan_ok=True)

@@ -22,6 +22,8 @@ from analysis.sentences import sentences
 from analysis.summary import summary
 from analysis.table_columns import described
 from tests.analysis.fabrication import ARMS, TRIED_LONGER, Arm, Procedure, fabricate, store_run
+from tune_lb.results.lock import held
+from tune_lb.results.storage import Store
 
 
 def text(results: Results) -> str:
@@ -119,6 +121,16 @@ def test_a_stored_run_has_a_report_with_its_tables_and_figures(
     for name in ("arms", "configurations"):
         columns = described(getattr(results, name), results.frames.descriptions, name).schema
         assert [field.name for field in columns if not (field.metadata or {}).get(b"description")] == []
+
+
+def test_a_run_that_is_being_written_says_so(run_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    for file in (copy / "trials").glob("sam_*.confirm.*"):
+        file.unlink()
+    with held(Store(str(copy)), lambda reason: None):
+        said = text(load(copy))
+    assert "The run is being written: 40 of 48 confirm members are there" in said
+    assert "The run is not finished: 40 of 48" in text(load(copy))
 
 
 @pytest.mark.slow

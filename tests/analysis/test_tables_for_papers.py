@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -79,3 +82,25 @@ def test_csv_has_the_numbers_themselves(results: Results) -> None:
     assert arms["arm"].tolist() == results.arms["arm"].tolist()
     assert arms["test_error"].astype(float).tolist() == pytest.approx(results.arms["test_error"].tolist(), abs=1e-12)
     assert len(pd.read_csv(io.StringIO(found["configurations.csv"]))) == len(results.configurations)
+
+
+@pytest.mark.slow
+def test_a_paper_with_the_tables_compiles(results: Results, tmp_path: Path) -> None:
+    """With booktabs and nothing else: no font encoding is asked for."""
+    program = shutil.which("pdflatex")
+    if program is None:
+        pytest.skip("no LaTeX on this machine (apt-get install texlive-latex-recommended)")
+    texts = (NAME, 'a "b" <c> | {d} ~ ^', "-1.3e-05 +- 2")
+    characters = table("characters", [{"arm": text, "n": "1"} for text in texts])
+    tables = latex_tables(report(results, summary(results), [])) | {"characters.tex": latex(characters, "x")}
+    assert set(tables) == {"arms.tex", "configurations.tex", "published.tex", "characters.tex"}
+    for name, text in tables.items():
+        (tmp_path / name).write_text(text)
+    inputs = "\n\n".join(rf"\resizebox{{\textwidth}}{{!}}{{\input{{{name}}}}}" for name in tables)
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "paper.tex").write_text(f"{head}\n{inputs}\n\\end{{document}}\n")
+    words = [program, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 5_000
+    assert "Missing character" not in (tmp_path / "paper.log").read_text(errors="replace")

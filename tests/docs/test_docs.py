@@ -13,9 +13,14 @@ from tests.docs.blocks import ALL, CARDS, ROOT, WRITTEN, blocks, name_of, own, s
 from tune_lb.cli.arguments import parse
 from tune_lb.space.loading import load_space
 
+OPTIONAL = ("polars", "duckdb")
+"""What documents show and tune_lb does without."""
+
 
 @pytest.mark.parametrize("block", [block for path in (*WRITTEN, *CARDS) for block in blocks(path)], ids=name_of)
 def test_every_block_runs(block, folder, monkeypatch):
+    for name in re.findall(rf"^import ({'|'.join(OPTIONAL)})\b", block.text, re.M):
+        pytest.importorskip(name, reason=f"pip install {name}")
     monkeypatch.chdir(ROOT)  # README: RUN is a committed run
     for beside in ("class Smoothing", "class GradientNorm"):
         own(beside, folder)

@@ -130,6 +130,8 @@ def test_the_figures_are_listed_with_what_they_need(stored: str, capsys: pytest.
         (["--figure", "batchsize"], "did you mean 'batch_size'"),
         (["--figure", "batch_size", "--y", "tst_error"], "did you mean 'test_error'"),
         (["--figure", "walk"], "write Space(walk=Walk("),
+        (["--figure", "test_error", "--arms", "smal_batch"], "--arms would be ignored; it takes no options"),
+        (["--figure", "time_to_target", "--x", "lr"], "--x would be ignored; it takes --target"),
         (["--figure", "batch_size", "--out", "figure.jpg"], "give a file that ends in .png, .svg, .pdf"),
         (["--figure", "batch_size", "--out", "nowhere/figure.png"], "make it first"),
     ],
