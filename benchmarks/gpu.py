@@ -14,7 +14,7 @@ Parts, most important first; each is a list of measurements:
     sharpness     lambda_max beside PyHessian, curvlinops and a plain power iteration
     share         the share of the device that a training of C1 takes
     microbatches  the size that `microbatch: auto` finds, and its peak beside the limit
-    search        `python -m tune_lb search quickstart` with 1, 4 and 2 workers on the device
+    search        `python -m tune_lb search quickstart` with 1, 4, 2 and `--gpus-per-trial auto` workers on the device
 
 Every measurement is a process of its own, so that one that dies or hangs costs its own rows. The tests run first, while a few of
 the others prepare (imports, compilers); then these prepare, a dozen at a time, and one after the other runs its clock. What has

@@ -233,12 +233,16 @@ def search(given: Given) -> Iterator[None]:
     smaller = {"candidates": 2, "decide_blocks": 2, "confirm_blocks": 2, "confirm_seeds": 4, "block_seeds": 1}
     known = {field.name for field in dataclasses.fields(Space)}
     fields = [f"{name}={value}" for name, value in smaller.items() if name in known]
-    for workers in (1,) if given.small else (2, 1, 4):
-        what = f"{workers} worker{'s' * (workers > 1)}"
+    counts: tuple[int | str, ...] = (1,) if given.small else (2, 1, 4, "auto")
+    for workers in counts:
+        what = f"{workers} worker{'s' * (workers != 1)}"
         with given.trying("search", what), tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "tune_lb", "search", "quickstart", "--name", "timed", "--storage", folder]
-            command += ["--num-samples", "1" if given.small else "4", "--max-concurrent", str(workers), *fields]
-            command += ["--gpus-per-trial", str(1 / workers)] if given.on_gpu else []
+            command += ["--num-samples", "1" if given.small else "4", *fields]
+            if isinstance(workers, int):
+                command += ["--max-concurrent", str(workers)]
+            share = workers if isinstance(workers, str) else str(1 / workers)
+            command += ["--gpus-per-trial", share] if given.on_gpu else []
             command += ["--dry-run"] if given.small else []
             started = time.perf_counter()
             done = subprocess.run(

@@ -75,10 +75,17 @@ class Witness:
         return {"witness": weights, "witness.reason": None}
 
 
+def suffer():
+    """On a node that is told to be sick every worker dies."""
+    if ray.is_initialized() and "TUNE_LB_TEST_SICK" in os.environ:
+        os.kill(os.getpid(), 9)
+
+
 @dataclass(frozen=True)
 class Network(MLP):
     def __call__(self, input_shape, num_classes):
         assert sizes.fitting(input_shape)
+        suffer()
         return super().__call__(input_shape, num_classes)
 
 
@@ -87,6 +94,7 @@ class Fragile(MLP):
     def __call__(self, input_shape, num_classes):
         if ray.is_initialized() and os.path.exists(os.path.join(os.environ["TUNE_LB_TEST_LOG"], "fail")):
             raise RuntimeError("told to fail")
+        suffer()
         return super().__call__(input_shape, num_classes)
 '''
 

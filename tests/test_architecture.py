@@ -53,7 +53,7 @@ ALLOWED = {
     "observation": f"{GROUND} {VOCABULARY} data surface metrics training space results",
     "recipe": f"{GROUND} {VOCABULARY} data optimizers surface remedies training",
     "testing": f"{GROUND} {VOCABULARY} data models optimizers surface metrics training",
-    "tuning": f"{GROUND} {VOCABULARY} face data optimizers metrics samplers training space search observation results",
+    "tuning": f"{GROUND} {VOCABULARY} face data models optimizers metrics samplers training space search observation results",
     "cli": "face errors settings budgets schedules prediction_errors data optimizers samplers metrics training remedies space "
     "search inference observation recipe results export tuning",
     "__main__": "cli errors",

@@ -74,6 +74,10 @@ ASKED = {
     "name": (("mine.py", "--name", "a/b"), [["run 'a/b': a name is letters, digits"]]),
     "cpus": (("mine.py", "--cpus-per-trial", "1000"), [["a trial asks for 1000 CPUs", "--cpus-per-trial"]]),
     "gpus": (("mine.py", "--gpus-per-trial", "99"), [["--gpus-per-trial 99: this machine has"]]),
+    "auto": (
+        ("mine.py", "--gpus-per-trial", "auto"),
+        [["--gpus-per-trial auto: it is measured on a GPU", "give a number"]],
+    ),
     "workers": (("mine.py", "--max-concurrent", "0"), [["--max-concurrent 0: must be at least 1"]]),
     "data": (("quickstart_mnist",), [["MNIST", "TUNE_LB_DATA", "download"]]),
     "storage": (("mine.py", "--storage", "mine.py"), [["cannot write", "mine.py/mine", "choose another folder"]]),

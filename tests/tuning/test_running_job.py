@@ -259,6 +259,14 @@ def test_an_exception_in_a_model_is_a_failed_row_per_member(tmp_path):
     assert [row["status"] for row in rows_of(tmp_path / "b")] == ["out_of_memory"]
 
 
+def test_an_error_of_the_gpu_is_none_of_the_members(tmp_path):
+    """After it the process cannot use the GPU any more: its worker dies of it, and another one takes the job."""
+    sick = replace(trial(), model=Fragile(error=torch.AcceleratorError))
+    with pytest.raises(torch.AcceleratorError):
+        finished(work_on(job_of(sick), parts_of(sick), context_of(tmp_path, sick)))
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 def test_the_reason_names_the_user_s_own_line_b3(tmp_path):
     """In place of the last frame, where that is torch's."""
     work = work_of(tmp_path, a_trial(model=Misfit()))

@@ -197,7 +197,12 @@ def _search(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train anew the arms whose code changed; old rows stay, marked",
     )
-    add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU for each training process")
+    add(
+        "--gpus-per-trial",
+        type=_gpus,
+        metavar="G",
+        help="share of a GPU for each training process; auto: what the largest member needs, measured",
+    )
     add("--cpus-per-trial", type=float, metavar="C", help="CPUs for each training process")
     add(
         "--silence-limit",
@@ -212,6 +217,14 @@ def _search(command: argparse.ArgumentParser) -> None:
         help="write members there as they come: tensorboard, mlflow or wandb; may be given several times (see also `export`)",
     )
     add("--max-concurrent", type=int, metavar="N", help="training processes at a time")
+
+
+def _gpus(text: str) -> float | str:
+    """Return what --gpus-per-trial says: a number, or auto."""
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from None
 
 
 def _new(command: argparse.ArgumentParser) -> None:

@@ -119,7 +119,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
 
     try:
         with logged(writers, prepared, out, name, given.storage), Progress(out) as progress:
-            ending = tuner.search(prepared, progress, lost)
+            ending = tuner.search(prepared, progress, lost, lambda line: out.line(line, style="yellow"))
     except StorageError as error:
         return _failing(out, result, error, again)
     result |= {"status": ending.status, "members": ending.members}

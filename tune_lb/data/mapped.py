@@ -31,6 +31,11 @@ class MappedArray(np.memmap):
 
     _place: tuple[str, str, int, tuple[int, ...]] | None = None
 
+    @property
+    def file(self) -> str | None:
+        """The file that it travels as; None of a view, which travels with its values."""
+        return self._place[0] if self._place is not None else None
+
     def __getitem__(self, index: Any) -> Any:
         """Return plain arrays: a part of the file, or rows copied from it."""
         return np.asarray(super().__getitem__(index))

@@ -18,6 +18,7 @@ import pyarrow.fs as fs
 
 from tune_lb.pause import pause
 from tune_lb.results.locations import DamagedError, StorageError, explain, open_uri, without_secrets
+from tune_lb.results.waiting import waited
 from tune_lb.results.wholeness import damage, sealed
 
 # pyarrow's names of object stores, and fsspec's.
@@ -72,6 +73,7 @@ class Store:
         below.location = "/".join((self.location.rstrip("/"), *parts))
         return below
 
+    @waited
     def write(self, path: str, data: bytes | pa.Buffer, *, pause_point: str = "rename") -> None:
         """Put a whole file in the place of whatever has that name, with its checksum (wholeness.py); folders are made as needed.
 
@@ -92,6 +94,7 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("write", path, error) from error
 
+    @waited
     def read(self, path: str) -> bytes:
         """Return the bytes of a file. Raises DamagedError where they carry a checksum that is not theirs."""
         data = self._bytes(path)
@@ -100,6 +103,7 @@ class Store:
             raise DamagedError(f"{self.location}/{path}", reason)
         return data
 
+    @waited
     def exists(self, path: str) -> bool:
         """Return whether there is a file or a folder of that name; without one, whether there is this folder."""
         target = self._path(path) if path else self.root
@@ -108,6 +112,7 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("look for", path, error) from error
 
+    @waited
     def changed_at(self, path: str) -> float | None:
         """Return when a file was written, by the storage's own clock, seconds since 1970; None where that is not known."""
         try:
@@ -116,6 +121,7 @@ class Store:
             raise self._error("look for", path, error) from error
         return None if time is None else float(time.timestamp())
 
+    @waited
     def list(self, prefix: str = "", suffix: str = "") -> list[str]:
         """Return the names of this folder's files that begin and end so, sorted; none where there is no such folder.
 
@@ -139,6 +145,7 @@ class Store:
             raise self._error("list", "", error) from error
         return sorted(n for n in names if n.startswith(prefix) and n.endswith(suffix) and not n.startswith("."))
 
+    @waited
     def delete(self, path: str) -> None:
         """Remove a file; one that is not there counts as removed."""
         target = self._path(path)
@@ -150,6 +157,7 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("delete", path, error) from error
 
+    @waited
     def move(self, path: str, target: str) -> None:
         """Give a file another name in this folder or below; folders are made as needed."""
         source, place = self._path(path), self._path(target)
@@ -160,6 +168,7 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("move", path, error) from error
 
+    @waited
     def delete_all(self) -> None:
         """Remove the folder with everything in it, temporary files included; the top of a disk or bucket is refused."""
         self._refuse_top()
@@ -169,6 +178,7 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise self._error("delete", "", error) from error
 
+    @waited
     def delete_contents(self, keep: Collection[str] = ()) -> None:
         """Remove all that is in the folder but the files of these names in it; the top of a disk or bucket is refused."""
         self._refuse_top()
@@ -186,6 +196,7 @@ class Store:
         for folder in folders:
             self._remove_if_empty(folder)
 
+    @waited
     def size_bytes(self) -> int:
         """Return the bytes of all files here and below, temporary ones included."""
         try:

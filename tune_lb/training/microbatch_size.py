@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from torch import nn
 
 from tune_lb.data.device import Parts
 from tune_lb.errors import RequestError
@@ -51,25 +52,64 @@ def chosen_size(
         way = execution.removeprefix("compiled_")
         rehearse(Training(trial, members, parts, execution=way, dtype=dtype, microbatch=size))
 
-    sizes = trial.plan(num_train).batch_sizes
-    key = program_key(trial, execution, len(members), sorted(sizes), shape, parts.num_classes, device, dtype)
+    key = _key(trial, seeds, parts, execution, dtype)
     if key not in _found:
-        largest = max(sizes)
-        refused: list[str] = []
-
-        def parts_of_largest() -> Iterable[int | None]:
-            yield None
-            last = largest
-            for size in range(largest // 2, 0, -1):
-                if largest % size == 0 and 2 * size <= last:
-                    problems = microbatch_problems(trial, size, num_train, module, shape, some)
-                    refused[:] = refused or problems
-                    if not problems:
-                        yield size
-                        last = size
-
-        _found[key] = largest_that_fits(parts_of_largest(), make_update, f"a batch of {largest} examples", refused)
+        largest, refused = max(trial.plan(num_train).batch_sizes), list[str]()
+        sizes = _sizes(trial, parts, module, refused)
+        _found[key] = largest_that_fits(sizes, make_update, f"a batch of {largest} examples", refused)
     return _found[key]
+
+
+def take_smaller(
+    trial: Trial,
+    seeds: Sequence[int],
+    parts: Parts,
+    asked: int | str | None,
+    *,
+    execution: str = "alone",
+    dtype: torch.dtype = torch.float32,
+) -> bool:
+    """Let trainings such as this one, which ran out of memory, take the next smaller microbatch from now on, in this process.
+
+    The gradient is the same up to rounding. Returns whether there is a smaller one: not where a size was asked for, nor on a CPU.
+    """
+    if asked != AUTO or not is_limited(parts.train.device):
+        return False
+    taken = False
+    for phase in trial.in_phases():
+        with torch.random.fork_rng(devices=[]):
+            module = phase.network(parts.input_shape, parts.num_classes)
+        key = _key(phase, seeds, parts, execution, dtype)
+        if key not in _found:
+            continue  # all were tried before it began
+        now = _found[key]
+        smaller = (
+            size for size in _sizes(phase, parts, module, []) if size is not None and (now is None or size < now)
+        )
+        if (size := next(smaller, None)) is not None:
+            _found[key], taken = size, True
+    return taken
+
+
+def _key(trial: Trial, seeds: Sequence[int], parts: Parts, execution: str, dtype: torch.dtype) -> str:
+    """Return what trainings have in common that take the same memory."""
+    members = len(seeds) if execution.endswith("together") else 1
+    sizes, device = sorted(trial.plan(len(parts.train)).batch_sizes), parts.train.device
+    return program_key(trial, execution, members, sizes, parts.input_shape, parts.num_classes, device, dtype)
+
+
+def _sizes(trial: Trial, parts: Parts, module: nn.Module, refused: list[str]) -> Iterable[int | None]:
+    """Yield the whole batch and its microbatches with the same gradient, the largest first; why others have not, in refused."""
+    yield None
+    num_train, some = len(parts.train), parts.train.standardized(slice(0, PROBED))
+    last = largest = max(trial.plan(num_train).batch_sizes)
+    for size in range(largest // 2, 0, -1):
+        if largest % size == 0 and 2 * size <= last:
+            problems = microbatch_problems(trial, size, num_train, module, parts.input_shape, some)
+            refused[:] = refused or problems
+            if not problems:
+                yield size
+                last = size
 
 
 def largest_that_fits(

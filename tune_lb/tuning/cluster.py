@@ -5,22 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_lb.errors import PROGRAM, RequestError
-from tune_lb.results.storage import Store
-from tune_lb.tuning.reach import lacking, missing_line
-from tune_lb.tuning.request import Request
 from tune_lb.tuning.resources import Node, usable_cpus
 from tune_lb.tuning.signals import sigterm_kept
 
@@ -33,7 +29,10 @@ HEALTH_S = 12.0
 LONGEST_FOLDER = 40
 """Characters of the folder for temporary files with which Ray's sockets still have names that the system takes (107)."""
 
-ADVICE = "start one (ray start --head, or ray up cluster.yaml), or leave --address out"
+CURRENT = "ray_current_cluster"
+"""File in Ray's temporary folder with the address of the cluster that was started last."""
+
+ADVICE = "start one (ray start --head, or ray up deploy/cluster.yaml), or leave --address out"
 
 
 class Session(NamedTuple):
@@ -65,7 +64,13 @@ def ray_session(address: str | None) -> Iterator[Session]:
         ) from error
     # Ray raises a bare Exception where its processes do not start in time, as on a machine that has much else to do
     except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = (lines or [type(error).__name__])[0]
+        if "Version mismatch" in said:
+            raise RequestError(
+                f"the Ray cluster at {address!r} has other versions: {' '.join(lines).partition(': ')[2]}; install the same here "
+                "and on every node"
+            ) from error
         if address is None:
             raise RequestError(
                 f"Ray does not start on this machine: {said}; see what `{PROGRAM} doctor` finds"
@@ -89,78 +94,44 @@ def _silence() -> None:
 
 def check_answers(address: str | None) -> None:
     """Raise RequestError where nothing answers at an address, or what does is not Ray: Ray itself waits for many minutes."""
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if str(address).startswith("ray://"):
+        raise RequestError(
+            f"--address {address}: a search is a process of the cluster, no client of it: start it on a node (ray job submit ... "
+            "-- python -m tune_lb search ... --address auto), or join the cluster first (ray start --address HEAD:6379)"
+        )
+    found = _meant(address)
+    host, _, port = (found or "").rpartition(":")
     if not host or not port.isdecimal():
-        return  # auto and the like: Ray says at once what is wrong
+        return  # Ray says at once what is wrong
+    shown = repr(address) if found == address else f"{address!r}, which is {found}"
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S):
             pass
     except (OSError, OverflowError) as error:
         said = f"nothing within {ANSWER_S:g} s" if isinstance(error, TimeoutError) else str(error)
-        raise RequestError(f"no Ray cluster answers at {address!r}: {said}; {ADVICE}") from error
-    if "://" in str(address):
-        return
-    words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", f"--address={address}"]
+        raise RequestError(f"no Ray cluster answers at {shown}: {said}; {ADVICE}") from error
+    words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", f"--address={found}"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=HEALTH_S, check=False)
     except subprocess.TimeoutExpired:
         done = None
     # one that asks for a token is there: ray.init says what it asks for
     if done is None or (done.returncode and "uthenticat" not in done.stderr):
-        raise RequestError(f"what answers at {address!r} is no Ray cluster, or one that is not well; {ADVICE}")
+        raise RequestError(f"what answers at {shown} is no Ray cluster, or one that is not well; {ADVICE}")
 
 
 def resources_of_nodes() -> list[Node]:
     """Return what each node of the cluster has."""
-    return [node["Resources"] for node in _nodes()]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def check_imports(request: Request) -> None:
-    """Refuse nodes that cannot import what the user's modules import: every member would fail there."""
-    found = _on_every_node(lacking, list(request.imports), dict(request.sources))
-    problems = [missing_line(name, f"on node {node}") for node, missing in found.items() for name in missing]
-    if problems:
-        raise RequestError(problems)
-
-
-def check_shared(run: Store) -> None:
-    """Refuse storage that a node of the cluster does not see: what is trained there would be lost."""
-    name = f"shared-{secrets.token_hex(6)}"
-    run.write(name, b"")
-    try:
-        found = _on_every_node(Store.exists, run, name)
-    finally:
-        run.delete(name)
-    problems = [
-        f"storage: node {node} does not see {run.location}; "
-        "give --storage a folder that all nodes share, or a URI (s3://bucket/runs)"
-        for node, there in found.items()
-        if not there
-    ]
-    if problems:
-        raise RequestError(problems)
-
-
-def _on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """Return what a function gives on each node, by address. Raises RequestError for nodes that cannot work."""
-    remote = ray.remote(num_cpus=0)(function)
-    found: dict[str, Any] = {}
-    problems = []
-    for node in _nodes():
-        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        address = node["NodeManagerAddress"]
-        try:
-            answer = ray.get(remote.options(scheduling_strategy=place).remote(*arguments))
-            found[f"{address} ({node['NodeID'][:8]})"] = answer
-        except ray.exceptions.RayError as error:
-            problems.append(f"node {address} cannot work: {str(error).strip().splitlines()[-1]}")
-    if problems:
-        raise RequestError(problems)
-    return found
-
-
-def _nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
+def _meant(address: str | None) -> str | None:
+    """Return which address auto stands for: that of the environment, or of the cluster that was started here last, alive or not."""
+    if address != "auto":
+        return address
+    named = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", CURRENT)
+    kept = named.read_text().strip() if named.is_file() else ""
+    return os.environ.get("RAY_ADDRESS") or kept or address
 
 
 def _short_folder() -> str | None:

@@ -6,13 +6,16 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from tune_lb.data.dataset import DataSet, DataSource
+from tune_lb.data.mapped import MappedArray
 from tune_lb.data.splits import Splits
 from tune_lb.data.standardization import pieces
 from tune_lb.errors import RequestError
+from tune_lb.models.stored_weights import StoredWeights
 from tune_lb.prediction_errors import PredictionError, ZeroOne, error_for
 from tune_lb.search.data_facts import DataFacts
 from tune_lb.settings.identity import describe
@@ -20,7 +23,7 @@ from tune_lb.space.data_sets import all_sources, of_source, source_name, sources
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.training.trial import Trial
-from tune_lb.trees import named_leaves
+from tune_lb.trees import leaves, named_leaves
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,22 @@ def load(space: Space, designs: Sequence[ArmDesign]) -> tuple[LoadedData | None,
         return None, list(dict.fromkeys(problems))
     main = next(iter(sources))
     return LoadedData(sources[main], found.pop(main), found, can_be_cut), []
+
+
+def needed_files(data: LoadedData | None, designs: Iterable[ArmDesign]) -> list[str]:
+    """Return the files that do not travel to other machines, which must see them: mapped data, and weights that arms start from."""
+    found = []
+    for sets in data.all() if data is not None else []:
+        first = next(iter(sets.values()))
+        for part in (first.train, first.validation, first.test):
+            found += [
+                leaf.file for leaf in leaves(part.all_inputs) if isinstance(leaf, MappedArray) and leaf.file is not None
+            ]
+    for design in designs:
+        start = design.template.initialization
+        if isinstance(start, StoredWeights) and start.path:
+            found.append(str(Path(start.path).expanduser()))
+    return list(dict.fromkeys(found))
 
 
 def with_other_test_part(data: LoadedData, designs: Iterable[ArmDesign]) -> list[str]:

@@ -32,17 +32,19 @@ from tune_lb.space.designs import ArmDesign, sampling_notes
 from tune_lb.space.own_code import code_of_arms
 from tune_lb.space.space import Space
 from tune_lb.training.data_checks import check_against_data
+from tune_lb.training.device_memory import DeviceMemory
 from tune_lb.training.microbatches import asked_problems
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.code_changes import code_versions
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
-from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load
+from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load, needed_files
 from tune_lb.tuning.execution_choice import choose_execution
+from tune_lb.tuning.gpu_share import gpu_share
 from tune_lb.tuning.memory_need import memory_problems
 from tune_lb.tuning.mending import executions, mended, refuse_other_space
 from tune_lb.tuning.network_findings import finding_notes, network_findings
 from tune_lb.tuning.replay import of_old_design
-from tune_lb.tuning.request import RAY_START_S, Request, resource_problems, workers
+from tune_lb.tuning.request import AUTO, RAY_START_S, Request, resource_problems, workers
 from tune_lb.tuning.resources import Node, available_bytes, this_machine
 from tune_lb.tuning.resume import Stored, stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
@@ -52,6 +54,8 @@ from tune_lb.tuning.timing_clock import TimingClock
 
 ARM = "(arm)"
 """Stands for the arms that a mistake concerns until all are known."""
+
+Nodes = Callable[[Sequence[str]], Sequence[Node]]
 
 FEWEST_BLOCKS = 2
 """Confirm blocks that an interval takes."""
@@ -75,13 +79,13 @@ def prepare(
     request: Request,
     *,
     write: bool = True,
-    nodes: Callable[[], Sequence[Node]] = this_machine,
+    nodes: Nodes | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Prepared:
     """Check the request whole and decide what is left open. Raises RequestError with every problem found.
 
-    write: without it nothing is changed in the storage. nodes: asks for the machines that will do the work.
-    say: told what is being done, for it may take a while.
+    write: without it nothing is changed in the storage. nodes: asks for the machines that will do the work, given the
+    files that they must see; None: this one. say: told what is being done, for it may take a while.
     """
     space = request.space
     designs = checked_designs(space)
@@ -95,7 +99,9 @@ def prepare(
     resources, own = None, resource_problems(request)
     try:
         # a wrong number is one mistake, not two
-        resources = None if own else workers(request, nodes())
+        if not own:
+            machines = list(this_machine() if nodes is None else nodes(needed_files(data, designs)))
+            resources = workers(request, machines)
     except RequestError as error:
         own = error.problems
     problems += own
@@ -148,6 +154,12 @@ def prepare(
             compiles=write,
             clock=TimingClock(say),
         )
+        if request.gpus_per_trial == AUTO:
+            device = DeviceMemory(torch.device("cuda"))
+            share, note = gpu_share(trials, parts, execution, _stacked(space, designs), space.microbatch, device)
+            request = dataclasses.replace(request, gpus_per_trial=share)
+            resources = workers(request, machines)
+            execution.notes.append(note)
         context = make_context(request.name, request.run, space, designs, data.main, execution.ways, data.others)
         context = dataclasses.replace(context, code=versions, stacked=execution.stacked)
         if known is None and not request.fresh:

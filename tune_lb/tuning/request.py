@@ -20,6 +20,9 @@ RAY_START_S = 8.0
 MEMBERS_PER_JOB = 32
 """Most members of a job."""
 
+AUTO = "auto"
+"""Of GPUs for a worker: the share that its largest member needs."""
+
 JOB_S = 3.0
 """Work that a job is to hold, in seconds of one worker."""
 
@@ -41,7 +44,8 @@ class Request:
     """Top-level modules of others that they import: workers must have them."""
     address: str | None = None
     cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
+    gpus_per_trial: float | str | None = None
+    """A number; "auto": the share that the largest member needs, measured; None: one where there are any."""
     max_concurrent: int | None = None
     silence_s: float | None = None
     """How long a worker may give no sign of life, in seconds; None: by what its job was timed to take."""
@@ -59,11 +63,18 @@ def resource_problems(request: Request) -> list[str]:
     problems = []
     for name in ("cpus_per_trial", "gpus_per_trial"):
         value = getattr(request, name)
+        if isinstance(value, str):
+            continue
         if (value is not None and value < 0) or (name == "cpus_per_trial" and value == 0):
             problems.append(f"--{name.replace('_', '-')} {value:g}: must be above 0")
     if request.max_concurrent is not None and request.max_concurrent < 1:
         problems.append(f"--max-concurrent {request.max_concurrent}: must be at least 1")
-    gpus = request.gpus_per_trial or 0
+    if request.gpus_per_trial == AUTO and not torch.cuda.is_available():
+        problems.append(
+            "--gpus-per-trial auto: it is measured on a GPU of the machine that gives the command, and torch can use none here; "
+            "give a number, as 0.5, or leave it out"
+        )
+    gpus = 0.0 if isinstance(request.gpus_per_trial, str) else request.gpus_per_trial or 0.0
     if request.address is None and gpus > torch.cuda.device_count():
         problems.append(f"--gpus-per-trial {gpus:g}: this machine has {torch.cuda.device_count()} usable by torch")
     return problems
@@ -74,7 +85,8 @@ def workers(request: Request, nodes: Sequence[Node]) -> Resources:
     return resources_of(
         nodes,
         cpus=request.cpus_per_trial,
-        gpus=request.gpus_per_trial,
+        # measured later: at most a whole one
+        gpus=1.0 if isinstance(request.gpus_per_trial, str) else request.gpus_per_trial,
         max_concurrent=request.max_concurrent,
         may_grow=request.address is not None,
     )

@@ -23,6 +23,11 @@ class Resources:
     gpus: float
     concurrency: int
 
+    @property
+    def share(self) -> float:
+        """Return the share of a GPU that a worker may take; 1 where it has none, or whole ones."""
+        return self.gpus if 0 < self.gpus < 1 else 1.0
+
 
 def usable_cpus(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the cores that this process may use: fewer than the machine has under taskset, Slurm or a container's quota."""

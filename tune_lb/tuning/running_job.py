@@ -24,6 +24,7 @@ from tune_lb.results.tables import decode_table
 from tune_lb.results.wholeness import NOTE
 from tune_lb.search.job import Job, Member, MemberKey
 from tune_lb.search.score import Score, measured, score_of
+from tune_lb.training.microbatch_size import take_smaller
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.running_program import COMPILED_TOGETHER, TOGETHER, RunningProgram, begun_together
@@ -39,11 +40,12 @@ class RunningJob:
     They are stored in one file, or sooner, in several: where there is something to measure, and where the work since the last
     one took longer than a checkpoint may be old. An exception in a training is an outcome of its members; the others go on.
 
-    parts_of: the data of a trial on the device. scores, failures: of the members that are done, by (trial_id, seed).
+    parts_of: the data of a trial on the device. share: of the device, that this process may take. scores, failures: of the members
+    that are done, by (trial_id, seed). Raises torch.OutOfMemoryError where members do not fit into the share: a larger one may do.
     """
 
-    def __init__(self, job: Job, parts_of: Callable[[Trial], Parts], context: RunContext) -> None:
-        self.job, self.parts_of, self.context = job, parts_of, context
+    def __init__(self, job: Job, parts_of: Callable[[Trial], Parts], context: RunContext, share: float = 1.0) -> None:
+        self.job, self.parts_of, self.context, self.share = job, parts_of, context, share
         self.scores: dict[MemberKey, Score] = {}
         self.failures: dict[MemberKey, str] = {}
         self.now: RunningTraining | RunningProgram | None = None
@@ -82,7 +84,9 @@ class RunningJob:
                 _not_of_members(error)
                 self.now = None
                 self.waiting = [own for own in self.waiting if own not in begun]
-                if len(begun) == 1:
+                if len(begun) == 1 and isinstance(error, torch.OutOfMemoryError) and self._takes_smaller(begun[0]):
+                    self.waiting = begun + self.waiting
+                elif len(begun) == 1:
                     self._fail(begun[0], error)
                 else:
                     self.apart |= {own.key for own in begun}
@@ -156,14 +160,24 @@ class RunningJob:
         self.trained, self.stored_at = [], time.monotonic()
         return stem
 
+    def _takes_smaller(self, siblings: Siblings) -> bool:
+        """Let siblings that ran out of memory go on in smaller microbatches, if there are any with the same gradient."""
+        _empty_cache()
+        asked, way = self.context.microbatch, self.context.execution[self.job.arm]
+        return take_smaller(
+            siblings.trial, siblings.seeds, self.parts_of(siblings.trial), asked, execution=way
+        ) or take_smaller(siblings.trial, siblings.seeds, self.parts_of(siblings.trial), asked)
+
     def _fail(self, siblings: Siblings, error: BaseException) -> None:
+        if isinstance(error, torch.OutOfMemoryError) and self.share < 1.0:
+            self._store()
+            raise error
         left = [member for member in siblings.members if member.key not in self.scores]
         self.trained = [entry for entry in self.trained if entry[0].siblings is not siblings]
         if left:
             reason = store_failure(self.job, left, self.context, error, part=len(self.failures))
             self.failures |= {member.key: reason for member in left}
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.empty_cache()
+        _empty_cache()
 
     def _metrics(self, member: Member) -> tuple[Metric, ...]:
         return self.context.metrics_of(self.job.stage, member.block, member.seed)
@@ -219,9 +233,17 @@ class RunningJob:
         write_measurements(self.context.store, stem, self.context.metric_columns(rows), rows)
 
 
+def _empty_cache() -> None:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
 def _not_of_members(error: BaseException) -> None:
-    """Raise what storage refused: that says nothing of the members, which can be trained when it works again."""
-    if isinstance(error, StorageError) and not isinstance(error, DamagedError):
+    """Raise what says nothing of the members: what storage refused, and errors of the GPU, after which no other use of it by this
+    process works. They can be trained when that works again, or by another worker."""
+    if isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, StorageError) and not isinstance(error, DamagedError)
+    ):
         raise error
 
 

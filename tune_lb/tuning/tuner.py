@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,14 +14,18 @@ from tune_lb.results.ledger import Ledger
 from tune_lb.results.merger import Merger
 from tune_lb.results.run_files import write_space
 from tune_lb.results.storage import StorageError, Store
+from tune_lb.results.waiting import storage_waited_for
 from tune_lb.search.job import Job
 from tune_lb.search.job_size import JobSize
 from tune_lb.space.checks import checked_designs
 from tune_lb.tuning import preparation
-from tune_lb.tuning.cluster import Session, check_answers, check_imports, check_shared, ray_session, resources_of_nodes
+from tune_lb.tuning.busy import Busy, cluster_amounts
+from tune_lb.tuning.cluster import Session, check_answers, ray_session, resources_of_nodes
 from tune_lb.tuning.head_watch import answers, head_watched
-from tune_lb.tuning.job_trainable import JobTrainable
+from tune_lb.tuning.newest_first import NewestFirst
+from tune_lb.tuning.placement import node_of_worker, worker_of
 from tune_lb.tuning.planned_searcher import PlannedSearcher, ProgressCallback
+from tune_lb.tuning.preflight import preflight
 from tune_lb.tuning.preparation import Prepared, write_run_targets
 from tune_lb.tuning.progress import SearchProgress, search_progress, work_s
 from tune_lb.tuning.quiet_ray import tune
@@ -73,14 +77,14 @@ def prepare(request: Request, *, write: bool = True, say: Callable[[str], None] 
     """Check the request whole, on the machines that will do the work; see tune_lb.tuning.preparation.prepare."""
     check_answers(request.address)
     check_reach(request)
-    return preparation.prepare(request, write=write, nodes=lambda: _machines(request), say=say)
+    return preparation.prepare(request, write=write, nodes=lambda files: _machines(request, files, write), say=say)
 
 
-def _machines(request: Request) -> list[Node]:
+def _machines(request: Request, files: Sequence[str], write: bool) -> list[Node]:
     if request.address is None:
         return this_machine()
     with ray_session(request.address):
-        check_imports(request)
+        preflight(request, files, write=write)
         return resources_of_nodes()
 
 
@@ -127,7 +131,9 @@ class _Search:
         deadline_s = self.prepared.request.deadline_s
         if deadline_s is not None and progress.left_s is not None and self.searcher is not None:
             self._end_in_time(progress.left_s, deadline_s - now)
-        self.on_progress(dataclasses.replace(progress, cut=tuple(self.cut)))
+        waiting = 0 if self.searcher is None else self.searcher.waiting
+        running = max(0, progress.running - waiting)
+        self.on_progress(dataclasses.replace(progress, running=running, cut=tuple(self.cut)))
         took = time.monotonic() - now
         self.next_look = now + max(LOOK_EVERY_S, LOOK_TIMES * took)
 
@@ -174,10 +180,12 @@ def search(
     prepared: Prepared,
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
     on_lost: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Ending:
     """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended.
 
-    on_lost: called from another thread when Ray's head process is gone; nothing can go on then. Raises StorageError where the
+    on_lost: called from another thread when Ray's head process is gone; nothing can go on then. say: told what befalls workers and
+    nodes, in lines. Raises StorageError where the
     storage fails; what was stored before stays.
     """
     request, run = prepared.request, prepared.request.run
@@ -189,10 +197,10 @@ def search(
     found = _Search(prepared, on_progress)
     interrupted = stopped = False
     if not found.state.finished:
-        with ray_session(request.address) as session, head_watched(session.head, on_lost):
+        with ray_session(request.address) as session, head_watched(session.head, on_lost), storage_waited_for(say):
             try:
                 for _ in range(REMOVED_TIMES):
-                    stopped = _fit(found, session)
+                    stopped = _fit(found, session, say)
                     if stopped or found.all_is_stored():
                         break
             except KeyboardInterrupt:
@@ -201,8 +209,10 @@ def search(
                     # a signal to the whole group of processes ended Ray's as well
                     on_lost()
     state, merger = found.state, found.merger
-    found.watch(True)
-    found.describe()
+    # who interrupts does not want to wait
+    with contextlib.nullcontext() if interrupted else storage_waited_for(say):
+        found.watch(True)
+        found.describe()
     if state.finished and not found.missing:
         # of stacks that other jobs trained since
         run.child("checkpoints").delete_all()
@@ -239,38 +249,35 @@ def _job_size(prepared: Prepared) -> JobSize:
     return JobSize(max([MEMBERS_PER_JOB, *of_arms.values()]), of_arms, prepared.estimate.concurrency)
 
 
-def _fit(found: _Search, session: Session) -> bool:
+def _fit(found: _Search, session: Session, say: Callable[[str], None]) -> bool:
     """Let workers train what is missing; say whether the search was stopped, since they died one after the other."""
     prepared, state = found.prepared, found.state
     request, context = prepared.request, prepared.context
     travel_by_value(request.modules)
-    if request.address is not None:
-        check_shared(request.run)
     resources = workers(request, resources_of_nodes())
     # what Tune writes of itself is not needed; only on a cluster must it lie where all nodes see it
     own = request.address is None and session.folder is not None
     state_folder = Store(session.folder or "").child("tune") if own else request.run.child("ray")
-    trainable = tune.with_resources(
-        tune.with_parameters(
-            JobTrainable,
-            context=context,
-            sources=dict(request.sources),
-            threads=max(1, int(resources.cpus)),
-            device="cuda" if resources.gpus else "cpu",
-        ),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
-    )
     total = sum(arm.total for arm in state.progress()) * 2 + 1000
     logs = None if session.folder is None else Path(session.folder, "logs")
-    searcher = PlannedSearcher(state, found.ledger, attempt=f"{time.time():.0f}", logs=logs)
+    searcher = PlannedSearcher(
+        state,
+        found.ledger,
+        attempt=f"{time.time():.0f}",
+        logs=logs,
+        node_of=node_of_worker,
+        share=resources.share,
+    )
     found.searcher = searcher
     if request.deadline_s is not None:
         searcher.take_turns()
+    busy = None if request.address is None else Busy(resources, cluster_amounts)
     tuner = tune.Tuner(
-        trainable,
+        worker_of(request, context, resources),
         param_space={},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=NewestFirst(),
             num_samples=total,
             max_concurrent_trials=resources.concurrency,
             reuse_actors=True,
@@ -281,10 +288,10 @@ def _fit(found: _Search, session: Session) -> bool:
             storage_path=state_folder.root,
             storage_filesystem=None if state_folder.is_local else state_folder.filesystem,
             verbose=0,
-            callbacks=[ProgressCallback(found.watch, searcher, found.limit_s)],
+            callbacks=[ProgressCallback(found.watch, searcher, found.limit_s, say, busy)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=1),
-            # the jobs catch their own exceptions: what is retried is a worker that died
-            failure_config=tune.FailureConfig(max_failures=2),
+            # the jobs catch their own exceptions, and the searcher hands out again those whose worker died
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     try:
