@@ -18,6 +18,11 @@ REMARKS = {
         "all. The test error does not: on a tenth of the data no batch size loses accuracy, so here is sharpness without a "
         "drop."
     ),
+    "keskar_c1": (
+        "The large batch is sharper by every measure and many times over, as published, and it errs more on the train set "
+        "too: after the same number of epochs it has made a twentieth of the updates and is not trained to the end. Its test "
+        "error is not told from the small batch's, so the published drop is neither seen nor contradicted."
+    ),
     "keskar_c3": (
         "Neither batch is trained to the end at this size, the large one least, and their test errors are not told apart. The "
         "large batch is sharper by every measure, as published, but at train losses so far apart that says little of minima."
