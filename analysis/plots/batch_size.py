@@ -25,7 +25,7 @@ from analysis.plots.choice import (
     quantity,
     said_n,
 )
-from analysis.plots.paper import Look, batch_axis, bounded, looks, twin, value_axis
+from analysis.plots.paper import Look, batch_axis, bounded, looks, scale_of, twin, value_axis
 from analysis.plots.series import series_of
 from analysis.run import Run
 from analysis.segmented_fit import MIN_SIZES, SegmentedFit, segmented_fit
@@ -187,7 +187,7 @@ def draw_against_batch(info: AgainstBatch) -> Figure:
             _line(axes[number], own, look, hollow=two and number == 1)
             said = mean_tips(own.assign(x=own["batch_size"].map("B = {:,.0f}".format)), what.label, name)
             spots(axes[number], own["batch_size"], own["mean"], said, look.colour)
-        is_log = value_axis(axes[number], what.label, values["mean"].to_numpy(np.float64))
+        is_log = value_axis(axes[number], what.label, values["mean"].to_numpy(np.float64), log=scale_of(what))
         ends = bounded(values, log=is_log)
         if ends is not None:
             axes[number].set_ylim(ends)

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.canvas import INK, Inks, new_figure
 from analysis.notation import listed
 from analysis.plots.choice import EVERYTHING, Choice, Missing, Quantity, confirmed, quantity, said_n
-from analysis.plots.paper import twin, value_axis
+from analysis.plots.paper import scale_of, twin, value_axis
 from analysis.reach import reach, within
 from analysis.run import Run
 from analysis.svg import spots
@@ -254,7 +254,7 @@ def draw_history(info: Lines, inks: Inks) -> Figure:
 def _label(axes: Axes, info: Lines, what: Quantity, side: str, is_end: bool) -> None:
     values = info.lines.loc[info.lines["name"] == what.name, "mean"].to_numpy(np.float64)
     look = " (solid)" if side == "left" else " (dashed)"
-    value_axis(axes, what.label + (look if len(info.quantities) > 1 else ""), values)
+    value_axis(axes, what.label + (look if len(info.quantities) > 1 else ""), values, log=scale_of(what))
     if not is_end:
         axes.set_ylabel("")
         axes.tick_params(axis="y", labelleft=False, labelright=False, which="both")

@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
 from analysis.canvas import COLOURS, GREY, INK, MARKERS, log_scale
-from analysis.plots.choice import MOST_TICKS
+from analysis.measured import GAPS
+from analysis.plots.choice import MOST_TICKS, Quantity
 from analysis.svg import with_titles
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
@@ -84,6 +85,11 @@ def value_axis(axes: Axes, label: str, values: np.ndarray[Any, Any], *, log: boo
         log_scale(axes, "y")
     axes.set_ylabel(textwrap.fill(label + (" (log scale)" if is_log else ""), LABEL_WIDTH))
     return is_log
+
+
+def scale_of(what: Quantity) -> bool | None:
+    """What value_axis is told of a quantity: a gap is a difference, so never on a logarithmic axis; of others the values decide."""
+    return False if what.column in GAPS else None
 
 
 def bounded(rows: pd.DataFrame, *, log: bool) -> tuple[float, float] | None:
