@@ -91,10 +91,13 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
         except StorageError as error:
             # no member's failure, and no worker's death: what was stored before stays, the search ends and can be gone on with
             scores, failures, storage = {} if self.work is None else self.work.scores, {}, str(error)
-        except (torch.AcceleratorError, torch.OutOfMemoryError):
-            # a death of the worker: the process cannot use the GPU any more, or its share of it is too small
+        except torch.AcceleratorError:
+            # the process cannot use the GPU any more: a death of the worker, after which the job is tried again in another
             raise
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) and self.share < 1.0:
+                # a larger share may do, in another worker
+                raise
             scores = {} if self.work is None else self.work.scores
             lost = [member for member in self.job.members if member.key not in scores]
             reason = store_failure(self.job, lost, self.context, error) if lost else ""
