@@ -138,7 +138,10 @@ def table(pool: str) -> pd.DataFrame:
         seeds = sorted(set(losses.index.get_level_values("seed")))
         # a diverged member stands as the worst
         by_seed = [losses.loc[seed].reindex(columns=LOOKS).fillna(np.inf).to_numpy(np.float64) for seed in seeds]
-        worth = 100 * own[own["cut"] < 2].groupby("point")["test_error"].mean().reindex(losses.loc[seeds[0]].index)
+        # cuts that every point was trained in: a mean over other cuts is another thing
+        whole_cuts = [cut for cut, rows in own.groupby("cut") if rows["point"].nunique() == own["point"].nunique()]
+        of_all = own[own["cut"].isin(whole_cuts)]
+        worth = 100 * of_all.groupby("point")["test_error"].mean().reindex(losses.loc[seeds[0]].index)
         decided_in = own[own["cut"] == own["cut"].unique()[1]] if own["cut"].nunique() > 1 else own
         deciding = [
             decided_in.pivot(index="point", columns="seed", values=name).reindex(worth.index).to_numpy(np.float64)
