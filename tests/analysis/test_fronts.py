@@ -8,7 +8,8 @@ import json
 import pandas as pd
 
 from analysis.fronts import front_tables, fronts
-from analysis.report import report_text
+from analysis.markdown import markdown
+from analysis.report import report
 from analysis.results import Results
 from analysis.sentences import sentences
 from analysis.summary import summary
@@ -50,8 +51,8 @@ def test_of_a_minus_more_is_better() -> None:
 def test_the_report_shows_it_where_there_are_objectives_only() -> None:
     found, plain = with_objectives("validation_loss", "lambda_max"), Results(fabricate())
     title = "What no other configuration beats"
-    assert title in report_text(found, summary(found), [])
-    assert title not in report_text(plain, summary(plain), [])
+    assert title in markdown(report(found, summary(found), []))
+    assert title not in markdown(report(plain, summary(plain), []))
     assert plain.asked.objectives == ()
 
 
