@@ -260,3 +260,12 @@ def test_train_prints_epochs_and_a_row(call: Called) -> None:
     assert code == 0
     assert (row["seed"], row["updates"], row["gradient_evaluations"], row["sam.rho"]) == (5, 2, 4, 0.1)
     assert sum(line.startswith("epoch ") for line in err.splitlines()) == 2
+
+
+def test_commands_that_look_at_a_run_load_no_torch() -> None:
+    """It takes a second or two, which `status` in a terminal would wait for each time."""
+    names = ", ".join(
+        f"tune_lb.cli.{name}" for name in ("status", "watch", "list", "stop", "check", "export", "report", "remove")
+    )
+    code = f"import sys, {names}; assert not {{'torch', 'ray', 'scipy', 'pandas'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

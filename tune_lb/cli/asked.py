@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from tune_lb.cli.output import command
 from tune_lb.errors import RequestError
 from tune_lb.settings.domain import over
-from tune_lb.space.checks import space_problems
-from tune_lb.space.loading import Loaded, load_space
 from tune_lb.space.until import Until
 
 if TYPE_CHECKING:
+    from tune_lb.space.loading import Loaded
     from tune_lb.space.space import Space
 
 FIELD_OPTIONS = (
@@ -63,6 +62,10 @@ def asked_space(
     argument: str, words: Sequence[str], options: Mapping[str, Any] | None = None, scale: str | None = None
 ) -> tuple[Loaded, Space]:
     """Return the space with all changes made and checked. Raises RequestError with every mistake."""
+    # a second or two, which commands that load no space do without
+    from tune_lb.space.checks import space_problems
+    from tune_lb.space.loading import load_space
+
     loaded = load_space(argument, scale)
     changes, problems = read_overrides(words)
     given = {key: value for key, value in (options or {}).items() if value is not None}

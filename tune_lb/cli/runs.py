@@ -5,23 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs as fs
 
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_space
 from tune_lb.errors import RequestError, nearest
+from tune_lb.results.run_files import of_old_design
 from tune_lb.results.storage import Store
-from tune_lb.space.changes import MAX_LINES, changes
-from tune_lb.space.checks import checked_designs
-from tune_lb.space.description import description
-from tune_lb.space.loading import declared, space_names
-from tune_lb.space.old_fields import trained_alike, without_old
-from tune_lb.space.own_code import code_of_arms
-from tune_lb.space.smoke import smoke
-from tune_lb.space.space import Space
-from tune_lb.tuning.code_changes import changed_code
-from tune_lb.tuning.replay import of_old_design
+
+if TYPE_CHECKING:
+    from tune_lb.space.space import Space
 
 RUN_NAME = re.compile(r"\w[\w.-]*")
 
@@ -65,7 +59,8 @@ def asked_here(known: Mapping[str, Any], name: str, storage: str) -> dict[str, A
     given = {"name": name} if name != Path(str(asked["space"])).stem or "name" in options else {}
     options = {**options, **given, **({"storage": storage} if storage != "runs" else {})}
     space = str(asked["space"])
-    if space not in space_names() and not Path(space).exists() and "path" in asked:
+    is_path = "/" in space or space.endswith(".py")
+    if is_path and not Path(space).exists() and "path" in asked:
         space = str(asked["path"])
     return {**asked, "space": space, "options": options}
 
@@ -75,6 +70,16 @@ def space_of_run(known: Mapping[str, Any]) -> Space:
 
     known: the run's space.json.
     """
+    # a second or two, which commands that load no space do without
+    from tune_lb.space.changes import MAX_LINES, changes
+    from tune_lb.space.checks import checked_designs
+    from tune_lb.space.description import description
+    from tune_lb.space.loading import declared, space_names
+    from tune_lb.space.old_fields import trained_alike, without_old
+    from tune_lb.space.own_code import code_of_arms
+    from tune_lb.space.smoke import smoke
+    from tune_lb.tuning.code_changes import changed_code
+
     asked = known.get("asked", {})
     if "space" not in asked:
         raise RequestError("the run does not say which space it was made of; it was not made by `search`")

@@ -17,9 +17,8 @@ from tune_lb.results.columns import FINISHED, LENT, OLD_STAGES, STAGES
 from tune_lb.results.ledger import Ledger
 from tune_lb.results.lock import Holder, holder
 from tune_lb.results.merger import Merger, trial_stems
-from tune_lb.results.run_files import read_members, read_space
+from tune_lb.results.run_files import of_old_design, read_members, read_space
 from tune_lb.results.storage import Store
-from tune_lb.tuning.replay import of_old_design, replayed_run
 
 COLUMNS = ("arm", "stage", "status", "trial_id", "seed", "finished_at", "error", "validation_loss", "validation_error")
 
@@ -138,6 +137,8 @@ def _confirmed(store: Store, known: Mapping[str, Any]) -> dict[str, int]:
     """Return how many confirm members each arm is known to need, of a run that goes on until differences are known."""
     if of_old_design(known) or isinstance(known["confirm_blocks"], int):
         return {}
+    from tune_lb.tuning.replay import replayed_run
+
     try:
         state = replayed_run(store, space_of_run(known), known)
     except RequestError:

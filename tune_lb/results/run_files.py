@@ -27,6 +27,15 @@ from tune_lb.results.wholeness import KEY, NOTE
 TARGETS_SCHEMA: Final = table_schema("targets", TARGETS)
 
 
+PROCEDURE: Final = "blocks"
+"""What space.json calls the procedure of runs that are made now; runs of before do not say."""
+
+
+def of_old_design(known: Mapping[str, Any]) -> bool:
+    """Say whether a run was made by the search of before (search, rescreen, confirm), from its space.json."""
+    return bool(known.get("procedure") != PROCEDURE)
+
+
 def merge(store: Store, schema: pa.Schema | None = None) -> Merge:
     """Replace the three merged views of a run by what its trials' files hold."""
     merger = Merger(store, schema)

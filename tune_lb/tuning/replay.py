@@ -9,6 +9,8 @@ from typing import Any
 from tune_lb.results.code_versions import salts
 from tune_lb.results.columns import FINISHED
 from tune_lb.results.ledger import Ledger
+from tune_lb.results.run_files import PROCEDURE as PROCEDURE
+from tune_lb.results.run_files import of_old_design as of_old_design
 from tune_lb.results.run_files import read_members
 from tune_lb.results.storage import Store
 from tune_lb.search.data_facts import DataFacts
@@ -26,14 +28,6 @@ Scores = dict[MemberKey, Score]
 
 SCORED = ("trial_id", "seed", "status", "validation_error", "validation_loss", "validation_soft_error", "test_error")
 """Columns that scores are made of."""
-
-PROCEDURE = "blocks"
-"""What space.json calls the procedure of runs that are made now; runs of before do not say."""
-
-
-def of_old_design(known: Mapping[str, Any]) -> bool:
-    """Say whether a run was made by the search of before (search, rescreen, confirm), from its space.json."""
-    return bool(known.get("procedure") != PROCEDURE)
 
 
 def scored_columns(names: Iterable[str], objectives: Sequence[str]) -> list[str]:
