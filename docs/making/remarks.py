@@ -32,6 +32,12 @@ REMARKS = {
         "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max "
         "is smaller and its train loss too: the two measures of sharpness disagree."
     ),
+    "maxibatch_resnet": (
+        "As published, train and test error both get worse with the batch size, so that the gap shrinks, and a higher rate "
+        "helps the large batch without making up for it. lambda_max ends lowest for the largest batch at the common rate, "
+        "which fits the published rise for small batches alone. With the same epochs the large batch makes a twentieth of the "
+        "updates and is hardly trained: what it loses here is training."
+    ),
     "surlemont_lr_by_batch": (
         "Plain SGD and SAM both want the smallest batch of the grid, and at equal tuning SAM is not told from plain. The arms "
         "of the largest batch make so few updates that neither losses nor optimisers can be compared at this size."
