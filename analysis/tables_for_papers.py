@@ -20,7 +20,8 @@ _SPECIAL |= {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    # \textquotedbl asks for an encoding that a plain article has not
+    '"': "''",
 }
 _NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[+-]?)(?P<digits>\d+(?:,\d{3})*(?:\.\d+)?)(?:e(?P<power>[+-]\d+))?(?![\w.]*\w)"

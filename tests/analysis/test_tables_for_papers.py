@@ -25,7 +25,8 @@ NAME = r"sam_50%&{a}\x$#^~"
 def results() -> Results:
     arms = {NAME if name == "sam" else name: arm for name, arm in ARMS.items()}
     frames = fabricate(arms, Procedure(num_samples=6, candidates=2, decide_blocks=2, confirm_blocks=4))
-    return Results(replace(frames, space=frames.space | {"rows": ["keskar: table 2"]}))
+    models = {f"arm {name}: model": '{"type": "tune_lb.models.of.C1"}' for name in ("small_batch", "large_batch")}
+    return Results(replace(frames, space=frames.space | {"rows": ["keskar: table 2"], "resolved": models}))
 
 
 @pytest.mark.parametrize(
