@@ -18,4 +18,4 @@ def test_a_worker_asks_for_its_share_and_keeps_off_nodes() -> None:
 
 
 def test_a_worker_that_ray_does_not_know_is_on_no_node() -> None:
-    assert node_of_worker("") == ""
+    assert node_of_worker("", "127.0.0.1:9") == node_of_worker("6821adc0", "127.0.0.1:9") == ""

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray.util.placement_group import NODE_ID_LABEL_KEY
 
+from tune_lb.tuning.head_watch import answers
 from tune_lb.tuning.job_trainable import SHARE, JobTrainable
 from tune_lb.tuning.node_report import CODE, node_report
 from tune_lb.tuning.planned_searcher import NOT_ON
@@ -42,10 +43,15 @@ def worker_of(request: Request, context: RunContext, resources: Resources) -> An
     return tune.with_resources(known, lambda asked: worker_bundle(resources, asked.get(NOT_ON, ()), asked.get(SHARE)))
 
 
-def node_of_worker(worker: str) -> str:
-    """Return the id of the node that a worker is or was on, from Ray's id of it; "" where Ray does not say."""
+def node_of_worker(worker: str, head: str) -> str:
+    """Return the id of the node that a worker is or was on, from Ray's id of it; "" where Ray does not say.
+
+    head: address of Ray's head process; asked when it is gone, Ray ends this process.
+    """
+    if not worker or not answers(head):
+        return ""
     try:
-        found = ray._private.state.actors(worker) if worker else {}
+        found = ray._private.state.actors(worker)
         return str(found.get("Address", {}).get("NodeID") or "")
     # not Ray's public interface: where it is another one a search goes on, and no node is set aside
     except Exception:

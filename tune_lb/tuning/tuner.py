@@ -265,7 +265,9 @@ def _fit(found: _Search, session: Session, say: Callable[[str], None]) -> bool:
         found.ledger,
         attempt=f"{time.time():.0f}",
         logs=logs,
-        node_of=node_of_worker,
+        node_of=(lambda worker: "")
+        if request.address is None
+        else (lambda worker: node_of_worker(worker, session.head)),
         share=resources.share,
     )
     found.searcher = searcher
