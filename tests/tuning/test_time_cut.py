@@ -127,3 +127,18 @@ def test_a_cut_is_said_written_down_and_gone_on_with(tmp_path: Path, capsys: pyt
     assert "num_samples = 2, candidates = 2" in capsys.readouterr().out
     assert len(search(tmp_path, again.space).trained) == 2 * (2 + 2 + 3)
     assert not found.cut[1:]
+
+
+def test_decide_blocks_give_way_where_none_is_begun():
+    state = begun_search(decide_blocks=40, num_samples=3)
+    # six arms of n + 3 r + s members, two with s
+    work = 6 * (3 + 3 * 40 + 8) + 2 * 8
+    found = cut_to_fit(state, cost(state), float(work), 6 * (3 + 3 * 5 + 8) + 16.0)
+    assert (found.space.num_samples, found.space.decide_blocks, found.space.confirm_blocks) == (3, 5, 8)
+    assert "5 decide blocks in place of 40" in found.said
+    while not any(job.stage == "decide" for job in state.running.values()):
+        job = state.take()
+        if job.stage == "search":
+            state.observe({member.key: score(member.configuration_id, member.key) for member in job.members})
+    found = cut_to_fit(state, cost(state), float(work), 1.0)
+    assert (found.space.decide_blocks, found.space.confirm_blocks) == (40, 3), "arms are decided in the same blocks"

@@ -1,7 +1,8 @@
 """search --time-budget while it runs: what is cut where it turns out slower than it was timed, so that confirmation still fits.
 
 The search stage gives way first, down to the configurations that some arm has begun with, so that every arm tries the same number;
-then the confirm blocks, down to those that are begun, and FEWEST_BLOCKS. What is cut hangs on the clock alone and on no result.
+then the decide blocks, where none is begun; then the confirm blocks, down to those that are begun (or FEWEST_BLOCKS).
+What is cut hangs on the clock alone and on no result.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from tune_lb.tuning.cost_estimate import Estimate, left_s
 
 FEWEST_BLOCKS = 3
 FEWEST_SEARCHED = 2
+FEWEST_DECIDED = 2
+CUT = ("num_samples", "decide_blocks", "confirm_blocks")
+"""What is cut, in this order."""
+CALLED = ("configurations are searched in an arm", "decide blocks", "confirm blocks")
 LATE = 1.05
 """How much later than the deadline a search must be expected to end before anything is cut: what is left is an estimate."""
 
@@ -38,26 +43,34 @@ def cut_to_fit(state: Search, estimate: Estimate, expected_s: float, there_s: fl
     if not isinstance(space.confirm_blocks, int) or work <= 0.0:
         return None
 
-    def fits(samples: int, blocks: int) -> bool:
-        smaller = moved(state, space.overridden([("num_samples", samples), ("confirm_blocks", blocks)]))
-        return expected_s * work_left(smaller, estimate) / work <= there_s
+    most = (space.num_samples, space.decide_blocks, space.confirm_blocks)
 
-    samples, blocks = space.num_samples, space.confirm_blocks
+    def smaller(*numbers: int) -> Space:
+        return space.overridden(list(zip(CUT, numbers, strict=True)))
+
+    def fits(*numbers: int) -> bool:
+        return expected_s * work_left(moved(state, smaller(*numbers)), estimate) / work <= there_s
+
+    samples, decide, blocks = most
     fewest = samples if space.sampler.enumerates else min(samples, max(FEWEST_SEARCHED, space.candidates, begun(state)))
-    samples = _largest(fewest, samples, lambda number: fits(number, blocks))
-    if samples == fewest and not fits(fewest, blocks):
-        least = min(blocks, max(FEWEST_BLOCKS, 1 + _last_block(state)))
-        blocks = _largest(least, blocks, lambda number: fits(samples, number))
-    if (samples, blocks) == (space.num_samples, space.confirm_blocks):
+    samples = _largest(fewest, samples, lambda number: fits(number, decide, blocks))
+    if samples == fewest and not fits(samples, decide, blocks):
+        decide = _largest(_fewest_decided(state), decide, lambda number: fits(samples, number, blocks))
+    if samples == fewest and not fits(samples, decide, blocks):
+        least = min(blocks, max(FEWEST_BLOCKS, 1 + _last_block(state, "confirm")))
+        blocks = _largest(least, blocks, lambda number: fits(samples, decide, number))
+    found = (samples, decide, blocks)
+    if found == most:
         return None
-    smaller = space.overridden([("num_samples", samples), ("confirm_blocks", blocks)])
-    words = []
-    if samples < space.num_samples:
-        words.append(f"{samples} configurations are searched in an arm in place of {space.num_samples}")
-    if blocks < space.confirm_blocks:
-        words.append(f"{blocks} confirm blocks in place of {space.confirm_blocks}")
-    late = "" if fits(samples, blocks) else "; it will take longer all the same"
-    return Cut(smaller, f"cut to end in time, being slower than timed: {', '.join(words)}{late}")
+    words = [f"{now} {what} in place of {was}" for now, was, what in zip(found, most, CALLED, strict=True) if now < was]
+    late = "" if fits(*found) else "; it will take longer all the same"
+    return Cut(smaller(*found), f"cut to end in time, being slower than timed: {', '.join(words)}{late}")
+
+
+def _fewest_decided(state: Search) -> int:
+    """Return in how many blocks it must be decided: in all where that is begun, for arms are decided in the same."""
+    asked = state.space.decide_blocks
+    return asked if state.space.candidates < 2 or _last_block(state, "decide") >= 0 else min(asked, FEWEST_DECIDED)
 
 
 def moved(state: Search, space: Space) -> Search:
@@ -88,15 +101,19 @@ def begun(state: Search) -> int:
     return last + 1
 
 
-def _last_block(state: Search) -> int:
-    """Return the number of the last confirm block that is begun in any arm; -1 for none."""
+def _last_block(state: Search, stage: str) -> int:
+    """Return the number of the last block of a stage that is begun in any arm, from 0; -1 for none."""
     seen = state.scores.keys() | state.failed.keys() | state.busy
     last = -1
-    for name in state.arms:
-        chosen = state.selected(name)
-        if chosen is not None:
-            members = state.members(name, "confirm", chosen)
-            last = max([last, *(member.block for member in members if member.key in seen)])
+    for name, arm in state.arms.items():
+        chosen = state.selected(name) if stage == "confirm" else None
+        of = (
+            [chosen] if chosen is not None else (state.kept(arm) or []) if stage == "decide" and arm.is_searched else []
+        )
+        for candidate in of:
+            for place, block in enumerate(state.blocks(name, stage)):
+                if place > last and any(member.key in seen for member in candidate.members(block)):
+                    last = place
     return last
 
 
