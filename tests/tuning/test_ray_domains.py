@@ -49,7 +49,9 @@ def test_a_grid_is_a_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "domain", [tune.randn(), tune.quniform(0, 1, 0.1), tune.sample_from(lambda spec: 1), 0.5], ids=str
+    "domain",
+    [tune.randn(), tune.quniform(0, 1, 0.1), tune.sample_from(lambda spec: 1), 0.5],
+    ids=("normal", "in steps", "function", "number"),
 )
 def test_what_has_no_counterpart_is_refused(domain: object) -> None:
     with pytest.raises(RequestError, match="has no counterpart among over"):
