@@ -32,6 +32,17 @@ REMARKS = {
         "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max "
         "is smaller and its train loss too: the two measures of sharpness disagree."
     ),
+    "keskar_remedies_c1": (
+        "There is no drop to bring back at this size, and no remedy is told from the large batch. Conservative training and "
+        "stability training leave the minimum as sharp as it was, as published of the first; what ends flatter "
+        "(augmentation, adversarial training, a warm start) has not got far down in train loss. Only the warm start is "
+        "flatter at a test error that is no worse."
+    ),
+    "maxibatch_noise": (
+        "No noise brings anything back, whatever its size, where it enters or whether it follows the small batch's layers, and "
+        "batch norm from few samples costs a little: the published negative results, at a size where the large batch is "
+        "hardly trained."
+    ),
     "maxibatch_resnet": (
         "As published, train and test error both get worse with the batch size, so that the gap shrinks, and a higher rate "
         "helps the large batch without making up for it. lambda_max ends lowest for the largest batch at the common rate, "
