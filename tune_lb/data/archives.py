@@ -58,13 +58,8 @@ def _zip(archive: Path, folder: Path, most: int) -> None:
                 raise _refused(archive, f"{entry.filename!r} is a link")
         left = most
         for entry in entries:
-            target = folder / entry.filename
-            if entry.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with packed.open(entry) as inside:
-                left -= _copied(inside, target, left, archive)
+            inside = None if entry.is_dir() else packed.open(entry)
+            left -= _written(inside, folder / entry.filename, left, archive)
 
 
 def _tar(archive: Path, folder: Path, most: int) -> None:
@@ -80,15 +75,18 @@ def _tar(archive: Path, folder: Path, most: int) -> None:
             entries.append(entry)
         left = most
         for entry in entries:
-            target = folder / entry.name
-            if entry.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            inside = packed.extractfile(entry)
-            if inside is not None:
-                with inside:
-                    left -= _copied(inside, target, left, archive)
+            # none of a folder
+            left -= _written(packed.extractfile(entry), folder / entry.name, left, archive)
+
+
+def _written(inside: IO[bytes] | None, target: Path, most: int, archive: Path) -> int:
+    """Write an entry, a folder where it has no inside; return its bytes, as _copied does."""
+    if inside is None:
+        target.mkdir(parents=True, exist_ok=True)
+        return 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with inside:
+        return _copied(inside, target, most, archive)
 
 
 def _copied(inside: IO[bytes], target: Path, most: int, archive: Path) -> int:
