@@ -8,7 +8,7 @@ import contextlib
 import functools
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_lb.cli.answer import Answer, analyse, recommended, show_answer, show_unwritten
 from tune_lb.cli.asked import FIELD_OPTIONS, asked_of, asked_space, search_command
@@ -30,6 +30,9 @@ from tune_lb.space.space import Space
 from tune_lb.tuning.request import Request
 from tune_lb.tuning.signals import interrupted, sigterm_interrupts
 from tune_lb.tuning.time_budget import seconds_of
+
+if TYPE_CHECKING:
+    from tune_lb.tuning.ray_ahead import RayAhead
 
 DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
 
@@ -74,8 +77,9 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
     out.paragraph(space.question, style="bold")
     # Ray is imported where it is needed
     from tune_lb.tuning import tuner
+    from tune_lb.tuning.ray_ahead import RayAhead
 
-    name, again = identity["name"], search_command(identity["asked"])
+    again = search_command(identity["asked"])
     resources = {key: getattr(given, key) for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")}
     request = Request(
         space=space,
@@ -90,19 +94,39 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
     if given.time_budget is not None:
         with Steps(out) as say:
             request = within_time(request, given.time_budget, functools.partial(tuner.prepare, say=say), out)
-        space, again = request.space, search_command(request.asked)
-    known = known_spread(given.space, name, given.storage, given.spread_from) if given.dry_run else None
+        again = search_command(request.asked)
+    if given.dry_run:
+        return _planned(given, out, request, again)
+    with RayAhead(request.address) as ahead:
+        return _searched(given, out, request, again, ahead)
+
+
+def _planned(given: argparse.Namespace, out: Output, request: Request, again: str) -> int:
+    """Show what a search would be and cost, and what its intervals would be."""
+    from tune_lb.tuning import tuner
+
+    space, name = request.space, request.name
+    known = known_spread(given.space, name, given.storage, given.spread_from)
     with Steps(out) as say:
-        prepared = tuner.prepare(request, write=not given.dry_run, say=say)
-    writers = opened(given.log_to or (), store, name) if not given.dry_run else {}
+        prepared = tuner.prepare(request, write=False, say=say)
     show_plan(out, space, prepared.estimate, on_cluster=given.address is not None)
-    if known is not None:
-        show_costs(out, space, prepared.estimate)
-        out.line(precision_text(space, known))
-        out.line("dry run: nothing was trained and nothing was written")
-        plan = costs(space, prepared.estimate) | {"precision": precision_of(space, known)}
-        out.close({"run": name, "plan": plan}, again)
-        return DONE
+    show_costs(out, space, prepared.estimate)
+    out.line(precision_text(space, known))
+    out.line("dry run: nothing was trained and nothing was written")
+    plan = costs(space, prepared.estimate) | {"precision": precision_of(space, known)}
+    out.close({"run": name, "plan": plan}, again)
+    return DONE
+
+
+def _searched(given: argparse.Namespace, out: Output, request: Request, again: str, ahead: RayAhead) -> int:
+    """Train what is missing, and show the answer."""
+    from tune_lb.tuning import tuner
+
+    store, name = request.run, request.name
+    with Steps(out) as say:
+        prepared = tuner.prepare(request, say=say, ahead=ahead)
+    writers = opened(given.log_to or (), store, name)
+    show_plan(out, request.space, prepared.estimate, on_cluster=given.address is not None)
     result: Answer = {"run": name, "location": store.location}
 
     def lost() -> None:
@@ -119,7 +143,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
 
     try:
         with logged(writers, prepared, out, name, given.storage), Progress(out) as progress:
-            ending = tuner.search(prepared, progress, lost, lambda line: out.line(line, style="yellow"))
+            ending = tuner.search(prepared, ahead, progress, lost, lambda line: out.line(line, style="yellow"))
     except StorageError as error:
         return _failing(out, result, error, again)
     result |= {"status": ending.status, "members": ending.members}

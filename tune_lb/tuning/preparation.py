@@ -81,11 +81,13 @@ def prepare(
     write: bool = True,
     nodes: Nodes | None = None,
     say: Callable[[str], None] = lambda text: None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Check the request whole and decide what is left open. Raises RequestError with every problem found.
 
     write: without it nothing is changed in the storage. nodes: asks for the machines that will do the work, given the
-    files that they must see; None: this one. say: told what is being done, for it may take a while.
+    files that they must see; None: this one. say: told what is being done, for it may take a while. ready: called where a run
+    begins, when the request is found right, before what takes long.
     """
     space = request.space
     designs = checked_designs(space)
@@ -138,6 +140,8 @@ def prepare(
         # a dry run trains nothing: what it would cost is known all the same
         if too_large and write:
             raise RequestError(too_large)
+        if known is None:
+            ready()
         execution = choose_execution(
             space,
             designs,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -19,6 +21,7 @@ for _name, _value in QUIET.items():
 
 from ray import tune  # noqa: E402  (Ray reads these variables when it is imported)
 from ray.air._internal import usage  # noqa: E402
+from ray.tune.execution import class_cache  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 # nothing is reported, and Ray counts callbacks for the report all the same: for that it imports mlflow, wandb, comet and aim where
@@ -26,4 +29,20 @@ from ray.tune.search import Searcher  # noqa: E402
 if hasattr(usage, "tag_callbacks"):
     usage.tag_callbacks = lambda callbacks: False
 
-__all__ = ["QUIET", "Searcher", "tune"]
+
+@contextlib.contextmanager
+def environment_inherited() -> Iterator[None]:
+    """Let Tune's workers be the ones that Ray starts with, for the time of the block: for a machine of one's own.
+
+    Tune gives each worker some variables anew, which its processes have from this one anyway; Ray takes that for another
+    environment, leaves the workers that are ready, and starts others, which import everything again.
+    """
+    with contextlib.ExitStack() as changed:
+        for name, nothing in (("DEFAULT_ENV_VARS", {}), ("ENV_VARS_TO_PROPAGATE", frozenset())):
+            if hasattr(class_cache, name):
+                changed.callback(setattr, class_cache, name, getattr(class_cache, name))
+                setattr(class_cache, name, nothing)
+        yield
+
+
+__all__ = ["QUIET", "Searcher", "environment_inherited", "tune"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tune_lb.results.damage import FOLDER
@@ -21,6 +21,7 @@ from tune_lb.space.checks import checked_designs
 from tune_lb.tuning import preparation
 from tune_lb.tuning.busy import Busy, cluster_amounts
 from tune_lb.tuning.cluster import Session, check_answers, ray_session, resources_of_nodes
+from tune_lb.tuning.ending import Ending, set_aside_since
 from tune_lb.tuning.head_watch import answers, head_watched
 from tune_lb.tuning.newest_first import NewestFirst
 from tune_lb.tuning.placement import node_of_worker, worker_of
@@ -28,7 +29,8 @@ from tune_lb.tuning.planned_searcher import PlannedSearcher, ProgressCallback
 from tune_lb.tuning.preflight import preflight
 from tune_lb.tuning.preparation import Prepared, write_run_targets
 from tune_lb.tuning.progress import SearchProgress, search_progress, work_s
-from tune_lb.tuning.quiet_ray import tune
+from tune_lb.tuning.quiet_ray import environment_inherited, tune
+from tune_lb.tuning.ray_ahead import RayAhead
 from tune_lb.tuning.reach import check_reach, travel_by_value
 from tune_lb.tuning.replay import Scores, replayed, selected_ids
 from tune_lb.tuning.request import JOB_S, MEMBERS_PER_JOB, RAY_START_S, Request, workers
@@ -52,35 +54,25 @@ REMOVED_TIMES = 3
 """How often members whose files were removed while the search ran are trained again."""
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a search ended: done, partial (some members failed), stopped (every worker died) or interrupted."""
+def prepare(
+    request: Request,
+    *,
+    write: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+    ahead: RayAhead | None = None,
+) -> Prepared:
+    """Check the request whole, on the machines that will do the work; see tune_lb.tuning.preparation.prepare.
 
-    status: str
-    members: int
-    failed: int
-    failures: list[str]
-    """Why members failed or, where it was stopped, why workers died; one line each."""
-    left_out: list[str]
-    """One line per result file that could not be used."""
-    unmeasured: dict[str, int] = field(default_factory=dict)
-    """By metric the members that the search was killed over while it measured them."""
-    damaged: list[str] = field(default_factory=list)
-    """One line per damaged file that was set aside."""
-    cut: tuple[str, ...] = ()
-    """What was cut to end in time, a line each."""
-    missing: int = 0
-    """Members of the search that were not asked for (`retry`), and are neither there nor failed."""
-
-
-def prepare(request: Request, *, write: bool = True, say: Callable[[str], None] = lambda text: None) -> Prepared:
-    """Check the request whole, on the machines that will do the work; see tune_lb.tuning.preparation.prepare."""
+    ahead: starts where a run begins, when the request is found right.
+    """
     check_answers(request.address)
     check_reach(request)
-    return preparation.prepare(request, write=write, nodes=lambda files: _machines(request, files, write), say=say)
+    ready = (lambda: None) if ahead is None else ahead.start
+    machines = functools.partial(_machines, request, write=write)
+    return preparation.prepare(request, write=write, nodes=machines, say=say, ready=ready)
 
 
-def _machines(request: Request, files: Sequence[str], write: bool) -> list[Node]:
+def _machines(request: Request, files: Sequence[str], *, write: bool) -> list[Node]:
     if request.address is None:
         return this_machine()
     with ray_session(request.address):
@@ -178,17 +170,18 @@ class _Search:
 
 def search(
     prepared: Prepared,
+    ahead: RayAhead,
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
     on_lost: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Ending:
     """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended.
 
-    on_lost: called from another thread when Ray's head process is gone; nothing can go on then. say: told what befalls workers and
-    nodes, in lines. Raises StorageError where the
-    storage fails; what was stored before stays.
+    ahead: Ray, started or not; it ends meanwhile. on_lost: called from another thread when Ray's head process is gone; nothing can
+    go on then. say: told what befalls workers and nodes, in lines. Raises StorageError where the storage fails; what was stored
+    before stays.
     """
-    request, run = prepared.request, prepared.request.run
+    run = prepared.request.run
     # a killed call leaves Ray's own state behind; nothing in it is needed
     run.child("ray").delete_all()
     for name in prepared.stored.failed:
@@ -197,7 +190,7 @@ def search(
     found = _Search(prepared, on_progress)
     interrupted = stopped = False
     if not found.state.finished:
-        with ray_session(request.address) as session, head_watched(session.head, on_lost), storage_waited_for(say):
+        with ahead.session() as session, head_watched(session.head, on_lost), storage_waited_for(say):
             try:
                 for _ in range(REMOVED_TIMES):
                     stopped = _fit(found, session, say)
@@ -218,7 +211,7 @@ def search(
         run.child("checkpoints").delete_all()
     again = [f"{line}; its members were trained again" for line in prepared.stored.left_out]
     left_out = list(dict.fromkeys([*again, *merger.problems, *found.ledger.problems]))
-    damaged = [*prepared.stored.damaged, *_set_aside_since(run, aside_before)]
+    damaged = [*prepared.stored.damaged, *set_aside_since(run, aside_before)]
     if found.removed:
         damaged.append(
             f"the files of {found.removed:,} member(s) were removed while the search ran; they were trained again"
@@ -230,15 +223,6 @@ def search(
     reasons = sorted(set(state.failed.values()))
     numbers = len(state.scores), len(state.failed)
     return Ending(status, *numbers, reasons, left_out, missing, damaged, tuple(found.cut), found.missing)
-
-
-def _set_aside_since(run: Store, before: set[str]) -> list[str]:
-    """Return a line for each checkpoint that a worker could not go on from."""
-    names = [name for name in run.child(FOLDER, "checkpoints").list() if name not in before]
-    return [
-        f"checkpoints/{name} was damaged; it is set aside in {run.location}/{FOLDER}, and its members began anew"
-        for name in names
-    ]
 
 
 def _job_size(prepared: Prepared) -> JobSize:
@@ -297,7 +281,8 @@ def _fit(found: _Search, session: Session, say: Callable[[str], None]) -> bool:
         ),
     )
     try:
-        tuner.fit()
+        with environment_inherited() if request.address is None else contextlib.nullcontext():
+            tuner.fit()
     finally:
         # what the storage refuses now was said, or is said by what comes next
         with contextlib.suppress(StorageError):

@@ -1,0 +1,90 @@
+"""Ray that starts before it is needed: once, only on this machine, and ended whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import pytest
+import torch
+from ray.tune.execution import class_cache
+
+from tune_lb.tuning import ray_ahead
+from tune_lb.tuning.cluster import Session
+from tune_lb.tuning.quiet_ray import environment_inherited
+from tune_lb.tuning.ray_ahead import RayAhead
+from tune_lb.tuning.timed_updates import clock_of
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What happens to Ray, in order, and the threads that ended it."""
+    found, threads = [], []
+
+    @contextlib.contextmanager
+    def session(address):
+        found.append(f"starts {address}")
+        yield Session("head", None)
+        threads.append(threading.current_thread())
+        found.append("ends")
+
+    monkeypatch.setattr(ray_ahead, "ray_session", session)
+    return found, threads
+
+
+def test_what_was_started_ahead_is_what_the_search_uses(seen):
+    found, threads = seen
+    with RayAhead(None) as ahead:
+        ahead.start()
+        assert found == ["starts None"]
+        with ahead.session() as session:
+            assert session.head == "head"
+    assert found == ["starts None", "ends"]
+    assert threads[0] is not threading.main_thread()
+
+
+def test_a_cluster_is_connected_to_when_it_is_needed(seen):
+    found, _ = seen
+    with RayAhead("auto") as ahead:
+        ahead.start()
+        assert found == []
+        with ahead.session():
+            assert found == ["starts auto"]
+
+
+def test_what_is_refused_after_the_start_ends_ray(seen):
+    found, threads = seen
+    with contextlib.suppress(ValueError), RayAhead(None) as ahead:
+        ahead.start()
+        raise ValueError
+    assert found == ["starts None", "ends"]
+    assert threads == [threading.main_thread()]
+
+
+def test_an_interrupted_search_waits_for_the_end(seen):
+    found, threads = seen
+    with contextlib.suppress(KeyboardInterrupt), RayAhead(None) as ahead, ahead.session():
+        raise KeyboardInterrupt
+    assert found == ["starts None", "ends"]
+    assert threads == [threading.main_thread()]
+
+
+def test_tunes_workers_have_the_environment_that_rays_have_for_the_time_of_a_search():
+    before = [class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE]
+    assert all(before)
+    with environment_inherited():
+        assert not any([class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE])
+    assert before == [class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE]
+
+
+@pytest.mark.parametrize(("threads", "waiting_counts"), [(1, False), (2, True)])
+def test_updates_are_timed_by_the_work_of_their_thread_where_it_does_all_of_it(threads, waiting_counts):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        clock = clock_of(torch.device("cpu"))
+        started = clock()
+        threading.Event().wait(0.05)  # waiting is no work
+        assert (clock() - started >= 0.05) == waiting_counts
+    finally:
+        torch.set_num_threads(before)
