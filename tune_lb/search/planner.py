@@ -21,7 +21,7 @@ from tune_lb.search.data_facts import DataFacts, fresh_splits
 from tune_lb.search.deciding import decided_for, rank
 from tune_lb.search.expected import expected_members
 from tune_lb.search.job import STAGES, Job, Member, MemberKey
-from tune_lb.search.job_size import JobSize, cut
+from tune_lb.search.job_size import JobSize
 from tune_lb.search.lending import blocks_to_lend, members_to_lend, with_lenders
 from tune_lb.search.proposers import proposers
 from tune_lb.search.score import Score, chance_loss, sought
@@ -90,7 +90,7 @@ class Search:
         """Return a job that can start now, or None while all else waits for results. order: of the arms, if not the space's."""
         left, ready = self._left(), self._num_ready(self.size.most * self.size.workers)
         for name in order or self.arms:
-            job = self._job(self.arms[name], self.size(name, left, ready))
+            job = self._job(self.arms[name], *self.size(name, left, ready))
             if job is not None:
                 self.running[job.key] = job
                 self.busy |= {member.key for member in job.members}
@@ -166,7 +166,7 @@ class Search:
                 break
         return found
 
-    def _job(self, arm: SearchedArm, size: int) -> Job | None:
+    def _job(self, arm: SearchedArm, size: int, share: int) -> Job | None:
         """Return the next job of an arm: members of one stage; of a sampler that learns, one that is searched at a time."""
         found: list[Member] = []
         stage = ""
@@ -177,7 +177,7 @@ class Search:
             found.append(member)
             if len(found) > size or (stage == "search" and self.space.sampler.learns):
                 break
-        return Job(arm.design.name, stage, cut(found, size)) if found else None
+        return self.size.job(arm.design.name, stage, found, size, share) if found else None
 
     def _ready(self, arm: SearchedArm, *, now: bool = True) -> Iterator[tuple[str, Member]]:
         """Yield the members of an arm that could start now, with their stages, none twice."""

@@ -15,7 +15,7 @@ from tune_lb.results.merger import Merger
 from tune_lb.results.run_files import write_space
 from tune_lb.results.storage import StorageError, Store
 from tune_lb.results.waiting import storage_waited_for
-from tune_lb.search.job import Job
+from tune_lb.search.job import Job, Member
 from tune_lb.search.job_size import JobSize
 from tune_lb.space.checks import checked_designs
 from tune_lb.tuning import preparation
@@ -230,7 +230,12 @@ def _job_size(prepared: Prepared) -> JobSize:
     members = {arm.arm: arm.core_s / max(1, arm.members) for arm in prepared.estimate.arms}
     of_arms = {arm: min(MEMBERS_PER_JOB, max(1, int(JOB_S / max(cost, 1e-9)))) for arm, cost in members.items()}
     of_arms = {arm: max(size, prepared.context.stacked.get(arm, 1)) for arm, size in of_arms.items()}
-    return JobSize(max([MEMBERS_PER_JOB, *of_arms.values()]), of_arms, prepared.estimate.concurrency)
+    costs = {arm.arm: arm for arm in prepared.estimate.arms}
+
+    def weight(arm: str, stage: str, member: Member) -> float:
+        return work_s(costs[arm], Job(arm, stage, (member,)), prepared.context) / max(members[arm], 1e-9)
+
+    return JobSize(max([MEMBERS_PER_JOB, *of_arms.values()]), of_arms, prepared.estimate.concurrency, weight)
 
 
 def _fit(found: _Search, session: Session, say: Callable[[str], None]) -> bool:
