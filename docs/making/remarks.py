@@ -53,6 +53,12 @@ REMARKS = {
         "Plain SGD and SAM both want the smallest batch of the grid, and at equal tuning SAM is not told from plain. The arms "
         "of the largest batch make so few updates that neither losses nor optimisers can be compared at this size."
     ),
+    "surlemont_sam": (
+        "SAM ends flatter than the same training without it, by lambda_max in every pair of arms, for either optimiser and "
+        "with dropout or without. Test error at the large batch goes either way, and only a little: what is lost there is "
+        "training that has not ended, for there are few updates. Whether dropout in both passes is what stands in SAM's way "
+        "cannot be told from two seeds at this size."
+    ),
     "walk_barriers": (
         "No update of any epoch crosses a barrier above what rounding makes of a flat line. The few late barriers that the "
         "paper counts come after far more updates of a far larger network."
