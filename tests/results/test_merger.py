@@ -180,3 +180,23 @@ def test_the_schema_of_the_space_is_there_without_any_trial(store: Store) -> Non
     assert members.schema.equals(SCHEMA, check_metadata=True)
     assert [column.name for column in EXTRA] == members.schema.names[-len(EXTRA) :]
     assert problems == []
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+@pytest.mark.parametrize("last", ["completed", "diverged", "failed", "stopped"])
+def test_a_member_that_was_stopped_and_went_on_is_where_it_came_to_last(
+    store: Store, order: tuple[int, ...], last: str
+) -> None:
+    rows = [
+        member(status=status, updates=5 * (look + 1), finished_at=f"2026-01-01T00:00:0{look}+00:00")
+        for look, status in enumerate(("stopped", "stopped", last))
+    ]
+    view = Merger(store, SCHEMA)
+    for look in order:
+        write_trial(store, f"job{look}.search.0", SCHEMA, rows[look : look + 1], history(num_rows=look + 1), [])
+        view.add_new()
+    (row,) = view.table().to_pylist()
+    assert (row["status"], row["updates"]) == (last, 15)
+    assert view.problems == [], "it is in three files, as it should be"
+    assert view.view("history")[0].num_rows == 3, "of the last file, which has it whole"
+    assert view.stems_of({("a", 0)}) == {"job2.search.0"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ from tune_lb.training.running import Running
 
 METRIC_SEED = 0
 """All members are measured with the same random draws (start vectors, random subspace, subset of examples)."""
+
+Seen = tuple[float, float, float | None]
+"""Validation loss, error and soft error of a member."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -87,27 +90,35 @@ def measured_values(
     return rows
 
 
+def looked_at(training: Running) -> dict[int, Seen]:
+    """Return validation loss, error and soft error, now, of every member that has not diverged, as `outcomes` takes them.
+
+    Cost: a pass over the validation part, and one over the train set where there is batch norm.
+    """
+    found = {}
+    module, trial, parts = training.evaluation_module, training.trial, training.parts
+    for member in training.trained():
+        if member.diverged_at_step is None:
+            buffers = recalibrated(module, member.params, member.buffers, parts.train)
+            own = quality(module, member.params, buffers, trial.example_loss, parts.validation, trial.error, soft=True)
+            found[member.seed] = own.loss, own.error, own.soft_error
+    return found
+
+
+def stopped_rows(training: Running, seen: Mapping[int, Seen], wall_s: float) -> list[dict[str, Any]]:
+    """Return the rows of members that are stopped here, or go on later: what they cost, and what was seen of them at this look."""
+    rows = []
+    members = list(training.trained())
+    for member in members:
+        loss, error, soft = seen[member.seed]
+        quality_columns = {"validation_loss": loss, "validation_error": error, "validation_soft_error": soft}
+        row = _row(training, member, wall_s / len(members)) | quality_columns
+        rows.append(row | {"status": "stopped", "stop_reason": "halving"})
+    return rows
+
+
 def _outcome(training: Running, parts: Parts, member: TrainedMember, wall_s: float) -> Outcome:
-    plan = training.plan
-    updates = training.step if member.stopped_at_step is None else member.stopped_at_step
-    updates = updates if member.diverged_at_step is None else member.diverged_at_step + 1
-    row: dict[str, Any] = training.trial.columns() | {
-        "seed": member.seed,
-        "epochs": plan.boundaries[updates] / plan.num_train if member.stopped_at_step else plan.num_epochs,
-        "noise_scale": noise_scale(training),
-        "diverged_at_step": member.diverged_at_step,
-        "stop_reason": "budget" if member.stopped_at_step is None else "plateau",
-        "wall_s": wall_s,
-        "examples": plan.boundaries[updates],
-        "updates": updates,
-        "gradient_evaluations": round(updates * plan.evaluations_per_update),
-        "peak_memory_bytes": peak_memory_bytes(training.device),
-        "execution": training.execution,
-        "microbatch": training.microbatch,
-        "device": str(training.device),
-        "threads": torch.get_num_threads(),
-        "torch_version": str(torch.__version__),
-    }
+    row = _row(training, member, wall_s)
     weights = member.params | member.buffers
     if member.diverged_at_step is not None:
         # with an empty validation part nothing is selected: any number does
@@ -141,6 +152,30 @@ def _outcome(training: Running, parts: Parts, member: TrainedMember, wall_s: flo
     }
     predictions = found["test"].predictions
     return Outcome(row, None if predictions is None else predictions.tolist(), weights, unobserved)
+
+
+def _row(training: Running, member: TrainedMember, wall_s: float) -> dict[str, Any]:
+    """Return the columns of a member that say how it was trained, as far as it was."""
+    plan = training.plan
+    updates = training.step if member.stopped_at_step is None else member.stopped_at_step
+    updates = updates if member.diverged_at_step is None else member.diverged_at_step + 1
+    return training.trial.columns() | {
+        "seed": member.seed,
+        "epochs": plan.boundaries[updates] / plan.num_train if member.stopped_at_step else plan.num_epochs,
+        "noise_scale": noise_scale(training),
+        "diverged_at_step": member.diverged_at_step,
+        "stop_reason": "budget" if member.stopped_at_step is None else "plateau",
+        "wall_s": wall_s,
+        "examples": plan.boundaries[updates],
+        "updates": updates,
+        "gradient_evaluations": round(updates * plan.evaluations_per_update),
+        "peak_memory_bytes": peak_memory_bytes(training.device),
+        "execution": training.execution,
+        "microbatch": training.microbatch,
+        "device": str(training.device),
+        "threads": torch.get_num_threads(),
+        "torch_version": str(torch.__version__),
+    }
 
 
 def _qualities(training: Running, parts: Parts, params: Params, buffers: Buffers) -> dict[str, Quality]:

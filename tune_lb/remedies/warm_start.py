@@ -51,6 +51,10 @@ class WarmStart(Remedy):
             found.append(f"{name} is not smaller than batch_size = {trial.batch_size}")
         return found or other_batches(self, trial, num_train, module)
 
+    def opening_epochs(self) -> float:
+        """Return the length of the phase."""
+        return self.epochs
+
     def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
         """Refuse a phase as long as the training."""
         total = trial.plan(num_train).num_epochs

@@ -28,6 +28,10 @@ class Warmup(Remedy):
 
     epochs: float = setting(0.0, "length of the warmup, in epochs; 0 is none", low=0.0, suggested=over(1.0, 8.0))
 
+    def opening_epochs(self) -> float:
+        """Return the length of the warmup."""
+        return self.epochs
+
     def length_problems(self, trial: TrialFacts, num_train: int) -> list[str]:
         """Refuse a warmup as long as the training: its full rate would never be used."""
         total = trial.plan(num_train).num_epochs

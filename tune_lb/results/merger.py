@@ -28,6 +28,9 @@ _COLUMNS: Final = {"members": MEMBERS, "history": HISTORY, "predictions": PREDIC
 # In the merger's own table: the file that a row came from. No field or metric can have such a name.
 _STEM: Final = "(stem)"
 
+_STOPPED: Final = "stopped"
+"""Status of members of a search that are looked at on their way: they may go on."""
+
 _BATCH: Final = 256
 
 
@@ -44,7 +47,8 @@ class Merger:
 
     store: the run's folder. schema: members_schema(...) of the space; columns that only files have come after its own.
     Memory: the members, about 1 kB each; history and predictions are not kept.
-    A member that two files hold counts once: the one that finished first, then the one of the first file name.
+    A member that two files hold counts once: the one that finished first, then the one of the first file name. One that was stopped
+    at a look of its search and went on has a file for each: the last one counts.
     """
 
     def __init__(self, store: Store, schema: pa.Schema | None = None) -> None:
@@ -54,6 +58,8 @@ class Merger:
         self._schema: pa.Schema = members_schema() if schema is None else schema
         self._rows: pa.Table = _with_stem(self._schema).empty_table()
         self._duplicates: list[dict[str, Any]] = []
+        self._superseded: list[dict[str, Any]] = []
+        """Rows of members that went on since."""
         self._is_written = False
         self._measurements = Measurements(store)
 
@@ -125,7 +131,7 @@ class Merger:
     def view(self, kind: str) -> tuple[pa.Table, list[str]]:
         """Return the history or the predictions of the members in table(), and one line per file left out."""
         schema = _VIEWS[kind]
-        again = {(row[_STEM], row["trial_id"], row["seed"]) for row in self._duplicates}
+        again = {(row[_STEM], row["trial_id"], row["seed"]) for row in self._duplicates + self._superseded}
         again_in = {stem for stem, _, _ in again}
         problems: list[str] = []
         whole = schema.empty_table()
@@ -160,14 +166,11 @@ class Merger:
         rows = pa.concat_tables([conformed(self._rows, schema), conformed(new, schema)]).combine_chunks()
         order = [(name, "ascending") for name in ("finished_at", "trial_id", "seed", _STEM)]
         rows = rows.take(pc.sort_indices(rows, sort_keys=order))
-        seen: set[tuple[str, int]] = set()
-        first: list[bool] = []
-        for key in zip(rows["trial_id"].to_pylist(), rows["seed"].to_pylist(), strict=True):
-            first.append(key not in seen)
-            seen.add(key)
-        keep = pa.array(first, pa.bool_())
+        keep = _counting(rows)
+        left_out = rows.filter(pc.invert(keep)).select([_STEM, "trial_id", "seed", "status"]).to_pylist()
         self._rows = rows.filter(keep)
-        self._duplicates += rows.filter(pc.invert(keep)).select([_STEM, "trial_id", "seed"]).to_pylist()
+        self._superseded += [row for row in left_out if row["status"] == _STOPPED]
+        self._duplicates += [row for row in left_out if row["status"] != _STOPPED]
         self._is_written = False
 
     def _widen(self, table: pa.Table, others: Iterable[pa.Table]) -> str:
@@ -188,6 +191,19 @@ class Merger:
             schema = schema.set(index, known.with_type(common))
         self._schema = schema
         return ""
+
+
+def _counting(rows: pa.Table) -> pa.Array:
+    """Say of each row, in the order in which they finished, whether it is the one of its member that counts."""
+    keys = list(zip(rows["trial_id"].to_pylist(), rows["seed"].to_pylist(), strict=True))
+    known = rows.schema.get_field_index("status") >= 0
+    is_stopped = [status == _STOPPED for status in rows["status"].to_pylist()] if known else [False] * len(keys)
+    first: dict[tuple[str, int], int] = {}
+    for place, key in enumerate(keys):
+        # whatever came of going on stands in the place of a stop, and a later stop in that of an earlier one
+        if key not in first or is_stopped[first[key]]:
+            first[key] = place
+    return pa.array([first[key] == place for place, key in enumerate(keys)], pa.bool_())
 
 
 def trial_stems(store: Store) -> list[str]:

@@ -17,6 +17,14 @@ Scores = float | tuple[float, ...]
 several as a tuple. Infinite for a diverged one."""
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """What is known of a configuration that was not trained in full: its value at the look that it was last seen at, from 1."""
+
+    look: int
+    value: float
+
+
 class Dimensions(NamedTuple):
     """What is searched in one arm."""
 
@@ -37,8 +45,11 @@ class Dimensions(NamedTuple):
 class Proposer(Protocol):
     """Proposes configurations of one arm; a pure function of how many came before and what they scored."""
 
-    def propose(self, index: int, scored: Sequence[tuple[Values, Scores]]) -> Values:
-        """Return values for the arm's dimensions: the index-th proposal, given the finished ones and their scores."""
+    def propose(self, index: int, scored: Sequence[tuple[Values, Any]]) -> Values:
+        """Return values for the arm's dimensions: the index-th proposal, given the finished ones and their scores.
+
+        Scores are `Scores`; of a sampler that knows_stopped, of configurations that are not trained in full, `Stopped`.
+        """
         ...
 
 
@@ -61,6 +72,9 @@ class Sampler(Settings):
 
     several: ClassVar[bool] = False
     """Whether one that learns can seek several objectives at once."""
+
+    knows_stopped: ClassVar[bool] = False
+    """Whether one that learns is told of configurations that were stopped early as such; else the first look of all is told."""
 
     enumerates: ClassVar[bool] = False
     """Whether it goes through every combination of listed values: it then says itself how many there are."""

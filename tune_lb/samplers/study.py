@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tune_lb.samplers.coding import coded, contains, decoded
-from tune_lb.samplers.sampler import Dimensions, Scores, Values
+from tune_lb.samplers.sampler import Dimensions, Scores, Stopped, Values
 from tune_lb.settings.domain import Choice
 from tune_lb.streams import seed_of
 
@@ -40,7 +40,7 @@ class StudyProposer:
         self.seed = seed_of(name, dimensions.seed, dimensions.arm)
         self.make, self.generation, self.asked = make, generation, asked
 
-    def propose(self, index: int, scored: Sequence[tuple[Values, Scores]]) -> Values:
+    def propose(self, index: int, scored: Sequence[tuple[Values, Scores | Stopped]]) -> Values:
         """Return the point that the sampler asks for after the scored ones."""
         import optuna
 
@@ -51,7 +51,9 @@ class StudyProposer:
             for values, score in scored
             if all(contains(domain, values.get(name)) for name, domain in self.domains.items())
         ]
-        known = list(zip([values for values, _ in inside], self._finite([score for _, score in inside]), strict=True))
+        pruned = [(values, score) for values, score in inside if isinstance(score, Stopped)]
+        whole = [(values, score) for values, score in inside if not isinstance(score, Stopped)]
+        known = list(zip([values for values, _ in whole], self._finite([score for _, score in whole]), strict=True))
         with warnings.catch_warnings():
             # what Optuna calls experimental is what was asked for
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -60,8 +62,10 @@ class StudyProposer:
             distributions = self._distributions()
             for number, (values, score) in enumerate(known):
                 self._add(study, distributions, number, values, score)
+            for values, stopped in pruned:
+                self._add_stopped(study, distributions, values, stopped)
             # those that are being trained were asked for as well, or two would be the same
-            waiting = max(0, index - len(known)) if self.asked else 0
+            waiting = max(0, index - len(inside)) if self.asked else 0
             trial = [study.ask(distributions) for _ in range(waiting + 1)][-1]
         return decoded(self.domains, trial.params)
 
@@ -84,6 +88,15 @@ class StudyProposer:
             optuna.trial.create_trial(
                 params=params, distributions=distributions, values=list(score), system_attrs=attributes
             )
+        )
+
+    def _add_stopped(self, study: Any, distributions: dict[str, Any], values: Values, score: Stopped) -> None:
+        import optuna
+
+        state, params = optuna.trial.TrialState.PRUNED, coded(self.domains, values)
+        seen = {score.look: score.value}
+        study.add_trial(
+            optuna.trial.create_trial(state=state, params=params, distributions=distributions, intermediate_values=seen)
         )
 
     def _distributions(self) -> dict[str, Any]:

@@ -28,6 +28,10 @@ class Member:
     configuration_id: str = field(default="", compare=False)
     lenders: Mapping[str, Member] = field(default_factory=dict, compare=False)
     """By arm the members of other arms that its trial takes from, of the same block and seed; trained before it."""
+    look: int = 0
+    """The look, from 1, at which this training of it ends, to go on later or not (tune_lb.space.halving); 0: its end."""
+    share: float = field(default=1.0, compare=False)
+    """How much of the whole training this is."""
 
     @property
     def key(self) -> MemberKey:
@@ -46,5 +50,5 @@ class Job:
     @property
     def key(self) -> str:
         """Return a hash of its members: the name of its files, and what tells it from every other job of the run."""
-        text = " ".join(f"{member.trial_id}.{member.seed}" for member in self.members)
+        text = " ".join(f"{m.trial_id}.{m.seed}{f' look {m.look}' if m.look else ''}" for m in self.members)
         return hashlib.sha256(f"{self.stage} {text}".encode()).hexdigest()[:16]

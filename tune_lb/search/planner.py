@@ -9,7 +9,6 @@ Because the state is the set of trained members, resuming a search, extending it
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from tune_lb.samplers.sampler import Values
@@ -20,13 +19,13 @@ from tune_lb.search.confirming import wanted_blocks
 from tune_lb.search.data_facts import DataFacts, fresh_splits
 from tune_lb.search.deciding import decided_for, rank
 from tune_lb.search.expected import expected_members
-from tune_lb.search.job import STAGES, Job, Member, MemberKey
+from tune_lb.search.halving import Rung, clipped, is_there, rung_of, searched_members, told
+from tune_lb.search.job import Job, Member, MemberKey
 from tune_lb.search.job_size import JobSize
 from tune_lb.search.lending import blocks_to_lend, members_to_lend, with_lenders
 from tune_lb.search.proposers import proposers
 from tune_lb.search.score import Score, chance_loss, sought
 from tune_lb.space.checks import checked_designs
-from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 
 
@@ -50,6 +49,8 @@ class Search:
         self.fresh = fresh_splits(space.fresh_splits, facts)
         self.designs = checked_designs(space)
         self.scores: dict[MemberKey, Score] = {}
+        self.looked: dict[MemberKey, Score] = {}
+        """What was seen last of members that are not trained to their end, and may have been stopped (search/halving.py)."""
         self.running: dict[str, Job] = {}
         self.busy: set[MemberKey] = set()
         self.failed: dict[MemberKey, str] = {}
@@ -62,6 +63,7 @@ class Search:
         }
         self._known: dict[tuple[str, str], list[Candidate] | None] = {}
         """What is kept of each arm's search and decided for, since a result last came in."""
+        self._rungs: dict[str, Rung] = {}
         self._confirm_blocks_of: dict[str, int] = {}
         self.variances: dict[str, float] = {}
         """Of each arm's selection, as far as they were asked for: see search/confirming.py."""
@@ -70,7 +72,8 @@ class Search:
 
     def observe(self, scores: Mapping[MemberKey, Score]) -> None:
         """Take in the scores of trained members."""
-        self.scores |= scores
+        self.scores |= {key: score for key, score in scores.items() if score.is_whole}
+        self.looked |= {key: score for key, score in scores.items() if not score.is_whole}
         self.busy -= scores.keys()
         self._come_to_know()
 
@@ -131,7 +134,7 @@ class Search:
 
     def progress(self) -> list[ArmProgress]:
         """Return how far each arm is."""
-        return [self._arm_progress(design) for design in self.designs]
+        return [arm_progress(self, arm) for arm in self.arms.values()]
 
     def expected(self, arm: str) -> dict[str, int]:
         """Return how many members an arm will have in each stage."""
@@ -146,8 +149,18 @@ class Search:
             self._confirm_blocks_of = blocks_to_lend(wanted_blocks(self, asked), self.designs)
         return self._confirm_blocks_of[arm.design.name]
 
+    def rung(self, arm: SearchedArm) -> Rung:
+        """Return which look comes next in the search of an arm, and which of its configurations go on to it."""
+        name = arm.design.name
+        if name not in self._rungs:
+            for index in range(arm.num_samples) if self.space.stopping is not None else ():
+                self._proposal(arm, index)
+            self._rungs[name] = rung_of(self, arm)
+        return self._rungs[name]
+
     def _come_to_know(self) -> None:
         self._known.clear()
+        self._rungs.clear()
         self._confirm_blocks_of = {}
         over = [key for key, job in self.running.items() if not any(m.key in self.busy for m in job.members)]
         for key in over:
@@ -171,7 +184,7 @@ class Search:
         found: list[Member] = []
         stage = ""
         for own_stage, member in self._ready(arm):
-            if found and own_stage != stage:
+            if found and (own_stage, member.look) != (stage, found[0].look):
                 break
             stage = own_stage
             found.append(member)
@@ -182,20 +195,20 @@ class Search:
     def _ready(self, arm: SearchedArm, *, now: bool = True) -> Iterator[tuple[str, Member]]:
         """Yield the members of an arm that could start now, with their stages, none twice."""
         seen = set(self.busy)
-        for stage, members in self._wanted(arm, now=now):
+        for stage, members in self.wanted(arm, now=now):
             for member in members:
-                done = member.key in self.scores or member.key in self.failed or member.key in seen
+                done = member.key in seen or is_there(self, member)
                 done = done or (self.only is not None and member.key not in self.only)
                 found = None if done else with_lenders(self, member) if arm.takes else member
                 if found is not None:
                     seen.add(member.key)
                     yield stage, found
 
-    def _wanted(self, arm: SearchedArm, *, now: bool) -> Iterator[tuple[str, Iterable[Member]]]:
+    def wanted(self, arm: SearchedArm, *, now: bool) -> Iterator[tuple[str, Iterable[Member]]]:
         """Yield the members that an arm needs as far as that is known, trained or not, stage by stage. now: see _proposal."""
         name = arm.design.name
         if arm.is_searched:
-            yield "search", self._searched_members(arm, now)
+            yield "search", searched_members(self, arm, lambda index: self._proposal(arm, index, now=now))
             kept = self.kept(arm)
             if kept is not None and len(kept) > 1:
                 # one block after the other: its data are there once
@@ -204,12 +217,6 @@ class Search:
         if chosen is not None:
             yield "lent", members_to_lend(self, arm, chosen)
             yield "confirm", self.members(name, "confirm", chosen)
-
-    def _searched_members(self, arm: SearchedArm, now: bool) -> Iterator[Member]:
-        for index in range(arm.num_samples):
-            candidate = self._proposal(arm, index, now=now)
-            if candidate is not None:
-                yield from self.members(arm.design.name, "search", candidate)
 
     def _proposal(self, arm: SearchedArm, index: int, *, now: bool = False) -> Candidate | None:
         """Return the index-th configuration of an arm; None while it waits for the results that it follows from.
@@ -228,9 +235,9 @@ class Search:
             return arm.candidate(index, known[index])
         if not now:
             return None
-        found = [(c.values, self._searched_score(arm, c)) for _, c in sorted(arm.candidates.items())]
-        scored = [(values, sought(score, self._value(score))) for values, score in found if score is not None]
-        known[index] = arm.untried(arm.proposer.propose(index, scored))
+        scores = {i: score for i, c in arm.candidates.items() if (score := self.searched_score(arm, c)) is not None}
+        whole = {i: sought(score, rank(self.space.select_by, score)[0]) for i, score in scores.items()}
+        known[index] = arm.untried(arm.proposer.propose(index, told(self, arm, whole)))
         candidate = arm.candidate(index, known[index])
         self.unrecorded.append((arm, candidate))
         return candidate
@@ -251,15 +258,17 @@ class Search:
             return None if only is None else [only]
         key = arm.design.name, "search"
         if key not in self._known:
-            found = [self._proposal(arm, index) for index in range(arm.num_samples)]
+            now = self.rung(arm)
+            found = [self._proposal(arm, index) for index in now.going_on]
             known = [candidate for candidate in found if candidate is not None]
-            whole = len(known) == len(found) and all(self._complete(arm, "search", c) for c in known)
-            self._known[key] = self._best(arm, known) if whole else None
+            whole = now.look == 0 and len(known) == len(found) and all(self._complete(arm, "search", c) for c in known)
+            every = [candidate for index, candidate in sorted(arm.candidates.items()) if index < arm.num_samples]
+            self._known[key] = self._best(arm, every) if whole else None
         return self._known[key]
 
     def _best(self, arm: SearchedArm, candidates: Sequence[Candidate]) -> list[Candidate]:
         # where every member failed there is nothing to select
-        scored = [(c, score) for c in candidates if (score := self._searched_score(arm, c)) is not None]
+        scored = [(c, score) for c in candidates if (score := self.searched_score(arm, c)) is not None]
         order = sorted(scored, key=lambda pair: (*rank(self.space.select_by, pair[1]), pair[0].index))
         ordered = [candidate for candidate, _ in order]
         unique = {c.configuration_id: c for c in reversed(ordered)}
@@ -284,27 +293,12 @@ class Search:
         """Return the loss of a guess without knowledge."""
         return chance_loss(candidate.trial, self.facts.of(candidate.trial).num_classes)
 
-    def _searched_score(self, arm: SearchedArm, candidate: Candidate) -> Score | None:
+    def searched_score(self, arm: SearchedArm, candidate: Candidate) -> Score | None:
         """Return the score of a configuration's member in the search, its loss clipped at chance; None where it has none."""
         (member,) = self.members(arm.design.name, "search", candidate)
         score = self.scores.get(member.key)
-        if score is None or not math.isfinite(score.loss):
-            return score
-        return score._replace(loss=min(score.loss, self.chance(candidate)))
-
-    def _value(self, score: Score) -> float:
-        return rank(self.space.select_by, score)[0]
+        return None if score is None else clipped(score, self.chance(candidate))
 
     def _complete(self, arm: SearchedArm, stage: str, candidate: Candidate) -> bool:
         keys = (member.key for member in self.members(arm.design.name, stage, candidate))
         return all(key in self.scores or key in self.failed for key in keys)
-
-    def _arm_progress(self, design: ArmDesign) -> ArmProgress:
-        arm, done, seen = self.arms[design.name], dict.fromkeys(STAGES, 0), set[MemberKey]()
-        for stage, members in self._wanted(arm, now=False):
-            own = {member.key for member in members} - seen
-            seen |= own
-            done[stage] += sum(key in self.scores for key in own)
-        found = [self._searched_score(arm, c) for c in arm.candidates.values()] if arm.is_searched else []
-        values = [self._value(score) for score in found if score is not None]
-        return arm_progress(design, done, self.expected(design.name), values)

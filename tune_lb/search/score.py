@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tune_lb.losses import cross_entropy
@@ -17,7 +18,8 @@ class Score(NamedTuple):
 
     loss: infinite for a diverged member. soft_error: mean over validation examples of 1 - p(target); nan where outputs are no class
     probabilities. test_error: nothing is selected by it; it says how well a difference is known (search/confirming.py).
-    objectives: what the space's are, in its order (tune_lb.space.objectives).
+    objectives: what the space's are, in its order (tune_lb.space.objectives). looks: loss and error at each look at which it could
+    have been stopped (tune_lb.space.halving), as far as it went; is_whole: whether it was trained to its end.
     """
 
     loss: float
@@ -25,6 +27,8 @@ class Score(NamedTuple):
     soft_error: float = math.nan
     test_error: float = math.nan
     objectives: Sequence[float] = ()
+    looks: Sequence[Sequence[float]] = ()
+    is_whole: bool = True
 
 
 def score_of(row: Mapping[str, Any], objectives: Sequence[str] = ()) -> Score:
@@ -42,7 +46,22 @@ def score_of(row: Mapping[str, Any], objectives: Sequence[str] = ()) -> Score:
         math.nan if row.get(name) is None else float(row[name]) for name in ("validation_soft_error", "test_error")
     )
     sought = tuple(math.inf if diverged else _or_infinite(objective_value(name, row)) for name in objectives)
-    return Score(math.inf if diverged else loss, error, soft, test, sought)
+    looks = tuple(looks_of(row))
+    return Score(math.inf if diverged else loss, error, soft, test, sought, looks, row.get("status") != "stopped")
+
+
+def look_column(look: int, name: str) -> str:
+    """Return the column of what was seen of a member at a look, from 1: look1.validation_loss."""
+    return f"look{look}.{name}"
+
+
+def looks_of(row: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+    """Yield validation loss and error at each look that a member passed, from its row."""
+    for look in itertools.count(1):
+        loss, error = (row.get(look_column(look, name)) for name in ("validation_loss", "validation_error"))
+        if loss is None or error is None:
+            return
+        yield float(loss), float(error)
 
 
 def measured(score: Score, values: Mapping[str, Any], objectives: Sequence[str]) -> Score:

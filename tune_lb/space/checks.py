@@ -15,6 +15,7 @@ from tune_lb.space.arm import Arm
 from tune_lb.space.circles import circle
 from tune_lb.space.data_sets import data_domain_problems
 from tune_lb.space.designs import ArmDesign, overridden_templates, template_of, unchecked_designs
+from tune_lb.space.halving import stopping_problems
 from tune_lb.space.objectives import objective_problems
 from tune_lb.space.observation import Walk, Watch, crossing_problems
 from tune_lb.space.points import point_problems
@@ -50,6 +51,7 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     found += space.walk.problems(f"{where}.walk") if isinstance(space.walk, Walk) else []
     found += space.watch.problems(f"{where}.watch") if isinstance(space.watch, Watch) else []
     found += _until_problems(space, where)
+    found += stopping_problems(space.stopping, space.objectives, where)
     if not isinstance(space.sampler, Sampler):
         known = ", ".join(map(repr, NAMES))
         found = [line for line in found if not line.startswith(f"{where}.sampler = ")]

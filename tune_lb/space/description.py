@@ -36,6 +36,8 @@ def description(space: Space) -> dict[str, str]:
         flat["objectives"] = json.dumps(list(space.objectives))
     if space.points:
         flat["points"] = json.dumps(identity([dict(point) for point in space.points]), sort_keys=True)
+    if space.stopping is not None:
+        flat["stopping"] = json.dumps(identity(space.stopping), sort_keys=True)
     if space.microbatch != AUTO:
         flat["microbatch"] = json.dumps(space.microbatch)
     for design in checked_designs(space):

@@ -40,6 +40,7 @@ PROCEDURE: dict[str, Any] = {
     "block_seeds": 1,
     "measured_blocks": 1,
     "watched_blocks": 1,
+    "stopping": None,
 }
 
 

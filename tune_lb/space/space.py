@@ -28,6 +28,7 @@ from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, as_typed, setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.division import divided
+from tune_lb.space.halving import Halving
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.space.until import Until
 from tune_lb.surface.network_forms import Output
@@ -147,6 +148,12 @@ class Space(Settings):
         (), "configurations to try first, by column names; arm: the one that it is for", added_later=True
     )
 
+    stopping: Halving | None = setting(  # noqa: RUF009
+        None,
+        "how configurations of a search are stopped early, inside each arm; none: all are trained in full",
+        added_later=True,
+    )
+
     rows: tuple[str, ...] = ()
     """Rows of papers that it repeats (tune_lb.space.papers)."""
     differs: tuple[str, ...] = ()
@@ -167,6 +174,8 @@ class Space(Settings):
         object.__setattr__(self, "loss", as_loss(self.loss))
         if isinstance(self.sampler, str):
             object.__setattr__(self, "sampler", sampler_named(self.sampler) or self.sampler)
+        if isinstance(self.stopping, str) and self.stopping == "halving":
+            object.__setattr__(self, "stopping", Halving())
         if isinstance(self.objectives, str):
             object.__setattr__(self, "objectives", tuple(name.strip() for name in self.objectives.split(",")))
         if isinstance(self.metrics, tuple) and any(isinstance(entry, str) for entry in self.metrics):

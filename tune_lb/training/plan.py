@@ -72,6 +72,10 @@ class Plan:
         following = self.boundaries[min(step + 1, self.num_updates)]
         return bisect.bisect_right(self.boundaries, math.ceil(following / unit - 1e-9) * unit + 1e-6) - 1
 
+    def reached(self, step: int, share: float) -> bool:
+        """Say whether so many updates are a share of the training: one more would go beyond it."""
+        return step >= self.num_updates or self.boundaries[step + 1] > share * self.num_examples * (1 + 1e-12)
+
     def ends_epoch(self, step: int) -> bool:
         """Say whether the update after so many would go beyond the pass over the train set that they end in."""
         if step >= self.num_updates:

@@ -143,6 +143,10 @@ class Remedy(Settings):
         """Say what of it a training of that length has no room for (a warmup as long); not asked of a smoke run, which is short."""
         return []
 
+    def opening_epochs(self) -> float:
+        """Return in how many epochs at the start it trains otherwise than later (a warmup): too early to judge a member in."""
+        return 0.0
+
     def separates_batch_norm(self) -> bool:
         """Say whether batch norm sees groups of the batch alone, so that parts of the batch that hold whole groups are exact."""
         return False

@@ -142,10 +142,10 @@ def estimate(
     return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))
 
 
-def left_s(space: Space, row: ArmEstimate, left: int, confirmed: int) -> float:
+def left_s(space: Space, row: ArmEstimate, left: float, confirmed: int) -> float:
     """Return what an arm has still to take: so many members, of which the first confirm blocks are looked at.
 
-    confirmed: members that are confirmed, block after block.
+    left: members, part of a training as that part. confirmed: those that are confirmed, block after block.
     """
     blocks = confirmed / space.block_seeds
     measured = left if space.metrics_on == "all" else max(0.0, min(space.measured_blocks, space.most_blocks) - blocks)

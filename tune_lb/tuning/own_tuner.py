@@ -18,11 +18,11 @@ from tune_lb.space.designs import ArmDesign
 from tune_lb.space.experiment import Experiment
 from tune_lb.space.space import Space
 from tune_lb.training.taking import taken_by
+from tune_lb.tuning.arm_checks import arm_problems
 from tune_lb.tuning.cost_estimate import typical_trials
 from tune_lb.tuning.data_loading import load
 from tune_lb.tuning.member_trainable import MemberTrainable, OwnArm
 from tune_lb.tuning.network_findings import network_findings
-from tune_lb.tuning.preparation import arm_problems
 from tune_lb.tuning.ray_domains import options, to_ray
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from tune_lb.data.dataset import DataSet
 from tune_lb.data.device import on_device
 from tune_lb.data.targets import target_kind
 from tune_lb.errors import RequestError, user_code
@@ -31,10 +30,8 @@ from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign, sampling_notes
 from tune_lb.space.own_code import code_of_arms
 from tune_lb.space.space import Space
-from tune_lb.training.data_checks import check_against_data
 from tune_lb.training.device_memory import DeviceMemory
-from tune_lb.training.microbatches import asked_problems
-from tune_lb.training.trial import Trial
+from tune_lb.tuning.arm_checks import arm_problems
 from tune_lb.tuning.code_changes import code_versions
 from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load, needed_files
@@ -49,11 +46,7 @@ from tune_lb.tuning.resources import Node, available_bytes, this_machine
 from tune_lb.tuning.resume import Stored, stored_members
 from tune_lb.tuning.run_context import RunContext, make_context
 from tune_lb.tuning.run_description import extensions, run_description
-from tune_lb.tuning.taking_checks import taking_problems
 from tune_lb.tuning.timing_clock import TimingClock
-
-ARM = "(arm)"
-"""Stands for the arms that a mistake concerns until all are known."""
 
 Nodes = Callable[[Sequence[str]], Sequence[Node]]
 
@@ -97,7 +90,7 @@ def prepare(
     say("loading the data")
     data, problems = load(space, designs)
     if data is not None:
-        problems += arm_problems(designs, data, space.microbatch) + _selection_problems(designs, data)
+        problems += arm_problems(designs, data, space.microbatch, space.stopping) + _selection_problems(designs, data)
     resources, own = None, resource_problems(request)
     try:
         # a wrong number is one mistake, not two
@@ -254,40 +247,6 @@ def _block_notes(space: Space, facts: DataFacts) -> list[str]:
             "blocks, a narrow one 12 or more"
         )
     return notes
-
-
-def arm_problems(designs: Sequence[ArmDesign], data: LoadedData, microbatch: int | str | None = None) -> list[str]:
-    """Check every arm on its data of the first split, at each end of each of its domains, the others at their first value."""
-    split_seed = min(data.main)
-    concerned: dict[str, list[str]] = {}
-    for design in designs:
-        first = {name: domain.to_check()[0] for name, domain in design.dimensions.items()}
-        tried = [first] + [
-            first | {name: end} for name, domain in design.dimensions.items() for end in domain.to_check()[1:]
-        ]
-        for values in tried:
-            trial = design.template.resolved(values)
-            own = data.of(trial)[split_seed]
-            for problem in _problems(trial, own, microbatch):
-                concerned.setdefault(problem, []).append(repr(design.name))
-    # a mistake that several arms share is one mistake
-    found = [problem.replace(ARM, _named(set(names), names, len(designs)), 1) for problem, names in concerned.items()]
-    return found or taking_problems(designs, data)
-
-
-def _problems(trial: Trial, data: DataSet, microbatch: int | str | None) -> list[str]:
-    """Return what is wrong with a resolved trial on its data; what code of the user's raises there is a problem as well."""
-    try:
-        with user_code(ARM, made_by=trial.model):
-            return check_against_data(trial, data, where=ARM) or asked_problems(trial, data, microbatch, ARM)
-    except RequestError as error:
-        return error.problems
-
-
-def _named(different: set[str], names: list[str], num_arms: int) -> str:
-    if len(different) == num_arms > 1:
-        return "every arm"
-    return f"arm{'s' * (len(different) > 1)} {', '.join(dict.fromkeys(names))}"
 
 
 def _selection_problems(designs: Iterable[ArmDesign], data: LoadedData) -> list[str]:

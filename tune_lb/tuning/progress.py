@@ -37,7 +37,7 @@ def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_le
     arms = state.progress()
     costs, space = {row.arm: row for row in prepared.estimate.arms}, prepared.request.space
     running = {key: work_s(costs[job.arm], job, prepared.context) for key, job in state.running.items()}
-    left = sum(work_left_s(space, costs[arm.name], arm.total - arm.done, arm.confirmed) for arm in arms)
+    left = sum(work_left_s(space, costs[arm.name], arm.left, arm.confirmed) for arm in arms)
     left_s = time_left(elapsed_s, running, left)
     done, total = sum(arm.done for arm in arms), sum(arm.total for arm in arms)
     title = prepared.context.error or "error"
@@ -49,6 +49,7 @@ def search_progress(state: Search, prepared: Prepared, elapsed_s: float, time_le
 
 def work_s(row: ArmEstimate, job: Job, context: RunContext) -> float:
     """Return what the members of a job are expected to take, those that are looked at with what that takes."""
-    measured = sum(bool(context.metrics_of(job.stage, member.block, member.seed)) for member in job.members)
+    measured = sum(bool(context.metrics_of(job.stage, m.block, m.seed)) for m in job.members if not m.look)
     watched = sum(context.is_watched(job.stage, member.block) for member in job.members)
-    return len(job.members) * row.member_s + measured * row.measuring_s + watched * row.watching_s
+    trainings = sum(member.share for member in job.members)
+    return trainings * row.member_s + measured * row.measuring_s + watched * row.watching_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,11 +30,17 @@ Scores = dict[MemberKey, Score]
 SCORED = ("trial_id", "seed", "status", "validation_error", "validation_loss", "validation_soft_error", "test_error")
 """Columns that scores are made of."""
 
+LOOK = re.compile(r"look\d+\.validation_(loss|error)")
+"""Names of columns of what was seen of a member where it could have been stopped."""
+
 
 def scored_columns(names: Iterable[str], objectives: Sequence[str]) -> list[str]:
     """Return the columns of a table that scores are made of. names: of all its columns."""
     there = set(names)
-    return list(dict.fromkeys([*SCORED, *(column_of(name) for name in objectives if column_of(name) in there)]))
+    looks = [name for name in there if LOOK.fullmatch(name)]
+    return list(
+        dict.fromkeys([*SCORED, *sorted(looks), *(column_of(name) for name in objectives if column_of(name) in there)])
+    )
 
 
 def scores_of(rows: Iterable[Mapping[str, Any]], objectives: Sequence[str] = ()) -> Scores:

@@ -26,12 +26,14 @@ from tune_lb.settings.setting import HOLDS_PARTS, column_type, described
 from tune_lb.space.data_sets import of_source
 from tune_lb.space.description import space_hash
 from tune_lb.space.designs import ArmDesign
+from tune_lb.space.halving import Halving
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.space.space import Space
 from tune_lb.space.taking import lenders
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import column_name
 from tune_lb.training.ways import AUTO
+from tune_lb.tuning.stopping import stopping_columns
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class RunContext:
 
     objectives: tuple[str, ...] = ()
 
+    stopping: Halving | None = None
+    """How configurations of a search are stopped early."""
+
     code: Versions = field(default_factory=dict)
     """Of the user's code, by arm."""
 
@@ -103,7 +108,7 @@ class RunContext:
 
     def schema(self, rows: Sequence[Mapping[str, Any]] = ()) -> pa.Schema:
         """Return the schema of the run's members, its metric columns typed by the rows."""
-        extra = [*self.field_columns, *self.metric_columns(rows)]
+        extra = [*self.field_columns, *self.metric_columns(rows), *stopping_columns(self.stopping)]
         if self.walk is not None:
             types = {name: "float" if name.endswith("_s") else "int" for name in WALK_COLUMNS}
             extra += [Column(name, types[name], text, role="cost") for name, text in WALK_COLUMNS.items()]  # type: ignore[arg-type]
@@ -190,4 +195,5 @@ def make_context(
         error=error_title(data, space.error),
         lenders=lenders(designs),
         objectives=tuple(space.objectives),
+        stopping=space.stopping,
     )

@@ -61,7 +61,7 @@ def run_description(
         "select_by": space.select_by,
         "extended": [dict(entry) for entry in extended],
         "sampler": space.sampler.name,
-        "exchangeable": space.sampler.exchangeable and not space.points,
+        "exchangeable": space.sampler.exchangeable and not space.points and space.stopping is None,
         "enumerates": space.sampler.enumerates,
         "scheduler": None,
         "metrics": [metric.name for metric in space.metrics],
@@ -76,6 +76,8 @@ def run_description(
     }
     if space.points:
         found["points"] = len(space.points)
+    if space.stopping is not None:
+        found["stopping"] = {**dataclasses.asdict(space.stopping), "looks": list(space.stopping.looks)}
     if space.objectives:
         found["objectives"] = list(space.objectives)
     if context.error is not None:

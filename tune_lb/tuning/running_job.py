@@ -180,7 +180,8 @@ class RunningJob:
         _empty_cache()
 
     def _metrics(self, member: Member) -> tuple[Metric, ...]:
-        return self.context.metrics_of(self.job.stage, member.block, member.seed)
+        # one that is looked at on its way may go on
+        return () if member.look else self.context.metrics_of(self.job.stage, member.block, member.seed)
 
     def _measure(self, work: RunningTraining, seeds: Sequence[int], stem: str) -> None:
         """Measure the stored members and store what is found, or why there is nothing."""

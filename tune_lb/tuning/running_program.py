@@ -31,10 +31,15 @@ class RunningProgram:
             work.observer.travel.begin()
         self.stack = Stack([_training(work) for work in works], compiled)
 
+    @property
+    def done(self) -> bool:
+        """Say whether every training is as far as it is to be: those of a stack come to a look at the same update."""
+        return all(work.done for work in self.works)
+
     def advance(self, at_least_s: float) -> bool:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
         started = time.monotonic()
-        while not self.stack.done:
+        while not self.done:
             going = [work for work in self.works if not work.training.done]
             before = time.perf_counter()
             rows = self.stack.advance()
@@ -44,7 +49,7 @@ class RunningProgram:
                     work.keep(work.observer.saw(own, seconds))
             if time.monotonic() - started >= at_least_s:
                 break
-        return self.stack.done
+        return self.done
 
 
 def begun_together(

@@ -9,7 +9,7 @@ import safetensors
 
 from tune_lb.data.device import Parts
 from tune_lb.observation.observer import Observer
-from tune_lb.observation.outcome import Outcome, outcomes
+from tune_lb.observation.outcome import Outcome, Seen, outcomes, stopped_rows
 from tune_lb.observation.walker import walk_costs
 from tune_lb.results.damage import set_aside
 from tune_lb.results.storage import DamagedError
@@ -21,6 +21,7 @@ from tune_lb.training.python_state import check_states
 from tune_lb.tuning.checkpoints import decoded, encoded
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.siblings import Siblings
+from tune_lb.tuning.stopping import STOPPED_AT, look, look_columns
 from tune_lb.tuning.taking import keep_weights, made_whole
 
 OBSERVER = "observer/"
@@ -36,6 +37,7 @@ class RunningTraining:
         self.file = f"{siblings.key}.safetensors"
         self.way, self.parts = way or context.execution[job.arm], parts
         self.saved_at = time.monotonic()
+        self.stopping = context.stopping if job.stage == "search" else None
         self._begin()
         try:
             self._restore()
@@ -54,15 +56,28 @@ class RunningTraining:
         observed = {"crossings": context.crossings, "walk": context.walk, "watch": context.watch}
         self.observer = Observer(self.training, watched=siblings.watched, **observed)  # type: ignore[arg-type]
         self.history: list[tuple[HistoryRow, float]] = []
+        self.looks: list[dict[int, Seen]] = []
+        """Validation loss, error and soft error by seed, at each look that was passed."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether it ends at a look: its members are stopped there, or go on in another job."""
+        look = self.siblings.members[0].look
+        return 0 < look <= len(self.looks) and not self.training.done
+
+    @property
+    def done(self) -> bool:
+        """Say whether it is trained as far as it is to be."""
+        return self.training.done or self.is_stopped
 
     def advance(self, at_least_s: float) -> bool:
         """Train for at least so many seconds, in whole epochs; say whether training is done."""
         started = time.monotonic()
-        while not self.training.done:
+        while not self.done:
             self.keep(self.observer.advance())
             if time.monotonic() - started >= at_least_s:
                 break
-        return self.training.done
+        return self.done
 
     @property
     def works(self) -> list[RunningTraining]:
@@ -73,15 +88,23 @@ class RunningTraining:
         """Take in what was seen, and save the training where its checkpoint is old."""
         self._keep_weights()
         self.history += [(row, self.observer.wall_s) for row in rows]
-        if time.monotonic() - self.saved_at > self.context.checkpoint_every_s and not self.training.done:
+        if self.stopping is not None:
+            look(self.training, self.stopping, self.looks)
+        is_old = time.monotonic() - self.saved_at > self.context.checkpoint_every_s
+        if self.is_stopped or (is_old and not self.training.done):
             self._save()
 
     def outcomes(self) -> list[tuple[Member, Outcome, dict[str, Any]]]:
         """Return every member of the finished training with its outcome and its row, before anything is measured."""
         members = {member.seed: member for member in self.siblings.members}
+        if self.is_stopped:
+            rows = stopped_rows(self.training, self.looks[-1], self.observer.wall_s)
+            own = [Outcome(row, None, {}) for row in rows]
+        else:
+            own = outcomes(self.training, metrics=(), wall_s=self.observer.wall_s)
         costs = walk_costs([row for row, _ in self.history])
         found = []
-        for outcome in outcomes(self.training, metrics=(), wall_s=self.observer.wall_s):
+        for outcome in own:
             seed = outcome.row["seed"]
             columns = self.observer.columns(seed)
             unobserved = self.observer.unobserved.get(seed, {}) | outcome.unobserved
@@ -89,6 +112,7 @@ class RunningTraining:
             row = outcome.row | {"unobserved": " | ".join(lines) or None} | costs.get(seed, {}) | columns
             if members[seed].lenders:
                 row |= members[seed].trial.columns()  # as asked: which file it was is no setting
+            row |= look_columns(self.looks, seed) | ({STOPPED_AT: self.training.epoch} if self.is_stopped else {})
             row["execution"] = self.context.execution[self.job.arm]
             row["running_train_loss"] = self._last(seed, "running_train_loss")
             found.append((members[seed], outcome, row))
@@ -109,7 +133,9 @@ class RunningTraining:
         return encode_predictions(outcome.predictions, self.training.parts.num_classes)
 
     def forget(self) -> None:
-        """Delete the checkpoint: its members are stored."""
+        """Delete the checkpoint, if its members are stored and do not go on."""
+        if self.is_stopped:
+            return
         self.checkpoints.delete(self.file)
 
     def _keep_weights(self) -> None:
@@ -127,6 +153,7 @@ class RunningTraining:
             "crossings": self.observer.crossings,
             "unobserved": self.observer.unobserved,
             "path_lengths": self.observer.travel.lengths,
+            "looks": [[[seed, *seen] for seed, seen in at_look.items()] for at_look in self.looks],
             "history": [[*row, wall_s] for row, wall_s in self.history],
         }
         seen = {f"{OBSERVER}{name}": value for name, value in self.observer.checkpoint().items()}
@@ -147,4 +174,5 @@ class RunningTraining:
         self.observer.unobserved = {int(seed): found for seed, found in state.get("unobserved", {}).items()}
         known = {int(seed): length for seed, length in state.get("path_lengths", {}).items()}
         self.observer.travel.lengths = dict.fromkeys(self.siblings.seeds) | known
+        self.looks = [{int(seed): (*seen,) for seed, *seen in at_look} for at_look in state.get("looks", [])]
         self.history = [(HistoryRow(*row[:-1]), row[-1]) for row in state["history"]]

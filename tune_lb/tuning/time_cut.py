@@ -78,7 +78,7 @@ def moved(state: Search, space: Space) -> Search:
     found = Search(space, state.facts, proposed=state.proposed, size=state.size)
     found.failed, found.running, found.busy = dict(state.failed), dict(state.running), set(state.busy)
     found.only, found.unrecorded = state.only, list(state.unrecorded)
-    found.observe(state.scores)
+    found.observe(state.looked | state.scores)
     return found
 
 
@@ -86,12 +86,12 @@ def work_left(state: Search, estimate: Estimate) -> float:
     """Return the work that a search has still to do, in estimated seconds of one worker."""
     costs = {row.arm: row for row in estimate.arms}
     arms = state.progress()
-    return sum(left_s(state.space, costs[arm.name], max(0, arm.total - arm.done), arm.confirmed) for arm in arms)
+    return sum(left_s(state.space, costs[arm.name], max(0.0, arm.left), arm.confirmed) for arm in arms)
 
 
 def begun(state: Search) -> int:
     """Return how many configurations the arm that is farthest has begun with in its search."""
-    seen = state.scores.keys() | state.failed.keys() | state.busy
+    seen = state.scores.keys() | state.looked.keys() | state.failed.keys() | state.busy
     last = -1
     for name, arm in state.arms.items():
         if arm.is_searched:

@@ -15,6 +15,7 @@ from tune_lb.results.merger import Merger
 from tune_lb.results.run_files import write_space
 from tune_lb.results.storage import StorageError, Store
 from tune_lb.results.waiting import storage_waited_for
+from tune_lb.search import halving
 from tune_lb.search.job import Job, Member
 from tune_lb.search.job_size import JobSize
 from tune_lb.space.checks import checked_designs
@@ -37,6 +38,7 @@ from tune_lb.tuning.request import JOB_S, MEMBERS_PER_JOB, RAY_START_S, Request,
 from tune_lb.tuning.resources import Node, this_machine
 from tune_lb.tuning.resume import stored_members, unmeasured
 from tune_lb.tuning.run_description import run_description
+from tune_lb.tuning.stopped_checkpoints import forget_stopped
 from tune_lb.tuning.time_budget import asked_with_numbers
 from tune_lb.tuning.time_cut import cut_to_fit, moved
 from tune_lb.tuning.time_left import TimeLeft
@@ -117,6 +119,7 @@ class _Search:
             self.merger.add_new()
             self.merger.write_all() if final else self.merger.write()
             self.last_merge = now
+            forget_stopped(self.state, self.run)
         if not final and now < self.next_look:
             return
         progress = search_progress(self.state, self.prepared, now - self.started, self.time_left)
@@ -161,7 +164,7 @@ class _Search:
         if not self.merger.removed():
             return True
         scores = stored_members(self.run, self.prepared.context).scored
-        lost = self.state.scores.keys() - scores.keys()
+        lost = halving.lost(self.state, scores)
         self.removed += len(lost)
         if lost:
             self.begin(scores)
@@ -221,7 +224,7 @@ def search(
         status = "interrupted" if interrupted else "stopped"
     missing = unmeasured(merger.table(), prepared.context)
     reasons = sorted(set(state.failed.values()))
-    numbers = len(state.scores), len(state.failed)
+    numbers = halving.num_there(state), len(state.failed)
     return Ending(status, *numbers, reasons, left_out, missing, damaged, tuple(found.cut), found.missing)
 
 
