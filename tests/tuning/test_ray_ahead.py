@@ -24,7 +24,7 @@ def seen(monkeypatch):
     @contextlib.contextmanager
     def session(address):
         found.append(f"starts {address}")
-        yield Session("head", None)
+        yield Session("head", "", None)
         threads.append(threading.current_thread())
         found.append("ends")
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tune_lb.tuning.signals import sigterm_interrupts, sigterm_kept
+from tune_lb.tuning.signals import interrupts_ignored, sigterm_interrupts, sigterm_kept
 
 
 def test_sigterm_is_an_interrupt_inside_and_what_it_was_outside() -> None:
@@ -24,6 +24,16 @@ def test_what_takes_sigterm_over_loses_it_again() -> None:
     with sigterm_kept():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_comes_while_interrupts_are_ignored_is_not_taken(number: signal.Signals) -> None:
+    with sigterm_interrupts():
+        before = signal.getsignal(number)
+        with interrupts_ignored():
+            os.kill(os.getpid(), number)
+            threading.Event().wait(0.01)
+        assert signal.getsignal(number) is before
 
 
 def test_in_another_thread_nothing_changes() -> None:

@@ -173,7 +173,7 @@ def _failing(out: Output, result: Answer, error: RequestError, again: str) -> in
 
 def _lost(out: Output, result: Answer, again: str) -> int:
     out.line(
-        "stopped: Ray's head process is gone (killed, or its machine was lost), and with it every worker",
+        "stopped: Ray is gone (its head process or raylet was killed, or their machine was lost), and with it every worker",
         style="bold red",
     )
     out.line(f"what was stored stays in {result['location']}; the same command goes on from there")

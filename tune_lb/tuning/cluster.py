@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import ray
 
 from tune_lb.errors import PROGRAM, RequestError
+from tune_lb.tuning.ray_processes import end_ray, sigterm_blocked
 from tune_lb.tuning.resources import Node, usable_cpus
 from tune_lb.tuning.signals import sigterm_kept
 
@@ -39,9 +40,13 @@ ADVICE = "start one (ray start --head, or ray up deploy/cluster.yaml), or leave 
 
 
 class Session(NamedTuple):
-    """Ray as it runs. head: HOST:PORT of its head process. folder: of its temporary files and logs; None where it is not here."""
+    """Ray as it runs. head, raylet: HOST:PORT of its head process and of this machine's own; raylet "" where that is not known.
+
+    folder: of its temporary files and logs; None where it is not here.
+    """
 
     head: str
+    raylet: str
     folder: str | None
 
 
@@ -59,7 +64,7 @@ def ray_session(address: str | None) -> Iterator[Session]:
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with sigterm_kept():
+        with sigterm_kept() if address is not None else sigterm_blocked():
             started = ray.init(**options)
     except ray.exceptions.AuthenticationError as error:
         raise RequestError(
@@ -83,9 +88,9 @@ def ray_session(address: str | None) -> Iterator[Session]:
     _silence()
     folder = started.address_info["session_dir"]
     try:
-        yield Session(started.address_info["gcs_address"], folder if os.path.isdir(folder) else None)
+        yield Session(started.address_info["gcs_address"], _raylet(), folder if os.path.isdir(folder) else None)
     finally:
-        ray.shutdown()
+        end_ray()
         if short is not None:
             shutil.rmtree(short, ignore_errors=True)
 
@@ -127,6 +132,13 @@ def check_answers(address: str | None) -> None:
 def resources_of_nodes() -> list[Node]:
     """Return what each node of the cluster has."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _raylet() -> str:
+    """Return the address of this machine's raylet; "" where Ray does not give it."""
+    here = ray.get_runtime_context().get_node_id()
+    found = [node for node in ray.nodes() if node["NodeID"] == here and node.get("NodeManagerPort")]
+    return f"{found[0]['NodeManagerAddress']}:{found[0]['NodeManagerPort']}" if found else ""
 
 
 def _meant(address: str | None) -> str | None:

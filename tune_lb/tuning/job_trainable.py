@@ -19,6 +19,7 @@ from tune_lb.training.device_memory import DeviceMemory
 from tune_lb.training.trial import Trial
 from tune_lb.tuning.deaths import say_exits
 from tune_lb.tuning.node_report import code_hash
+from tune_lb.tuning.ray_processes import take_sigterm
 from tune_lb.tuning.run_context import RunContext
 from tune_lb.tuning.running_job import RunningJob, store_failure
 
@@ -54,6 +55,7 @@ class JobTrainable(tune.Trainable):  # type: ignore[misc]
             raise RuntimeError(
                 f"this node has other code of tune_lb ({here}, not {code}): install the same on every node"
             )
+        take_sigterm()
         say_exits()
         start_to_wait()
         install(sources)

@@ -36,6 +36,22 @@ def sigterm_kept() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Take no Ctrl-C and no SIGTERM for the time of the block, a short one; elsewhere than in the main thread, change nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # functions, as what is ignored by the system is handed on to processes that are started
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
 def interrupted() -> bool:
     """Say whether a SIGTERM came."""
     return _CAME.is_set()
@@ -44,3 +60,7 @@ def interrupted() -> bool:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     _CAME.set()
     raise KeyboardInterrupt
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass

@@ -23,7 +23,7 @@ from tune_lb.tuning import preparation
 from tune_lb.tuning.busy import Busy, cluster_amounts
 from tune_lb.tuning.cluster import Session, check_answers, ray_session, resources_of_nodes
 from tune_lb.tuning.ending import Ending, set_aside_since
-from tune_lb.tuning.head_watch import answers, head_watched
+from tune_lb.tuning.head_watch import lives, ray_watched
 from tune_lb.tuning.newest_first import NewestFirst
 from tune_lb.tuning.placement import node_of_worker, worker_of
 from tune_lb.tuning.planned_searcher import PlannedSearcher, ProgressCallback
@@ -180,9 +180,9 @@ def search(
 ) -> Ending:
     """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended.
 
-    ahead: Ray, started or not; it ends meanwhile. on_lost: called from another thread when Ray's head process is gone; nothing can
-    go on then. say: told what befalls workers and nodes, in lines. Raises StorageError where the storage fails; what was stored
-    before stays.
+    ahead: Ray, started or not; it ends meanwhile. on_lost: called from another thread when Ray's head process or this machine's
+    raylet is gone; nothing can go on then. say: told what befalls workers and nodes, in lines. Raises StorageError where the
+    storage fails; what was stored before stays.
     """
     run = prepared.request.run
     # a killed call leaves Ray's own state behind; nothing in it is needed
@@ -193,7 +193,7 @@ def search(
     found = _Search(prepared, on_progress)
     interrupted = stopped = False
     if not found.state.finished:
-        with ahead.session() as session, head_watched(session.head, on_lost), storage_waited_for(say):
+        with ahead.session() as session, ray_watched(session, on_lost), storage_waited_for(say):
             try:
                 for _ in range(REMOVED_TIMES):
                     stopped = _fit(found, session, say)
@@ -201,8 +201,8 @@ def search(
                         break
             except KeyboardInterrupt:
                 interrupted = True
-                if not answers(session.head):
-                    # a signal to the whole group of processes ended Ray's as well
+                if not lives(session):
+                    # a signal to every process of a cluster ended Ray's as well
                     on_lost()
     state, merger = found.state, found.merger
     # who interrupts does not want to wait
