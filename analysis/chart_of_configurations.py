@@ -69,6 +69,9 @@ def _arm(arm: AskedArm, own: pd.DataFrame, value: str) -> list[dict[str, Any]]:
     fits, r2 = _fits(
         unit_points(own, _only(arm, domains)), losses, int(selected.argmax() if selected.any() else losses.argmin())
     )
+    # along a dimension that the selected configuration does not have, the fit would be of others
+    chosen = rows[int(selected.argmax() if selected.any() else losses.argmin())]["values"]
+    fits = [fit if value is not None else [] for fit, value in zip(fits, chosen, strict=True)]
     # a fit may promise less than any point reached: as far as it is half of it, that is shown
     lowest = min((value for line in fits for value in line), default=low)
     low = max(lowest, low - 0.5 * abs(low)) if lowest < low else low

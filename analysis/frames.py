@@ -95,7 +95,19 @@ def read_frames(store: Store) -> Frames:
     current = [counts(row, versions) for row in rows[[n for n in ("arm", "code") if n in rows]].to_dict("records")]
     old = old_members(rows[~np.array(current, dtype=bool)].to_dict("records"), versions)
     kept = rows[np.array(current, dtype=bool) & (rows["stage"] != LENT).to_numpy()].reset_index(drop=True)
+    kept = without_absent(kept, space)
     return Frames(space, kept, history.to_pandas(), found, roles_of(members.schema), seen, store, old)
+
+
+def without_absent(members: pd.DataFrame, space: Mapping[str, Any]) -> pd.DataFrame:
+    """Members without values in dimensions that are not there, as the momentum of an optimizer whose momentum was not searched."""
+    changed: dict[str, pd.Series] = {}
+    for arm in space.get("arms") or ():
+        for name, domain in (arm.get("dimensions") or {}).items():
+            if domain.get("only") is not None and name in members and domain["only"]["name"] in members:
+                own = (members["arm"] == arm["name"]) & ~members[domain["only"]["name"]].isin(domain["only"]["values"])
+                changed[name] = changed.get(name, members[name]).mask(own)
+    return members.assign(**changed) if changed else members
 
 
 def at_chance(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:

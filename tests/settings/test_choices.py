@@ -9,6 +9,7 @@ import math
 import pytest
 
 from tests.trainings import Blobs, history, named, training
+from tune_lb.budgets import Epochs
 from tune_lb.errors import RequestError
 from tune_lb.losses import LabelSmoothedCrossEntropy, cross_entropy, squared_error
 from tune_lb.models.initialization import Initialization
@@ -131,7 +132,7 @@ def test_the_domain_is_plain_json_and_readable():
     [
         ({"optimizer": over([SGD(), "adam"])}, "must be of type OptimizerSettings, not 'adam'"),
         ({"optimizer": over([SGD(), SGD(momentum=1.5)])}, "optimizer.momentum = 1.5: must be below 1"),
-        ({"optimizer": over([SGD(), LARS(momentum=over(0.5, 0.9))])}, "LARS.momentum is searched inside a list"),
+        ({"budget": over([Epochs(4), Epochs(over(2.0, 8.0))])}, "Epochs.epochs is searched inside a list"),
         (
             {"schedule": over([Cosine(), Cyclical(period_epochs=-1.0)])},
             "schedule.period_epochs = -1.0: must be above 0",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tune_lb.cli.remedies import remedy_classes
 from tune_lb.data.dataset import DataSet
 from tune_lb.errors import RequestError, user_code
+from tune_lb.settings.active import ends
 from tune_lb.settings.domain import Choice, Domain, Interval, over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
@@ -76,11 +77,9 @@ def problems(space: Space, arm: str, data: DataSet) -> list[str]:
     """Return what is wrong with an arm on the data, at each end of its ranges."""
     try:
         design = next(design for design in checked_designs(space) if design.name == arm)
-        first = {name: domain.to_check()[0] for name, domain in design.dimensions.items()}
-        ends = [first | {name: end} for name, domain in design.dimensions.items() for end in domain.to_check()[1:]]
         found: list[str] = []
         with user_code(f"arm {arm!r}", made_by=space.model):
-            for values in (first, *ends):
+            for values in ends(design.dimensions):
                 found += check_against_data(design.template.resolved(values), data)
         return found
     except RequestError as error:

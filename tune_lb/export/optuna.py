@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_lb.export.exported import Exported
+from tune_lb.results.stored_dimensions import is_there
 
 CONFIGURATION = "configuration_id"
 
@@ -70,7 +71,11 @@ class Optuna:
         from optuna.trial import TrialState
 
         distributions = {name: _distribution(domain) for name, domain in dimensions.items()}
-        values = {name: _value(member.row.get(name), domain) for name, domain in dimensions.items()}
+        values = {
+            name: _value(member.row.get(name), domain)
+            for name, domain in dimensions.items()
+            if is_there(domain, member.row)
+        }
         # what an arm takes from those that it combines may lie outside of its range
         inside = {name: value for name, value in values.items() if _is_inside(value, dimensions[name])}
         outside = {f"param.{name}": value for name, value in values.items() if name not in inside}

@@ -45,7 +45,7 @@ KNOWN_FIELDS = {
         "eta_over_b",
         "split_seed",
     ),
-    *("draws", "remedies", "initialization", "precision", "phases"),
+    *("draws", "remedies", "initialization", "precision", "phases", "drawn"),
 }
 """Fields of a trial that are written out, or asked about below."""
 

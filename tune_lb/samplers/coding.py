@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from tune_lb.samplers.sampler import Values
+from tune_lb.settings.active import is_active
 from tune_lb.settings.domain import Choice, Domain
 
 
 def coded(domains: Mapping[str, Domain], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values of the dimensions as plain numbers: what is chosen from a list by its position there."""
+    """Return values of the dimensions that are there as plain numbers: what is chosen from a list by its position there."""
     return {
         name: domain.values.index(values[name]) if isinstance(domain, Choice) else values[name]
         for name, domain in domains.items()
+        if is_active(domain, values)
     }
 
 
@@ -22,6 +24,7 @@ def decoded(domains: Mapping[str, Domain], numbers: Mapping[str, Any]) -> Values
     return {
         name: domain.values[numbers[name]] if isinstance(domain, Choice) else numbers[name]
         for name, domain in domains.items()
+        if name in numbers
     }
 
 

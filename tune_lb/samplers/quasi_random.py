@@ -24,6 +24,7 @@ class Sobol(Sampler):
     """
 
     name: ClassVar[str] = "sobol"
+    conditional: ClassVar[bool] = True
 
     def proposer(self, dimensions: Dimensions) -> SharedPoints:
         """Return the arm's reading of the points."""

@@ -76,6 +76,9 @@ class Sampler(Settings):
     knows_stopped: ClassVar[bool] = False
     """Whether one that learns is told of configurations that were stopped early as such; else the first look of all is told."""
 
+    conditional: ClassVar[bool] = False
+    """Whether it knows dimensions that are there in some configurations alone (Domain.only)."""
+
     enumerates: ClassVar[bool] = False
     """Whether it goes through every combination of listed values: it then says itself how many there are."""
 

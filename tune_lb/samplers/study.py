@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_lb.samplers.coding import coded, contains, decoded
 from tune_lb.samplers.sampler import Dimensions, Scores, Stopped, Values
+from tune_lb.settings.active import has_conditions, is_active
 from tune_lb.settings.domain import Choice
 from tune_lb.streams import seed_of
 
@@ -49,7 +50,7 @@ class StudyProposer:
         inside = [
             (values, score)
             for values, score in scored
-            if all(contains(domain, values.get(name)) for name, domain in self.domains.items())
+            if all(contains(d, values.get(name)) for name, d in self.domains.items() if is_active(d, values))
         ]
         pruned = [(values, score) for values, score in inside if isinstance(score, Stopped)]
         whole = [(values, score) for values, score in inside if not isinstance(score, Stopped)]
@@ -66,8 +67,18 @@ class StudyProposer:
                 self._add_stopped(study, distributions, values, stopped)
             # those that are being trained were asked for as well, or two would be the same
             waiting = max(0, index - len(inside)) if self.asked else 0
+            if has_conditions(self.domains):
+                return decoded(self.domains, self._run(study.ask(), distributions))
             trial = [study.ask(distributions) for _ in range(waiting + 1)][-1]
         return decoded(self.domains, trial.params)
+
+    def _run(self, trial: Any, distributions: dict[str, Any]) -> dict[str, Any]:
+        """Return the numbers of a trial that is asked for one dimension after the other, of those that are there: define by run."""
+        for name, domain in self.domains.items():
+            if is_active(domain, decoded(self.domains, trial.params)):
+                _suggest(trial, name, distributions[name])
+        found: dict[str, Any] = trial.params
+        return found
 
     def _add(
         self, study: Any, distributions: dict[str, Any], number: int, values: Values, score: tuple[float, ...]
@@ -86,7 +97,10 @@ class StudyProposer:
         attributes = {} if self.generation is None else {self.generation[0]: number // self.generation[1]}
         study.add_trial(
             optuna.trial.create_trial(
-                params=params, distributions=distributions, values=list(score), system_attrs=attributes
+                params=params,
+                distributions={name: distributions[name] for name in params},
+                values=list(score),
+                system_attrs=attributes,
             )
         )
 
@@ -96,7 +110,12 @@ class StudyProposer:
         state, params = optuna.trial.TrialState.PRUNED, coded(self.domains, values)
         seen = {score.look: score.value}
         study.add_trial(
-            optuna.trial.create_trial(state=state, params=params, distributions=distributions, intermediate_values=seen)
+            optuna.trial.create_trial(
+                state=state,
+                params=params,
+                distributions={name: distributions[name] for name in params},
+                intermediate_values=seen,
+            )
         )
 
     def _distributions(self) -> dict[str, Any]:
@@ -131,3 +150,11 @@ class StudyProposer:
             tuple(value if math.isfinite(value) else above for value, above in zip(row, worst, strict=True))
             for row in rows
         ]
+
+
+def _suggest(trial: Any, name: str, distribution: Any) -> None:
+    if hasattr(distribution, "choices"):
+        trial.suggest_categorical(name, distribution.choices)
+    else:
+        suggest = trial.suggest_int if isinstance(distribution.low, int) else trial.suggest_float
+        suggest(name, distribution.low, distribution.high, log=distribution.log)

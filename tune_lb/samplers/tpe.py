@@ -23,6 +23,7 @@ class TPE(Sampler):
     exchangeable: ClassVar[bool] = False
     several: ClassVar[bool] = True
     knows_stopped: ClassVar[bool] = True
+    conditional: ClassVar[bool] = True
 
     def proposer(self, dimensions: Dimensions) -> StudyProposer:
         """Return the arm's estimator."""

@@ -12,7 +12,9 @@ from tune_lb.samplers.sampler import Proposer, Values
 from tune_lb.search.blocks import Block
 from tune_lb.search.data_facts import DataFacts
 from tune_lb.search.job import Member
+from tune_lb.settings.active import active, is_active
 from tune_lb.space.designs import ArmDesign
+from tune_lb.training.part_lists import label_in, part_lists
 from tune_lb.training.taking import taken_by
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import PLAIN_PREFIXES, column_name
@@ -75,6 +77,7 @@ class SearchedArm:
     def candidate(self, index: int, values: Values) -> Candidate:
         """Return the index-th configuration, made on first sight."""
         if index not in self.candidates:
+            values = active(self.dimensions, values)
             trial = dataclasses.replace(self.design.template.resolved(values), split_seed=0)
             fingerprint = self.facts.of(trial).fingerprint + self.facts.salts.get(self.design.name, "")
             self.candidates[index] = Candidate(index, values, trial, trial.configuration_id(), fingerprint)
@@ -93,7 +96,12 @@ class SearchedArm:
             if remedy.name not in given
             for field in dataclasses.fields(remedy)
         }
-        return neutral | {name: _field(trial, name) for name in self.dimensions if name not in neutral}
+        drawn = {one.name: label_in(one, trial) for one in part_lists(self.design.template)}
+        wanted = [n for n, d in self.dimensions.items() if n not in neutral and n not in drawn and is_active(d, drawn)]
+        if not drawn:
+            return neutral | {name: _field(trial, name) for name in wanted}
+        own = self.design.template.resolved(drawn)
+        return neutral | drawn | {name: _field_or_first(trial, own, name) for name in wanted}
 
     def derived(self, trial: Trial) -> Candidate:
         """Return the configuration that a copied or scaled arm takes from a trial of the arm that it is derived from."""
@@ -104,6 +112,17 @@ class SearchedArm:
             values |= {"lr": None, "eta_over_b": trial.learning_rate / trial.batch_size}
         known = next((c for c in self.candidates.values() if c.values == values), None)
         return known or self.candidate(len(self.candidates), values)
+
+
+def _field_or_first(trial: Trial, own: Trial, column: str) -> Any:
+    """Return a field of a trial; of a part that it does not have, the first value of the field's domain."""
+    prefix, _, _ = column.rpartition(".")
+    if not prefix or prefix in trial.parts():
+        try:
+            return _field(trial, column)
+        except StopIteration:
+            pass
+    return own.dimensions()[column].to_check()[0]
 
 
 def _field(trial: Trial, column: str) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tune_lb.samplers.distinct import Distinct, num_combinations
+from tune_lb.samplers.distinct import ActiveAlone, Distinct, may_repeat
 from tune_lb.samplers.given import GivenFirst
 from tune_lb.samplers.sampler import Dimensions, Proposer
+from tune_lb.settings.active import has_conditions
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.points import points_of_design
 from tune_lb.space.space import Space
@@ -29,8 +30,10 @@ def proposers(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Proposer]
         )
         own = space.sampler.proposer(dimensions)
         given = points_of_design(space.points, design, space.reference)
-        own = found[design.name] = GivenFirst(own, given, dimensions.first) if given else own
+        own = found[design.name] = GivenFirst(own, given, dimensions) if given else own
         # one that learns is held to it by the search, which knows what else is being tried
-        if not (space.sampler.learns or space.sampler.enumerates) and num_combinations(design.dimensions) is not None:
+        if not (space.sampler.learns or space.sampler.enumerates) and may_repeat(design.dimensions):
             found[design.name] = Distinct(own, design.dimensions, dimensions.first)
+        if has_conditions(design.dimensions):
+            found[design.name] = ActiveAlone(found[design.name], design.dimensions)
     return found

@@ -42,7 +42,7 @@ def variance_of_selection(
     has_soft = any(score is not None and math.isfinite(score.soft_error) for scores in table for score in scores)
     losses = np.array([score.loss for *_, score in there])
     found = Searched(
-        points=np.array([[coordinate(d, values[name]) for name, d in dimensions.items()] for values, *_ in there]),
+        points=np.array([[coordinate(d, values.get(name)) for name, d in dimensions.items()] for values, *_ in there]),
         block=np.array([block for _, block, *_ in there], dtype=np.int64),
         candidate=np.array([k for _, _, k, _ in there], dtype=np.int64),
         log_loss=log_loss(losses, chance if math.isfinite(chance) else None),

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tune_lb.settings.plain import plain
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Where a dimension is there at all: where another one, `name`, has one of `values`."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the condition as plain JSON."""
+        return {"name": self.name, "values": [_plain(value) for value in self.values]}
+
+    def __str__(self) -> str:
+        return f"where {self.name} is {' or '.join(map(str, self.values))}"
+
+
+def _only() -> Any:
+    """Declare under which condition a dimension is there; the fields of a space say nothing of it (see training/part_lists.py)."""
+    return field(default=None, kw_only=True, repr=False, metadata={"added_later": True})
 
 
 @dataclass(frozen=True)
@@ -18,6 +38,7 @@ class Interval:
     high: float
     log: bool = False
     integer: bool = False
+    only: Condition | None = _only()  # noqa: RUF009
 
     def at(self, u: float) -> float | int:
         """Return the value at the fraction u in [0, 1) of the domain."""
@@ -50,11 +71,12 @@ class Interval:
 
     def as_json(self) -> dict[str, Any]:
         """Return the domain as plain JSON."""
-        return {"low": self.low, "high": self.high, "log": self.log, "integer": self.integer}
+        found = {"low": self.low, "high": self.high, "log": self.log, "integer": self.integer}
+        return found | ({"only": self.only.as_json()} if self.only else {})
 
     def __str__(self) -> str:
         kind = ", ".join(word for word, on in (("log", self.log), ("integer", self.integer)) if on)
-        return f"{self.low:g} .. {self.high:g}" + (f" ({kind})" if kind else "")
+        return f"{self.low:g} .. {self.high:g}" + (f" ({kind})" if kind else "") + _where(self.only)
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,7 @@ class Choice:
     """One of the values listed, each as likely as the others."""
 
     values: tuple[Any, ...]
+    only: Condition | None = _only()  # noqa: RUF009
 
     def at(self, u: float) -> Any:
         """Return the value at the fraction u in [0, 1) of the list."""
@@ -81,13 +104,19 @@ class Choice:
 
     def as_json(self) -> dict[str, Any]:
         """Return the domain as plain JSON."""
-        return {"values": [_plain(value) for value in self.values]}
+        found: dict[str, Any] = {"values": [_plain(value) for value in self.values]}
+        return found | ({"only": self.only.as_json()} if self.only else {})
 
     def __str__(self) -> str:
-        return "{" + ", ".join(getattr(value, "__name__", None) or str(value) for value in self.values) + "}"
+        listed = ", ".join(getattr(value, "__name__", None) or str(value) for value in self.values)
+        return "{" + listed + "}" + _where(self.only)
 
 
 Domain = Interval | Choice
+
+
+def _where(only: Condition | None) -> str:
+    return f", {only}" if only else ""
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from tune_lb.errors import RequestError, nearest
 from tune_lb.metrics.names import as_metrics
 from tune_lb.samplers.names import NAMES
 from tune_lb.samplers.sampler import Sampler
+from tune_lb.settings.domain import Choice, Domain
 from tune_lb.settings.identity import describe
 from tune_lb.settings.setting import Settings
 from tune_lb.space.arm import Arm
@@ -42,8 +43,9 @@ def space_problems(space: Space, where: str = "space") -> list[str]:
     if isinstance(space.microbatch, str) and space.microbatch != AUTO:
         found.append(f"{where}.microbatch = {space.microbatch!r}: must be {AUTO!r}, None or a whole number of examples")
     found += _name_problems(space, where)
+    roles = {str(space.baseline): "baseline", str(space.reference): "reference"}
     for arm in space.arms:
-        found += _arm_problems(arm, [other.name for other in space.arms])
+        found += _arm_problems(arm, [other.name for other in space.arms], roles)
     found += combines_problems({arm.name: arm.combines for arm in space.arms})
     found += _metric_problems(space, where)
     found = [line for line in found if not line.startswith(f"{where}.crossings")]
@@ -117,7 +119,7 @@ def _name_problems(space: Space, where: str) -> list[str]:
     return found
 
 
-def _arm_problems(arm: Arm, names: Sequence[str]) -> list[str]:
+def _arm_problems(arm: Arm, names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
     known = set(TRIAL_FIELDS)
     found = [f"arm {arm.name!r} has no field {key!r}{nearest(key, known)}" for key in arm.settings if key not in known]
     found += [
@@ -125,11 +127,17 @@ def _arm_problems(arm: Arm, names: Sequence[str]) -> list[str]:
         for n in arm.combines
         if n not in names
     ]
-    return found + [f"arm {arm.name!r}: {r!r} is not a remedy" for r in arm.remedies if not isinstance(r, Remedy)]
+    if any(isinstance(remedy, Choice) for remedy in arm.remedies) and arm.name in roles:
+        found.append(
+            f"arm {arm.name!r} is the {roles[arm.name]}, which has no list of remedies: give the list an arm of its own"
+        )
+    return found + [
+        f"arm {arm.name!r}: {r!r} is not a remedy" for r in arm.remedies if not isinstance(r, Remedy | Choice)
+    ]
 
 
 def _template_problems(space: Space, where: str) -> list[str]:
-    arms = [arm for arm in space.arms if all(isinstance(remedy, Remedy) for remedy in arm.remedies)]
+    arms = [arm for arm in space.arms if all(isinstance(r, Remedy | Choice) for r in arm.remedies)]
     templates, found = overridden_templates(space, {arm.name: template_of(space, arm) for arm in arms})
     found += [
         f"arm {arm.name!r} combines other arms but searches nothing that it could take from them"
@@ -141,7 +149,10 @@ def _template_problems(space: Space, where: str) -> list[str]:
     for name, template in templates.items():
         lines = [line.removeprefix(f"arm {name!r}") for line in template.problems()]
         lines += data_domain_problems(template)
-        lines += [f": {line}" for line in space.sampler.domain_problems(template.dimensions())]
+        domains = template.dimensions()
+        lines += [
+            f": {line}" for line in (*space.sampler.domain_problems(domains), *_conditions(space.sampler, domains))
+        ]
         for line in lines:
             if line.startswith(".batch_size = None"):
                 line = ": batch_size is not given, neither in the arm nor in the space"
@@ -152,6 +163,17 @@ def _template_problems(space: Space, where: str) -> list[str]:
         else:
             found.append(f"arm{'s' * (len(names) > 1)} {', '.join(map(repr, names))}{line}")
     return found
+
+
+def _conditions(sampler: Sampler, domains: Mapping[str, Domain]) -> list[str]:
+    """Say that a sampler does not know dimensions that are not always there."""
+    name = next((name for name, domain in domains.items() if domain.only is not None), None)
+    if name is None or sampler.conditional:
+        return []
+    return [
+        f"sampler {sampler.name} cannot propose {name}, which is there only {domains[name].only}: take sobol, random or tpe, or "
+        "give each alternative of the list an arm of its own"
+    ]
 
 
 def combines_problems(combines: Mapping[str, Sequence[str]]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from tune_lb.space.arm import Arm
 from tune_lb.space.circles import reached
 from tune_lb.space.old_fields import successor
 from tune_lb.space.space import EXTENDABLE, PROCEDURE, TRIAL_FIELDS, Space
+from tune_lb.training.part_lists import part_lists
 from tune_lb.training.remedy import overrides
 from tune_lb.training.taking import taken_by
 from tune_lb.training.trial import Trial
@@ -138,11 +138,11 @@ def overridden_templates(space: Space, templates: Mapping[str, Trial]) -> tuple[
 
 def _typed(template: Trial, name: str, value: Any) -> Any:
     """Return what was typed for a field of a trial, by the name that it is overridden under."""
-    for prefix, part in template.parts().items():
+    for prefix, part in [*template.parts().items(), *template.alternatives()]:
         field = part_columns(prefix, part).get(name)
         if field is not None:
             return as_typed(part, field, value)
-    return as_typed(template, name, value)
+    return value if name in {one.name for one in part_lists(template)} else as_typed(template, name, value)
 
 
 def field_names(template: Trial) -> list[str]:
@@ -152,13 +152,13 @@ def field_names(template: Trial) -> list[str]:
 
 
 def _samples(space: Space, template: Trial, combined: int = 0) -> int:
-    domains = template.dimensions().values()
+    domains = template.dimensions()
     if not domains:
         return 1
-    if space.sampler.enumerates and all(isinstance(domain, Choice) for domain in domains):
+    total = num_combinations(domains)
+    if space.sampler.enumerates and total is not None and all(isinstance(d, Choice) for d in domains.values()):
         # a grid is tried whole, beside what is taken from other arms
-        return combined + math.prod(len(domain.to_check()) for domain in domains)
-    total = num_combinations(template.dimensions())
+        return combined + total
     return space.num_samples if total is None else min(space.num_samples, combined + total)
 
 

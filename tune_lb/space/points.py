@@ -7,6 +7,7 @@ from typing import Any
 
 from tune_lb.errors import nearest
 from tune_lb.samplers.coding import contains
+from tune_lb.settings.active import active
 from tune_lb.settings.domain import Choice, Domain
 from tune_lb.settings.identity import describe
 from tune_lb.settings.plain import plain
@@ -27,7 +28,7 @@ def points_of_design(
     names = {design.name} | ({reference} if design.role in AS_REFERENCE else set())
     found = []
     for point in points:
-        own = {name: _value(d, point[name]) for name, d in design.dimensions.items() if name in point}
+        own = _given(design.dimensions, point)
         if own and point.get(ARM, design.name) in names:
             found.append(own)
     return found
@@ -54,6 +55,7 @@ def point_problems(
             f"{place}: {whose} {name!r}{nearest(str(name), known)}" for name in point if name not in known | {ARM}
         ]
         for design in having:
+            found += [f"{place}: {line} (arm {design.name!r})" for line in _unclear(design.dimensions, point)]
             for name, domain in design.dimensions.items():
                 if name in point and not contains(domain, _value(domain, point[name])):
                     found.append(f"{place}: {name} = {point[name]!r} is outside of {domain} (arm {design.name!r})")
@@ -65,6 +67,27 @@ def point_problems(
             f"{where}.points: an arm has {most} of them, and num_samples = {num_samples} configurations in all"
         )
     return list(dict.fromkeys(found))
+
+
+def _given(domains: Mapping[str, Domain], point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a point gives of an arm's dimensions that are there; a field of one alternative alone says that it is drawn."""
+    own = {name: _value(domain, point[name]) for name, domain in domains.items() if name in point}
+    for name in list(own):
+        only = domains[name].only
+        if only is not None and only.name not in own and len(only.values) == 1:
+            own[only.name] = only.values[0]
+    return active(domains, own)
+
+
+def _unclear(domains: Mapping[str, Domain], point: Mapping[str, Any]) -> list[str]:
+    """Say where a point gives fields of several alternatives, and not which is drawn."""
+    conditions = {name: domain.only for name, domain in domains.items() if name in point and domain.only is not None}
+    found = []
+    for name, only in conditions.items():
+        others = [other for other, its in conditions.items() if its.name == only.name and its.values != only.values]
+        if only.name not in point and (others or len(only.values) > 1):
+            found.append(f"{name} is there {only}: give {only.name} as well")
+    return found[:1]
 
 
 def _value(domain: Domain, given: Any) -> Any:

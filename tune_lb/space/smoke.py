@@ -17,7 +17,9 @@ from tune_lb.settings.taken import TakesFromArm
 from tune_lb.space.arm import Arm
 from tune_lb.space.observation import Walk, Watch
 from tune_lb.space.space import Space
+from tune_lb.training.part_lists import remedies_of
 from tune_lb.training.phase import Phase
+from tune_lb.training.remedy import Remedy
 
 UPDATES = 2
 EXAMPLES = 64
@@ -80,7 +82,7 @@ def smoke(space: Space) -> Space:
     update of theirs, and whatever is measured looks at LOOKED_AT examples.
     """
     given = [arm.settings.get("batch_size", space.batch_size) for arm in space.arms]
-    pieces = {value for arm in space.arms for remedy in arm.remedies for value in _whole_numbers(remedy)}
+    pieces = {value for arm in space.arms for remedy in _remedies(arm) for value in _whole_numbers(remedy)}
     num_train = max(EXAMPLES, *(_most(_cut(size, pieces)) for size in given if size is not None))
     walk, watch = space.walk, space.watch
     changes: dict[str, Any] = PROCEDURE | {
@@ -142,6 +144,13 @@ def _cut(size: Any, pieces: Collection[int]) -> Any:
         return size
     whole = math.lcm(*(piece for piece in pieces if size % piece == 0))
     return LARGEST_BATCH // whole * whole or size
+
+
+def _remedies(arm: Arm) -> Iterator[Remedy]:
+    """Yield the remedies of an arm, those of lists among them."""
+    for entry in arm.remedies:
+        for value in entry.values if isinstance(entry, Choice) else (entry,):
+            yield from remedies_of(value)
 
 
 def _whole_numbers(remedy: Any) -> Iterator[int]:

@@ -10,6 +10,7 @@ from tune_lb.errors import RequestError
 from tune_lb.models.stored_weights import StoredWeights, copy_weights
 from tune_lb.settings.domain import Choice
 from tune_lb.settings.taken import Taken, TakesFromArm, TakesVariances
+from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import Trial
 
 Form = tuple[Any, int]
@@ -20,7 +21,8 @@ def taken_by(trial: Trial) -> list[Taken]:
     """Return what a trial, or the template of an arm, takes from other arms: every alternative of what is searched included."""
     start: Any = trial.initialization
     starts = list(start.values) if isinstance(start, Choice) else [start]
-    parts: list[TakesFromArm] = [part for part in (*starts, *trial.active) if isinstance(part, TakesFromArm)]
+    listed = [part for _, part in trial.alternatives() if isinstance(part, Remedy) and not part.is_neutral()]
+    parts: list[TakesFromArm] = [part for part in (*starts, *trial.active, *listed) if isinstance(part, TakesFromArm)]
     return [taken for part in parts if (taken := part.takes()) is not None]
 
 

@@ -22,21 +22,28 @@ from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.prediction_errors import PredictionError, as_error
 from tune_lb.schedules import Position, Schedule, ScheduleShape
 from tune_lb.settings.domain import Choice, Interval
-from tune_lb.settings.identity import callable_problems, describe, identity
+from tune_lb.settings.identity import describe, identity
 from tune_lb.settings.plain import made_plain
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.surface.network_forms import Output, adapted
 from tune_lb.training.loss_forms import as_loss, example_loss
+from tune_lb.training.part_lists import (
+    drawn,
+    listed_dimensions,
+    most_evaluations,
+    part_lists,
+    remedies_of,
+)
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
 from tune_lb.training.remedy import Remedy, nested, overrides
-from tune_lb.training.remedy_combinations import combination_problems
 from tune_lb.training.trial_columns import (
     as_value,
     column_name,
     most_gradient_evaluations,
     part_columns,
 )
+from tune_lb.training.trial_problems import PARTS, trial_problems
 from tune_lb.training.ways import PRECISIONS
 
 Model = Callable[[tuple[int, ...], int], nn.Module]
@@ -44,9 +51,6 @@ Model = Callable[[tuple[int, ...], int], nn.Module]
 
 Initialize = Callable[[nn.Module], None]
 """Draws the start of a fresh network, in place, from torch's default generator."""
-
-PARTS = ("optimizer", "schedule", "budget", "data", "model", "loss", "initialization")
-"""Fields of a trial that may be settings with fields of their own."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,19 @@ class Trial(Settings):
     phases: tuple[Phase, ...] = setting((), "what is trained before, in order", added_later=True)
     error: PredictionError | None = setting(None, "what is counted as an error", added_later=True)  # noqa: RUF009
     output: Output | None = setting(None, "what is taken of what the network returns", added_later=True)  # noqa: RUF009
+    remedy_lists: tuple[Choice, ...] = setting(
+        (), "of an arm: lists of remedies, of each of which one is drawn", added_later=True
+    )
+    drawn: tuple[tuple[str, str], ...] = setting((), "alternatives that were drawn of lists of parts", added_later=True)
 
     def __post_init__(self) -> None:
         made_plain(self)
         object.__setattr__(self, "loss", as_loss(self.loss))
         object.__setattr__(self, "error", as_error(self.error))
+        lists = tuple(entry for entry in self.remedies if isinstance(entry, Choice))
+        object.__setattr__(self, "remedy_lists", self.remedy_lists + lists)
         # their order means nothing, so it must not make another trial
-        ordered = sorted(self.remedies, key=lambda remedy: remedy.name)
+        ordered = sorted((r for r in self.remedies if not isinstance(r, Choice)), key=lambda remedy: remedy.name)
         object.__setattr__(self, "remedies", tuple(ordered))
 
     @property
@@ -110,7 +120,7 @@ class Trial(Settings):
     @property
     def evaluations_per_update(self) -> float:
         """Return the gradient evaluations of one update; where that depends on a searched field, the most."""
-        return math.prod(most_gradient_evaluations(remedy) for remedy in self.active)
+        return math.prod(map(most_gradient_evaluations, self.active)) * most_evaluations(part_lists(self))
 
     def parts(self) -> dict[str, Settings]:
         """Return the nested settings by the prefix of their fields' dimension names."""
@@ -146,30 +156,48 @@ class Trial(Settings):
     def alternatives(self) -> list[tuple[str, Settings]]:
         """Return the settings that a searched part may be (optimizer=over([SGD(), LARS()])), each with the part's name."""
         searched = {name: getattr(self, name) for name in PARTS if isinstance(getattr(self, name), Choice)}
-        return [
+        found = [
             (name, part) for name, domain in searched.items() for part in domain.values if isinstance(part, Settings)
         ]
+        listed = [part for choice in self.remedy_lists for entry in choice.values for part in remedies_of(entry)]
+        return found + [(part.name, part) for part in listed if isinstance(part, Remedy)]
+
+    def possible_remedies(self) -> list[Remedy]:
+        """Return its remedies, and those of its lists."""
+        return [*self.remedies, *(part for _, part in self.alternatives() if isinstance(part, Remedy))]
 
     def dimensions(self) -> dict[str, Interval | Choice]:
-        """Return every searched field, those of nested settings included, by column name."""
-        found = dict(super().dimensions())
+        """Return every searched field, those of nested settings included, by column name.
+
+        What is drawn of a list of parts is one, and the fields of its parts are some, each with the condition under which it is
+        there (see part_lists).
+        """
+        lists = part_lists(self)
+        listed = {one.field for one in lists}
+        found = {name: domain for name, domain in super().dimensions().items() if name not in listed}
         for prefix, part in self.parts().items():
             for name, domain in part.dimensions().items():
                 found[column_name(prefix, name)] = domain
-        return found
+        return found | listed_dimensions(lists)
 
     def part_fields(self) -> list[str]:
-        """Return the column names of the fields of nested settings."""
-        return [name for prefix, part in self.parts().items() for name in part_columns(prefix, part)]
+        """Return the column names of the fields of nested settings, and of what is drawn of lists of them."""
+        lists = part_lists(self)
+        parts = [
+            *self.parts().items(),
+            *(pair for one in lists for label in one.alternatives for pair in one.fields(label)),
+        ]
+        columns = dict.fromkeys(name for prefix, part in parts for name in part_columns(prefix, part))
+        return [*columns, *(one.name for one in lists)]
 
     def resolved(self, values: Mapping[str, Any]) -> Trial:
-        """Return a copy with the values, by column name, in place of those fields."""
-        left = dict(values)
-        own: dict[str, Any] = {f.name: left.pop(f.name) for f in dataclasses.fields(self) if f.name in left}
+        """Return a copy with the values, by column name, in place of those fields; of a list of parts, what is drawn alone."""
+        trial, left = drawn(self, values) if part_lists(self) else (self, dict(values))
+        own: dict[str, Any] = {f.name: left.pop(f.name) for f in dataclasses.fields(trial) if f.name in left}
         remedies: list[Remedy] = []
         phases: list[Phase] = []
         groups: list[Group] = []
-        for prefix, part in self.parts().items():
+        for prefix, part in trial.parts().items():
             chosen = {field: left.pop(name) for name, field in part_columns(prefix, part).items() if name in left}
             changed: Any = part.resolved(chosen)
             if isinstance(part, Remedy):
@@ -181,10 +209,10 @@ class Trial(Settings):
             elif chosen:
                 own[prefix] = changed
         if groups:
-            own["optimizer"] = dataclasses.replace(own.get("optimizer", self.optimizer), groups=tuple(groups))
+            own["optimizer"] = dataclasses.replace(own.get("optimizer", trial.optimizer), groups=tuple(groups))
         if left:
             raise KeyError(f"arm {self.arm!r} has no field {next(iter(left))!r}")
-        return dataclasses.replace(self, **own, remedies=tuple(remedies), phases=tuple(phases))
+        return dataclasses.replace(trial, **own, remedies=tuple(remedies), phases=tuple(phases))
 
     def without(self, name: str, batch_size: int) -> Trial:
         """Return the same trial with another batch and without the remedy of a name."""
@@ -194,31 +222,7 @@ class Trial(Settings):
     def problems(self, where: str = "") -> list[str]:
         """Return every mistake in the trial's own fields and in those of its parts."""
         where = where or f"arm {self.arm!r}"
-        found = super().problems(where)
-        for prefix, part in self.parts().items():
-            found += part.problems(f"{where}: {prefix}")
-        for prefix, part in self.alternatives():
-            found += part.problems(f"{where}: {prefix}")
-            found += [
-                f"{where}: {prefix}: {type(part).__name__}.{name} is searched inside a list; give it an arm of its own"
-                for each in (part, *getattr(part, "groups", ()))
-                for name in each.dimensions()
-            ]
-        if self.lr is not None and self.eta_over_b is not None:
-            found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
-        if self.lr is None and self.eta_over_b is None:
-            found.append(f"{where}: neither lr nor eta_over_b is given")
-        for name in ("model", "loss", "initialization", "output", "error"):
-            found += [f"{where}.{name}: {problem}" for problem in callable_problems(getattr(self, name))]
-        found += [f"{where}: {problem}" for problem in combination_problems(self.remedies, _taken_names())]
-        for i, phase in enumerate(self.phases, 1):
-            remedies = [remedy for remedy in phase.remedies or () if isinstance(remedy, Remedy)]
-            found += [f"{where}: phase{i}: {problem}" for problem in combination_problems(remedies, _taken_names())]
-        if self.phases and getattr(self.budget, "watches_loss", False):
-            found.append(
-                f"{where}.budget = {describe(self.budget)}: after phases give a budget that is counted, as Epochs"
-            )
-        return found
+        return super().problems(where) + trial_problems(self, where)
 
     def plain_network(self, input_shape: Any, num_classes: int) -> nn.Module:
         """Return a fresh network of the model, called as module(inputs) for one tensor whatever its inputs and outputs are."""
@@ -293,7 +297,7 @@ class Trial(Settings):
         for prefix, part in self.parts().items():
             for column, name in part_columns(prefix, part).items():
                 row.setdefault(column, as_value(getattr(part, name)))
-        return row
+        return row | dict(self.drawn)
 
     def trial_id(self, fingerprint: str) -> str:
         """Return the identity: a hash of every field, of the qualified names, and of the data's content; no seeds, no stage."""
@@ -303,8 +307,3 @@ class Trial(Settings):
     def configuration_id(self) -> str:
         """Return what the trial has in common with itself in other blocks: a hash of every field but split_seed and draws."""
         return dataclasses.replace(self, split_seed=0, draws="").trial_id("")
-
-
-def _taken_names() -> set[str]:
-    """Return the names that a remedy may not have: those of a trial's fields and parts, and of the plan's numbers."""
-    return {*PARTS, *(field.name for field in dataclasses.fields(Trial)), "plan"}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tune_lb.data.dataset import DataSet
 from tune_lb.errors import RequestError, user_code
+from tune_lb.settings.active import ends
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.halving import Halving, look_problems
 from tune_lb.training.data_checks import check_against_data
@@ -28,11 +29,7 @@ def arm_problems(
     split_seed = min(data.main)
     concerned: dict[str, list[str]] = {}
     for design in designs:
-        first = {name: domain.to_check()[0] for name, domain in design.dimensions.items()}
-        tried = [first] + [
-            first | {name: end} for name, domain in design.dimensions.items() for end in domain.to_check()[1:]
-        ]
-        for values in tried:
+        for values in ends(design.dimensions):
             trial = design.template.resolved(values)
             own = data.of(trial)[split_seed]
             for problem in _problems(trial, own, microbatch) or _look_problems(stopping, design, trial, own):

@@ -9,8 +9,10 @@ from torch import nn
 
 from tune_lb.data.device import Parts
 from tune_lb.observation.variance_profile import num_pieces_of
+from tune_lb.samplers.distinct import completed
 from tune_lb.search.expected import expected_members
 from tune_lb.search.proposers import proposers
+from tune_lb.settings.active import cases
 from tune_lb.settings.identity import describe
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
@@ -66,13 +68,34 @@ class Estimate:
 
 
 def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Trial]:
-    """Return the first configuration of every arm, as something to time."""
+    """Return the first configuration of every arm, to be timed; of lists of parts, what takes most gradients per update."""
+    return {
+        arm: max(trials, key=lambda trial: trial.evaluations_per_update)
+        for arm, trials in trials_of_cases(space, designs).items()
+    }
+
+
+def trials_of_cases(space: Space, designs: Sequence[ArmDesign]) -> dict[str, list[Trial]]:
+    """Return the first configuration of every arm, first, and the same with every other alternative of its lists of parts."""
     of_arms = proposers(space, designs)
     found = {}
     for design in designs:
         index = len(design.combines) if design.dimensions and design.num_samples > len(design.combines) else 0
         values = of_arms[design.name].propose(index, []) if design.dimensions else {}
-        found[design.name] = design.template.resolved(values)
+        own = [values, *(values | chosen for chosen, _ in cases(design.dimensions) if chosen)]
+        trials = [design.template.resolved(completed(design.dimensions, each, index)) for each in own]
+        found[design.name] = list({trial.drawn: trial for trial in trials}.values())
+    return found
+
+
+def case_notes(space: Space, designs: Sequence[ArmDesign]) -> list[str]:
+    """Say as what arms with lists of parts are timed, where that makes a difference."""
+    found = []
+    dearest = typical_trials(space, designs)
+    for arm, trials in trials_of_cases(space, designs).items():
+        if len({trial.evaluations_per_update for trial in trials}) > 1:
+            given = ", ".join(f"{name} = {label}" for name, label in dearest[arm].drawn)
+            found.append(f"arm {arm!r}: its time is that with {given}, which takes the most gradients per update")
     return found
 
 

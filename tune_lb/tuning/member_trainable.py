@@ -18,6 +18,7 @@ from tune_lb.errors import RequestError, nearest
 from tune_lb.metrics.metric import Metric
 from tune_lb.observation.outcome import outcomes
 from tune_lb.results.storage import Store
+from tune_lb.settings.active import is_active
 from tune_lb.settings.plain import plain
 from tune_lb.space.designs import ArmDesign, field_names
 from tune_lb.training.phased_training import begun
@@ -67,7 +68,7 @@ class OwnArm:
             for name, value in given.items()
         }
         values |= {RATES[name]: None for name in RATES if name in values and RATES[name] not in values}
-        missing = [name for name in dimensions if name not in values]
+        missing = [name for name, domain in dimensions.items() if name not in values and is_active(domain, values)]
         if missing:
             raise RequestError(
                 f"{where} searches {', '.join(missing)}, for which the configuration has no value; param_space(SPACE, "

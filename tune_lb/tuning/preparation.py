@@ -33,7 +33,7 @@ from tune_lb.space.space import Space
 from tune_lb.training.device_memory import DeviceMemory
 from tune_lb.tuning.arm_checks import arm_problems
 from tune_lb.tuning.code_changes import code_versions
-from tune_lb.tuning.cost_estimate import Estimate, estimate, num_members, typical_trials
+from tune_lb.tuning.cost_estimate import Estimate, case_notes, estimate, num_members, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load, needed_files
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.gpu_share import gpu_share
@@ -179,6 +179,7 @@ def prepare(
                     *error_notes(data, space.error),
                     *data_notes(data, designs),
                     *sampling_notes(designs),
+                    *case_notes(space, designs),
                     *_block_notes(space, facts),
                     *code_notes,
                 ],

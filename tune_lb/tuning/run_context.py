@@ -30,6 +30,7 @@ from tune_lb.space.halving import Halving
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.space.space import Space
 from tune_lb.space.taking import lenders
+from tune_lb.training.part_lists import part_lists
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import column_name
 from tune_lb.training.ways import AUTO
@@ -128,7 +129,12 @@ def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
                 text = metadata.get("description") or f"{name} of {type(part).__name__}"
                 if column not in everywhere and not metadata.get(HOLDS_PARTS):
                     found[column] = Column(column, column_type(types), text, role="setting")
-        for remedy in design.template.remedies:
+        found |= {
+            one.name: Column(one.name, "str", f"which of {', '.join(one.alternatives)} was drawn", role="setting")
+            for one in part_lists(design.template)
+            if one.name not in everywhere
+        }
+        for remedy in design.template.possible_remedies():
             for split, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
                 for name in remedy.alternative_names():
                     text = f"{split}_{kind} of the weights called {name} by {remedy.name}"

@@ -131,7 +131,7 @@ def _arm(design: ArmDesign) -> dict[str, Any]:
         "role": design.role,
         # where it is searched it is among the dimensions
         "batch_size": design.template.batch_size if isinstance(design.template.batch_size, int) else None,
-        "remedies": [remedy.name for remedy in design.template.remedies],
+        "remedies": list(dict.fromkeys(remedy.name for remedy in design.template.possible_remedies())),
         "dimensions": {name: domain.as_json() for name, domain in design.dimensions.items()},
         "num_samples": design.num_samples,
         "cost": design.template.evaluations_per_update,

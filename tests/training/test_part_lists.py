@@ -1,0 +1,181 @@
+"""Lists of parts that have fields of their own to search: what is drawn, what is there then, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.space.test_space import space
+from tune_lb.errors import RequestError
+from tune_lb.models.mlp import MLP
+from tune_lb.optimizers.elementwise import SGD, Adam
+from tune_lb.optimizers.groups import Group
+from tune_lb.optimizers.lars import LARS
+from tune_lb.remedies import EMA, SAM, GhostBatchNorm, GradientNoise, Warmup
+from tune_lb.schedules import Cosine, Step
+from tune_lb.settings.active import ends
+from tune_lb.settings.domain import Condition, over
+from tune_lb.space.arm import Arm
+from tune_lb.space.checks import checked_designs
+from tune_lb.space.designs import template_of
+
+ONE_OF = over([SAM(rho=over(0.1, 0.5)), GhostBatchNorm(ghost_batch_size=over([4, 8])), None])
+WARMUP = over([Warmup(epochs=over(1.0, 2.0)), None])
+OPTIMIZER = over([SGD(momentum=over(0.0, 0.9)), Adam(beta1=over(0.5, 0.9), weight_decay=0.01)])
+
+
+def template(*remedies, **settings):
+    """Return the trial of an arm, its domains in their places."""
+    of = space(Arm("small", batch_size=4), Arm("large"), Arm("own", *remedies, **settings))
+    return next(design.template for design in checked_designs(of) if design.name == "own")
+
+
+def test_what_is_drawn_is_a_dimension_and_fields_are_there_where_they_are_drawn():
+    found = template(ONE_OF, WARMUP, optimizer=OPTIMIZER).dimensions()
+    assert {name: domain.only for name, domain in found.items()} == {
+        "eta_over_b": None,
+        "optimizer": None,
+        "remedy": None,
+        "remedy2": None,
+        "momentum": Condition("optimizer", ("SGD",)),
+        "beta1": Condition("optimizer", ("Adam",)),
+        "sam.rho": Condition("remedy", ("sam",)),
+        "ghost_batch_norm.ghost_batch_size": Condition("remedy", ("ghost_batch_norm",)),
+        "warmup.epochs": Condition("remedy2", ("warmup",)),
+    }
+    assert found["remedy"].values == ("sam", "ghost_batch_norm", "none")
+    assert str(found["sam.rho"]) == "0.1 .. 0.5, where remedy is sam"
+    assert found["sam.rho"].as_json()["only"] == {"name": "remedy", "values": ["sam"]}
+
+
+def test_a_resolved_trial_has_what_was_drawn_alone():
+    own = template(ONE_OF, WARMUP, optimizer=OPTIMIZER)
+    given = {"eta_over_b": 0.01, "remedy": "sam", "sam.rho": 0.2, "remedy2": "none", "optimizer": "Adam", "beta1": 0.7}
+    trial = own.resolved(given)
+    assert trial.remedies == (SAM(rho=0.2),)
+    assert trial.optimizer == Adam(beta1=0.7, weight_decay=0.01)
+    assert not trial.dimensions()
+    row = trial.columns()
+    assert (row["remedy"], row["remedy2"], row["optimizer"]) == ("sam", "none", "Adam")
+    assert (row["remedies"], row["sam.rho"]) == ("sam", 0.2)
+    assert not {"ghost_batch_norm.ghost_batch_size", "warmup.epochs"} & row.keys()
+    # values of what is not there make no other trial
+    other = own.resolved(given | {"ghost_batch_norm.ghost_batch_size": 8, "warmup.epochs": 1.5, "momentum": 0.3})
+    assert other == trial
+    assert other.trial_id("data") == trial.trial_id("data")
+    assert own.resolved(given | {"sam.rho": 0.3}).trial_id("data") != trial.trial_id("data")
+
+
+def test_alternatives_that_are_nothing_differ_from_those_that_are():
+    own = template(ONE_OF)
+    nothing = own.resolved({"eta_over_b": 0.01, "remedy": "none"})
+    assert nothing.remedies == ()
+    assert nothing.columns()["remedy"] == "none"
+
+
+def test_a_tuple_of_remedies_is_one_alternative():
+    both = (SAM(rho=over(0.1, 0.5)), EMA(half_life=0.9))
+    own = template(over([SAM(rho=over(0.1, 0.5)), both, EMA(half_life=over(0.8, 0.99))]))
+    assert own.dimensions()["remedy"].values == ("sam", "sam+ema", "ema")
+    assert own.dimensions()["sam.rho"].only == Condition("remedy", ("sam", "sam+ema"))
+    trial = own.resolved({"eta_over_b": 0.01, "remedy": "sam+ema", "sam.rho": 0.2})
+    assert set(trial.remedies) == {SAM(rho=0.2), EMA(half_life=0.9)}
+
+
+@pytest.mark.parametrize("field", ["model", "schedule"])
+def test_other_parts_have_a_column_of_their_own(field):
+    lists = {
+        "model": over([MLP(hidden=over([(5,), (6,)])), f]),
+        "schedule": over([Step(drop=over(0.1, 0.5)), Cosine()]),
+    }
+    labels = {"model": ("MLP", "f"), "schedule": ("Step", "Cosine")}[field]
+    own = template(**{field: lists[field]})
+    assert own.dimensions()[f"{field}.type"].values == labels
+    (name,) = (name for name, domain in own.dimensions().items() if domain.only)
+    given = {"model": (6,), "schedule": 0.25}[field]
+    trial = own.resolved({"eta_over_b": 0.01, f"{field}.type": labels[0], name: given})
+    assert trial.columns()[f"{field}.type"] == labels[0]
+    assert trial.columns()[name] == {"model": "(6,)", "schedule": 0.25}[field]
+    assert getattr(own.resolved({"eta_over_b": 0.01, f"{field}.type": labels[1]}), field) == lists[field].values[1]
+
+
+def f(shape, classes):
+    """Be a network of the user's."""
+    return MLP(hidden=(3,))(shape, classes)
+
+
+def test_ends_are_those_of_every_alternative():
+    own = template(ONE_OF)
+    found = list(ends(own.dimensions()))
+    low, high = (own.dimensions()["eta_over_b"].low, own.dimensions()["eta_over_b"].high)
+    expected = [
+        *({"remedy": "sam", "eta_over_b": r, "sam.rho": rho} for r, rho in ((low, 0.1), (high, 0.1), (low, 0.5))),
+        *(
+            {"remedy": "ghost_batch_norm", "eta_over_b": r, "ghost_batch_norm.ghost_batch_size": size}
+            for r, size in ((low, 4), (high, 4), (low, 8))
+        ),
+        *({"remedy": "none", "eta_over_b": r} for r in (low, high)),
+    ]
+    assert len(found) == len(expected) == 8
+    assert all(each in found for each in expected)
+
+
+def test_the_dearest_alternative_is_what_an_update_takes_at_most():
+    assert template(ONE_OF).evaluations_per_update == 2
+    assert template(over([GhostBatchNorm(ghost_batch_size=4), None])).evaluations_per_update == 1
+
+
+def test_fields_of_alternatives_and_what_is_drawn_can_be_overridden():
+    of = space(Arm("small", batch_size=4), Arm("large"), Arm("own", ONE_OF))
+    changed = {d.name: d.template for d in checked_designs(of.overridden([("sam.rho", 0.3)]))}["own"]
+    assert "sam.rho" not in changed.dimensions()
+    assert changed.resolved({"eta_over_b": 0.01, "remedy": "sam"}).remedies == (SAM(rho=0.3),)
+    drawn = {d.name: d.template for d in checked_designs(of.overridden([("own.remedy", "ghost_batch_norm")]))}["own"]
+    assert list(drawn.dimensions()) == ["eta_over_b", "ghost_batch_norm.ghost_batch_size"]
+    with pytest.raises(
+        RequestError, match=r"remedy = 'smm' is none of sam, ghost_batch_norm, none; did you mean 'sam'"
+    ):
+        checked_designs(of.overridden([("own.remedy", "smm")]))
+
+
+def test_trials_without_lists_are_what_they_were():
+    plain = template(SAM(rho=0.2))
+    assert "drawn" not in {f.name for f in dataclasses.fields(plain) if getattr(plain, f.name) != f.default}
+    assert template_of(space(), Arm("x")).remedy_lists == ()
+
+
+@pytest.mark.parametrize(
+    ("remedies", "settings", "said"),
+    [
+        ((over([SAM(rho=over(0.1, 0.5)), over([EMA(), None])]),), {}, "put all that it may be in the one list"),
+        ((over([SAM(), 3]),), {}, "3 is not a remedy: a list holds remedies, tuples of remedies and None"),
+        ((over([SAM(m=2), SAM(rho=over(0.1, 0.5))]),), {}, "sam is twice in the list"),
+        ((over([SAM(rho=over(-0.1, 0.5)), None]),), {}, "sam.rho = -0.1 .. 0.5: must be at least 0"),
+        ((SAM(rho=0.1), over([SAM(rho=over(0.1, 0.5)), None])), {}, "remedy sam is given twice"),
+        ((over([EMA(half_life=0.9), None]), over([EMA(half_life=0.8), None])), {}, "remedy ema is given twice"),
+        (
+            (),
+            {"optimizer": over([SGD(momentum=over(0.0, 0.9)), LARS(momentum=over(0.5, 0.9))])},
+            "momentum is searched in SGD over 0 .. 0.9 and in LARS over 0.5 .. 0.9: give both the same",
+        ),
+        (
+            (),
+            {"optimizer": over([SGD(momentum=over(0.0, 0.9), groups=(Group("a", rate=over(0.1, 1.0)),)), Adam()])},
+            "rate is searched inside a list",
+        ),
+    ],
+)
+def test_what_a_list_cannot_hold_is_said_in_one_line(remedies, settings, said):
+    with pytest.raises(RequestError) as error:
+        template(*remedies, **settings)
+    assert any(said in line for line in error.value.problems), error.value.problems
+
+
+def test_the_reference_has_no_list_of_remedies():
+    with pytest.raises(
+        RequestError, match="is the reference, which has no list of remedies: give the list an arm of its own"
+    ):
+        checked_designs(
+            space(Arm("small", batch_size=4), Arm("large", over([GradientNoise(alpha=over(0.1, 0.2)), None])))
+        )
