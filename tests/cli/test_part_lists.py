@@ -28,7 +28,7 @@ class Shown:
 
     def __init__(self, folder):
         self.folder = folder
-        (folder / "one_of.py").write_text(block_with(ROOT / "docs/own.md", 'Arm("optimizers"').text)
+        (folder / "one_of.py").write_text(block_with(ROOT / "docs/own.md", '"optimizers"').text)
 
     def call(self, *words):
         """Run a command in this process: what it printed."""

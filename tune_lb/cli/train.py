@@ -12,6 +12,7 @@ from tune_lb.cli.output import Output, command, number
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError, nearest, user_code
 from tune_lb.observation.observer import train_arm
+from tune_lb.settings.active import active
 from tune_lb.settings.identity import describe
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import ArmDesign
@@ -73,7 +74,7 @@ def run(given: argparse.Namespace, out: Output) -> int:
 
 def middle(design: ArmDesign) -> tuple[Trial, dict[str, Any]]:
     """Return the arm's trial with every searched field in the middle of its domain, and those values."""
-    values = {name: domain.at(0.5) for name, domain in design.dimensions.items()}
+    values = active(design.dimensions, {name: domain.at(0.5) for name, domain in design.dimensions.items()})
     return design.template.resolved(values), values
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tune_lb.optimizers.settings import OptimizerSettings
 from tune_lb.schedules import ScheduleShape
+from tune_lb.settings.domain import Choice
 from tune_lb.settings.setting import Settings, setting
 from tune_lb.training.remedy import Remedy
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,10 @@ class Phase(Settings):
         found = super().problems(where)
         if self.lr is not None and self.eta_over_b is not None:
             found.append(f"{where}: lr and eta_over_b are both given; give one (lr = eta_over_b * batch_size)")
-        parts: list[Any] = [
-            self.optimizer,
-            *getattr(self.optimizer, "groups", ()),
-            self.schedule,
-            *(self.remedies or ()),
-        ]
+        lists = [one.values if isinstance(one, Choice) else (one,) for one in (self.optimizer, self.schedule)]
+        optimizers, schedules = lists
+        groups = [group for optimizer in optimizers for group in getattr(optimizer, "groups", ())]
+        parts: list[Any] = [*optimizers, *groups, *schedules, *(self.remedies or ())]
         if not all(isinstance(remedy, Remedy) for remedy in self.remedies or ()):
             return [*found, f"{where}.remedies = {self.remedies}: give a tuple of remedies, as in (SAM(rho=0.05),)"]
         for part in parts:

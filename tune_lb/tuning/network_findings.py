@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tune_lb.data.device import Parts
@@ -15,24 +17,49 @@ from tune_lb.training.remedy import overrides
 from tune_lb.training.trial import Trial
 
 
-def network_findings(trials: Mapping[str, Trial], parts: Mapping[str, Parts]) -> dict[str, Finding]:
+def network_findings(
+    trials: Mapping[str, Trial], parts: Mapping[str, Parts], others: Mapping[str, Sequence[Trial]] | None = None
+) -> dict[str, Finding]:
     """Return the finding of every arm; networks that are made alike, and see the same data, are checked once.
 
+    others: further trials of the arms, with other alternatives of their lists of parts; what is found for one holds for its arm.
     Raises RequestError, with the arms, for networks that no way is right for.
     """
     known: dict[tuple[str, int], Finding] = {}
     found: dict[str, Finding] = {}
     refused: dict[str, list[str]] = {}
     for arm, trial in trials.items():
-        key = (_network_key(trial), id(parts[arm]))
-        if key not in known:
-            known[key] = check_network(trial, parts[arm])
-        found[arm] = known[key]
+        own = []
+        for each in (trial, *(others or {}).get(arm, ())):
+            key = (_network_key(each), id(parts[arm]))
+            if key not in known:
+                known[key] = check_network(each, parts[arm])
+            own.append(known[key])
+        found[arm] = _together(own)
         for refusal in found[arm].refusals:
             refused.setdefault(refusal, []).append(arm)
     if refused:
         raise RequestError([f"{named(arms, len(trials))}: {refusal}" for refusal, arms in refused.items()])
     return found
+
+
+def _together(findings: Sequence[Finding]) -> Finding:
+    """Return what holds where any of several networks may be drawn."""
+    first = findings[0]
+    if all(each is first for each in findings):
+        return first
+    return dataclasses.replace(
+        first,
+        reasons=_all(each.reasons for each in findings),
+        refusals=_all(each.refusals for each in findings),
+        draws=_all(each.draws for each in findings),
+        writes_inputs=any(each.writes_inputs for each in findings),
+        is_random=any(each.is_random for each in findings),
+    )
+
+
+def _all(lines: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(itertools.chain(*lines)))
 
 
 def finding_notes(findings: Mapping[str, Finding]) -> list[str]:

@@ -33,7 +33,7 @@ from tune_lb.space.space import Space
 from tune_lb.training.device_memory import DeviceMemory
 from tune_lb.tuning.arm_checks import arm_problems
 from tune_lb.tuning.code_changes import code_versions
-from tune_lb.tuning.cost_estimate import Estimate, case_notes, estimate, num_members, typical_trials
+from tune_lb.tuning.cost_estimate import Estimate, case_notes, estimate, num_members, trials_of_cases, typical_trials
 from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load, needed_files
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.gpu_share import gpu_share
@@ -124,7 +124,7 @@ def prepare(
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
     try:
         say("checking the networks")
-        findings = network_findings(trials, parts)
+        findings = network_findings(trials, parts, trials_of_cases(space, designs))
         # other machines have other memory
         memory = available_bytes() if request.address is None else None
         too_large = memory_problems(
