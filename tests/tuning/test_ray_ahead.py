@@ -18,55 +18,50 @@ from tune_lb.tuning.timed_updates import clock_of
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What happens to Ray, in order, and the threads that ended it."""
-    found, threads = [], []
+    """What happens to Ray, in order."""
+    found = []
 
     @contextlib.contextmanager
     def session(address):
         found.append(f"starts {address}")
-        yield Session("head", "", None)
-        threads.append(threading.current_thread())
-        found.append("ends")
+        try:
+            yield Session("head", "", None)
+        finally:
+            found.append("ends")
 
     monkeypatch.setattr(ray_ahead, "ray_session", session)
-    return found, threads
+    return found
 
 
 def test_what_was_started_ahead_is_what_the_search_uses(seen):
-    found, threads = seen
     with RayAhead(None) as ahead:
         ahead.start()
-        assert found == ["starts None"]
+        assert seen == ["starts None"]
         with ahead.session() as session:
             assert session.head == "head"
-    assert found == ["starts None", "ends"]
-    assert threads[0] is not threading.main_thread()
+        assert seen == ["starts None", "ends"]
+    assert seen == ["starts None", "ends"]
 
 
 def test_a_cluster_is_connected_to_when_it_is_needed(seen):
-    found, _ = seen
     with RayAhead("auto") as ahead:
         ahead.start()
-        assert found == []
+        assert seen == []
         with ahead.session():
-            assert found == ["starts auto"]
+            assert seen == ["starts auto"]
 
 
 def test_what_is_refused_after_the_start_ends_ray(seen):
-    found, threads = seen
     with contextlib.suppress(ValueError), RayAhead(None) as ahead:
         ahead.start()
         raise ValueError
-    assert found == ["starts None", "ends"]
-    assert threads == [threading.main_thread()]
+    assert seen == ["starts None", "ends"]
 
 
-def test_an_interrupted_search_waits_for_the_end(seen):
-    found, threads = seen
+def test_an_interrupted_search_ends_ray(seen):
     with contextlib.suppress(KeyboardInterrupt), RayAhead(None) as ahead, ahead.session():
         raise KeyboardInterrupt
-    assert found == ["starts None", "ends"]
-    assert threads == [threading.main_thread()]
+    assert seen == ["starts None", "ends"]
 
 
 def test_tunes_workers_have_the_environment_that_rays_have_for_the_time_of_a_search():

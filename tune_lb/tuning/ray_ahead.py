@@ -1,9 +1,8 @@
-"""Ray of this machine, started before updates are timed and ended while the answer is made: its workers import meanwhile."""
+"""Ray of this machine, started before updates are timed: its workers import meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -14,15 +13,14 @@ class RayAhead:
     """Ray for one search. `start` may be called early: its workers then import beside what follows; without it `session` starts it.
 
     Cost: 2 to 3 s to start, while workers import for 2 to 4 s on other cores; about 1.5 s to end. A cluster is connected to only
-    when it is needed. Not started in a thread: Ray draws from `random`, which networks are watched for, and the system ends
-    Ray's processes with the thread that began them.
+    when it is needed. Neither is done in a thread: Ray draws from `random`, which networks are watched for; the system ends Ray's
+    processes with the thread that began them; and what still refers to Ray when another thread ends it, ends this process.
     """
 
     def __init__(self, address: str | None) -> None:
         self.address = address
         self._opened = contextlib.ExitStack()
         self._session: Session | None = None
-        self._ending: threading.Thread | None = None
 
     def __enter__(self) -> RayAhead:
         return self
@@ -30,10 +28,7 @@ class RayAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End what still runs, and wait for it."""
         self._opened.close()
-        if self._ending is not None:
-            self._ending.join()
 
     def start(self) -> None:
         """Start Ray on this machine. Raises RequestError as ray_session."""
@@ -42,11 +37,9 @@ class RayAhead:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
-        """Ray, started or connected to. After the block it ends in a thread. Raises RequestError as ray_session."""
-        yield self._started()
-        ended = self._opened.pop_all()
-        self._ending = threading.Thread(target=ended.close, name="ray ends")
-        self._ending.start()
+        """Ray, started or connected to; it ends with the block. Raises RequestError as ray_session."""
+        with self._opened:
+            yield self._started()
 
     def _started(self) -> Session:
         if self._session is None:

@@ -180,7 +180,7 @@ def search(
 ) -> Ending:
     """Train what is missing. Interrupted by Ctrl-C or killed, the same call goes on later where this one ended.
 
-    ahead: Ray, started or not; it ends meanwhile. on_lost: called from another thread when Ray's head process or this machine's
+    ahead: Ray, started or not; it ends here. on_lost: called from another thread when Ray's head process or this machine's
     raylet is gone; nothing can go on then. say: told what befalls workers and nodes, in lines. Raises StorageError where the
     storage fails; what was stored before stays.
     """
