@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -192,6 +192,27 @@ class Searches:
         assert process.returncode == -signal.SIGKILL
         return detail
 
+    def end_at(self, point: str, how: str, *words: str) -> str:
+        """Start the program, end it where it pauses by what reaches all of its processes or one of Ray's; see ENDS.
+
+        Return the detail it paused at. It must say within seconds what is stored and what to type.
+        """
+        process, detail = self.start_until(point, *words)
+        started = time.monotonic()
+        ENDS[how](self, process)
+        out, err = process.communicate(timeout=TIMEOUT_S)
+        assert time.monotonic() - started < 45, "6 s on a busy machine"
+        code, said = (130, "interrupted: ") if how.startswith("SIG") else (1, "stopped: Ray is gone")
+        assert process.returncode == code, out + err
+        assert said in out
+        assert "the same command goes on from there" in out
+        assert out.splitlines()[-1].startswith("next: ")
+        if code == 130:
+            assert err == ""
+            assert not self.processes(), "nothing is left"
+        self.kill_all()
+        return detail
+
     def processes(self) -> list[int]:
         """Return all that was started here and still runs."""
         mark = f"TUNE_LB_TEST_LOG={self.log}".encode()
@@ -247,6 +268,35 @@ class Searches:
         return self.folder / "runs" / "tiny"
 
 
+def sigterm_to_all(searches: Searches, process: subprocess.Popen[str], driver_last_s: float = 1.0) -> None:
+    """As batch systems and containers do, in whatever order: here Ray's processes and the workers get it first."""
+    for pid in searches.processes():
+        if pid != process.pid:
+            os.kill(pid, signal.SIGTERM)
+    time.sleep(driver_last_s)
+    process.send_signal(signal.SIGTERM)
+
+
+def kill_of_ray(searches: Searches, name: str) -> None:
+    (its,) = [pid for pid in searches.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    os.kill(its, signal.SIGKILL)
+
+
+def sigint_twice(searches: Searches, process: subprocess.Popen[str]) -> None:
+    """As who is in a hurry: the second comes while Ray ends."""
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+
+
+ENDS: dict[str, Callable[[Searches, subprocess.Popen[str]], None]] = {
+    "SIGTERM": sigterm_to_all,
+    "SIGINT twice": sigint_twice,
+    "head": lambda searches, process: kill_of_ray(searches, "gcs_server"),
+    "raylet": lambda searches, process: kill_of_ray(searches, "raylet"),
+}
+
+
 def members_file(searches: Searches, stage: str, arm: str | None = None) -> tuple[Path, set[str]]:
     """Return a members file of a stage (and arm), and the weights of those in it as the witness knows them."""
     stored = {key: seen for seen, key in searches.stored("tiny").items()}
@@ -269,11 +319,15 @@ def assert_as_if_nothing_had_been(searches: Searches, whole: Searches) -> None:
 
 
 def assert_kills_cost_no_result(
-    searches: Searches, whole: Searches, points: Iterable[tuple[str, str]], num_workers: int
+    searches: Searches,
+    whole: Searches,
+    points: Iterable[tuple[str, str]],
+    num_workers: int,
+    otherwise: Mapping[str, str] | None = None,
 ) -> None:
     """Kill one search at one point after the other, then let it end: nothing stored is trained again, and nothing is missing.
 
-    points: each with what the detail that it pauses at contains.
+    points: each with what the detail that it pauses at contains. otherwise: by point the end (ENDS) that comes in place of SIGKILL.
     """
     words = (*SEARCH, "--max-concurrent", str(num_workers))
     # begin the run where the other one was when it had been prepared: how its members are trained was timed then
@@ -284,7 +338,8 @@ def assert_kills_cost_no_result(
     cut_off = 0
     for point, expected in points:
         before, temporary = len(searches.trained()), set((run / "trials").glob(".*"))
-        assert expected in searches.kill_at(point, *words)
+        how = (otherwise or {}).get(point)
+        assert expected in (searches.kill_at(point, *words) if how is None else searches.end_at(point, how, *words))
         assert not set(searches.trained()[before:]) & set(stored), "trained again although it was stored"
         assert stored.items() <= searches.stored("tiny").items()
         stored = searches.stored("tiny")

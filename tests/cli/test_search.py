@@ -11,9 +11,11 @@ import pytest
 
 from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate, store_run
 from tests.cli.conftest import Called
+from tests.faults.small_runs import search as trained_here
 from tests.searching import Searches
 from tune_lb.cli.output import Output
 from tune_lb.cli.search import conclude
+from tune_lb.space.loading import load_space
 
 SPACE = """
 from shrinking import Shrinking
@@ -116,27 +118,19 @@ def test_how_a_search_ended_is_its_exit_code(
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes through /proc")
-def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) -> None:
+def test_begun_anew_interrupted_and_gone_on_with(searches: Searches) -> None:
     """Of a space with a remedy of its own. Workers are held where a signal comes, so that something runs then."""
-    (searches.folder / "spaces" / "mine.py").write_text(WITNESSED)
+    file = searches.folder / "spaces" / "mine.py"
+    file.write_text(WITNESSED)
     (searches.folder / "spaces" / "shrinking.py").write_text(REMEDY)
     run = ("own", "out/deep")
-    words = ("search", "spaces/mine.py", "--name", "own", "--storage", "out/deep", "--max-concurrent", "1")
-    process, _ = searches.start_until("report@.search.", *words)
-    # a terminal sends it to the whole group
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, ""), out
-    assert "interrupted: " in out
-    assert "the same command goes on from there" in out
-    assert " ".join(words) in out.splitlines()[-1]
-    searches.kill_all()
     folder = searches.folder / "out" / "deep" / "own"
-    assert not (folder / "ray").exists()
+    trained_here(searches.folder, load_space(str(file)).space, run=folder)
     first = searches.stored(*run)
     assert len(first) > 0
 
-    changed = (*words, "epochs=2", "shrinking.batch_size=50")
+    options = ("--name", "own", "--storage", "out/deep", "--max-concurrent", "1")
+    changed = ("search", "spaces/mine.py", "epochs=2", "shrinking.batch_size=50", *options)
     code, _, err = searches.run(*changed)
     assert code == 2
     for line in (
@@ -149,11 +143,14 @@ def test_interrupted_begun_anew_terminated_and_gone_on_with(searches: Searches) 
     assert searches.stored(*run) == first
 
     process, _ = searches.start_until("report@.confirm.", *changed, "--fresh")
-    # to the program alone, as batch systems send it
-    process.send_signal(signal.SIGTERM)
+    # a terminal sends it to the whole group
+    os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, ""), out
     assert "interrupted: " in out
+    assert "the same command goes on from there" in out
+    assert " ".join(changed) in out.splitlines()[-1]
+    searches.kill_all()
     assert not (folder / "ray").exists()
     stored, before = searches.stored(*run), len(searches.trained())
     assert not stored.keys() & first.keys()

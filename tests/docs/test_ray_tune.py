@@ -21,8 +21,8 @@ import asha, pbt, optuna_search
 random.seed(0)
 numpy.random.seed(0)
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", address="local")
-# two at a time: each worker imports torch
+# one worker: each imports torch, and the population is paused and taken up again
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR", address="local")
 found = {"asha": asha.asha(8), "pbt": pbt.pbt(2, 10), "optuna_search": optuna_search.optuna_search(3)}
 found = {name: json.loads(results.get_dataframe().to_json(orient="records")) for name, results in found.items()}
 ray.shutdown()

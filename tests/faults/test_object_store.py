@@ -13,6 +13,8 @@ from tune_lb.results.run_files import read_members
 from tune_lb.results.storage import Store
 
 pytestmark = [
+    # in CI the same is done to two searches on a cluster: tests/tuning/test_cluster.py
+    pytest.mark.soak,
     pytest.mark.ray,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes through /proc"),
