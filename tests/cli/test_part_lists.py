@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from tests.docs.blocks import ROOT, block_with
+from tune_lb import points_of
 from tune_lb.__main__ import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-SMALL = ("num_samples=8", "candidates=2", "decide_blocks=1", "confirm_blocks=2", "epochs=2", "crossings=none")
+SMALL = ("num_samples=8", "candidates=2", "decide_blocks=1", "confirm_blocks=2", "epochs=2", "crossings=none", "placebo=false")
 """What is shown, smaller: two epochs. A warmup that is as long is fixed to one."""
 SEARCH = ("search", "one_of.py", *SMALL, "warmup.epochs=1.0", "--sampler", "tpe", "--name", "shown")
 FIELDS = {"sam": "sam.rho", "ghost_batch_norm": "ghost_batch_norm.ghost_batch_size"}
@@ -96,6 +97,17 @@ def test_the_report_and_the_recipe_have_what_was_selected_alone(shown):
         said = {"SGD": "torch.optim.SGD", "Adam": "torch.optim.Adam(", "LARS": "LARS"}
         if arm == "optimizers":
             assert said[drawn] in code
+
+
+def test_points_of_a_run_have_what_was_there(shown):
+    found = [p for p in points_of(shown.folder / "runs" / "shown", best=8) if p["arm"] in ("one_of", "optimizers")]
+    assert len(found) == 16
+    own = {name: {field} for name, field in FIELDS.items()}
+    own |= {"SGD": {"momentum"}, "LARS": {"trust_coefficient"}}
+    for point in found:
+        drawn, more = (point["remedy"], {"remedy2"}) if "remedy" in point else (point["optimizer"], set())
+        which = "remedy" if "remedy" in point else "optimizer"
+        assert point.keys() == {"arm", "eta_over_b", which} | more | own.get(drawn, set())
 
 
 def test_optunas_study_has_the_params_that_were_there(shown):

@@ -17,6 +17,7 @@ from tune_lb.optimizers.elementwise import SGD, Adam
 from tune_lb.remedies import SAM, GhostBatchNorm, Warmup
 from tune_lb.samplers.coding import coded, decoded
 from tune_lb.samplers.distinct import may_repeat, num_combinations, untried
+from tune_lb.samplers.sampler import Stopped
 from tune_lb.search.proposers import proposers
 from tune_lb.settings.domain import Condition, over
 from tune_lb.space.arm import Arm
@@ -164,6 +165,19 @@ def test_tpe_proposes_what_optuna_proposes_when_it_defines_by_run():
         theirs = study.get_trials()
     late = Counter(values["remedy"] for values, _ in scored[15:])
     assert late["sam"] >= 6, "it learns which alternative is best"
+
+
+def test_optuna_is_told_what_was_there_in_trials_that_were_stopped(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        optuna.samplers.TPESampler, "sample_relative", lambda self, study, trial, space: seen.append(study.trials) or {}
+    )
+    proposer = proposers(of := space(*arms(), sampler="tpe"), checked_designs(of))["own"]
+    nothing = {"eta_over_b": 0.01, "remedy": "none"}
+    proposer.propose(2, [(nothing, 0.5), (nothing | {"remedy": "sam", "sam.rho": 0.2}, Stopped(1, 0.9))])
+    whole, stopped, *_ = seen[0]
+    assert (whole.state.name, whole.params) == ("COMPLETE", {"eta_over_b": 0.01, "remedy": 2})
+    assert (stopped.state.name, stopped.params) == ("PRUNED", {"eta_over_b": 0.01, "remedy": 0, "sam.rho": 0.2})
 
 
 def test_recorded_values_are_those_that_are_there():

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.space.test_space import space
+from tune_lb.cli.train import middle
 from tune_lb.errors import RequestError
 from tune_lb.models.mlp import MLP
 from tune_lb.optimizers.elementwise import SGD, Adam
@@ -19,6 +20,7 @@ from tune_lb.settings.domain import Condition, over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import template_of
+from tune_lb.space.smoke import smoke
 
 ONE_OF = over([SAM(rho=over(0.1, 0.5)), GhostBatchNorm(ghost_batch_size=over([4, 8])), None])
 WARMUP = over([Warmup(epochs=over(1.0, 2.0)), None])
@@ -137,6 +139,18 @@ def test_fields_of_alternatives_and_what_is_drawn_can_be_overridden():
         RequestError, match=r"remedy = 'smm' is none of sam, ghost_batch_norm, none; did you mean 'sam'"
     ):
         checked_designs(of.overridden([("own.remedy", "smm")]))
+
+
+def test_the_middle_of_an_arm_and_a_smoke_run_have_what_is_drawn_alone():
+    of = space(Arm("small", batch_size=4), Arm("large"), Arm("own", ONE_OF, WARMUP))
+    design = next(design for design in checked_designs(of) if design.name == "own")
+    trial, values = middle(design)
+    assert values.keys() == {"eta_over_b", "remedy", "remedy2", "ghost_batch_norm.ghost_batch_size"}
+    assert trial.remedies == (GhostBatchNorm(ghost_batch_size=8),)
+    # a batch is cut to what the ghost sizes of a list divide as well
+    sizes = over([GhostBatchNorm(ghost_batch_size=over([75, 150])), None])
+    smoked = smoke(space(Arm("small", batch_size=4), Arm("large"), Arm("own", sizes), batch_size=450))
+    assert smoked.batch_size == 150
 
 
 def test_trials_without_lists_are_what_they_were():

@@ -167,6 +167,11 @@ def test_trials_without_phases_keep_their_identity():
         (Phase(epochs=-1.0), "phase1.epochs = -1.0: must be at least 0"),
         (Phase(epochs=1.0, lr=0.1, eta_over_b=0.1), "phase1: lr and eta_over_b are both given"),
         (Phase(epochs=1.0, remedies=(SAM(rho=over(0.1, 1.0)),)), "phase1: SAM.rho is searched"),
+        (
+            Phase(epochs=1.0, optimizer=over([SGD(momentum=over(0.0, 0.9)), SGD(nesterov=True)])),
+            "phase1: SGD.momentum is searched; in a phase only its own numbers can be",
+        ),
+        (Phase(epochs=1.0, remedies=(over([SAM(rho=over(0.1, 1.0)), None]),)), "phase1.remedies = "),
         (Phase(epochs=1.0, remedies=(SAM(rho=-1.0),)), "phase1: SAM.rho = -1.0: must be at least 0"),
         (Phase(epochs=1.0, remedies=("sam",)), "give a tuple of remedies"),
         (Phase(epochs=1.0, remedies=(SAM(rho=0.1), SAM(rho=0.1))), "phase1: remedy sam is given twice"),

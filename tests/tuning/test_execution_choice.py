@@ -118,6 +118,19 @@ def test_the_plan_says_what_was_found():
     assert drawing.startswith("arm 'b': the network draws random numbers itself (torch)")
 
 
+def test_what_is_found_for_one_alternative_holds_for_its_arm():
+    parts = on_device(Blobs().load(0), "cpu")
+    trials = {name: trial(model=ZOO["plain layers"].model) for name in ("one_of", "other")}
+    others = {"one_of": [trial(model=ZOO[kind].model) for kind in ("functional dropout", "a counter")]}
+    found = network_findings(trials, dict.fromkeys(trials, parts), others)
+    assert (found["other"].is_plain, found["other"].draws) == (False, [])
+    assert found["one_of"].is_plain
+    assert found["one_of"].draws == ["torch"]
+    others["one_of"].append(trial(model=ZOO["dropout that stays on"].model))
+    with pytest.raises(RequestError, match="arm 'one_of': AlwaysDropping draws random numbers in evaluation mode"):
+        network_findings(trials, dict.fromkeys(trials, parts), others)
+
+
 def test_networks_that_no_way_is_right_for_are_named_once_with_their_arms():
     parts = on_device(Blobs().load(0), "cpu")
     kinds = ["a counter outside", "plain layers", "a counter outside", "dropout that stays on"]

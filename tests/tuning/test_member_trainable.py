@@ -236,6 +236,28 @@ def test_what_is_searched_is_rays() -> None:
     assert trainable(asked, arm="a").__name__ == "a"
 
 
+def test_lists_of_parts_are_choices_of_rays_and_what_is_not_there_may_have_a_value() -> None:
+    asked = space(over([SAM(rho=over(0.01, 0.5)), None]), optimizer=over([SGD(momentum=over(0.0, 0.9)), Adam()]))
+    found = param_space(asked, arm="a")
+    assert {name: domain.domain_str for name, domain in found.items()} == {
+        "eta_over_b": "(0.001, 0.1)",
+        "optimizer": "['SGD', 'Adam']",
+        "remedy": "['sam', 'none']",
+        "momentum": "(0.0, 0.9)",
+        "sam.rho": "(0.01, 0.5)",
+    }
+    own = own_arm(asked, "a")
+    whole = {"eta_over_b": 0.01, "optimizer": "Adam", "remedy": "sam", "momentum": 0.3, "sam.rho": 0.2}
+    trial, _ = own.member(whole)
+    assert (trial.optimizer, trial.remedies) == (Adam(), (SAM(rho=0.2),))
+    short, _ = own.member({"eta_over_b": 0.01, "optimizer": "Adam", "remedy": "none"})
+    assert (short.optimizer, short.remedies, short.columns()["remedy"]) == (Adam(), (), "none")
+    with pytest.raises(RequestError, match=r"searches sam.rho, for which the configuration has no value"):
+        own.member({"eta_over_b": 0.01, "optimizer": "Adam", "remedy": "sam"})
+    with pytest.raises(RequestError, match=r"a: remedy|remedy = 'smm' is none of sam, none; did you mean 'sam'"):
+        own.member(whole | {"remedy": "smm"})
+
+
 def test_a_perturbed_number_is_put_back_into_its_range() -> None:
     put = in_range(SEARCHED, arm="a")
     config = {"eta_over_b": 0.12, "sam.rho": 0.008, "batch_size": 8}

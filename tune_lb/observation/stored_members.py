@@ -22,6 +22,7 @@ from tune_lb.results.locations import DamagedError, StorageError, reason_of
 from tune_lb.results.storage import Store
 from tune_lb.settings.domain import Choice
 from tune_lb.settings.identity import describe
+from tune_lb.settings.setting import Settings
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.data_sets import source_name
 from tune_lb.space.designs import ArmDesign
@@ -33,6 +34,7 @@ from tune_lb.training.evaluation import recalibrated
 from tune_lb.training.gradient import DROPOUT_KEY
 from tune_lb.training.python_state import carrying_state
 from tune_lb.training.trial import Trial
+from tune_lb.training.trial_columns import as_value, part_columns
 
 SUFFIX = ".safetensors"
 
@@ -140,7 +142,7 @@ def differs(surface: LossSurface, stated: float | None) -> str | None:
 def trial_of(design: ArmDesign, row: Mapping[str, Any]) -> Trial:
     """Return the trial that a row of the members table of an arm was made of."""
     template = copy.copy(design.template)
-    values = {name: _value(domain, row.get(name)) for name, domain in template.dimensions().items()}
+    values = {name: _value(name, domain, row) for name, domain in template.dimensions().items()}
     found = template.resolved(values | {"split_seed": row["split_seed"]})
     # the row has the rate as remedies scale it
     if "lr" in values and found.lr is not None and found.learning_rate != found.lr:
@@ -148,8 +150,16 @@ def trial_of(design: ArmDesign, row: Mapping[str, Any]) -> Trial:
     return found
 
 
-def _value(domain: Any, stored: Any) -> Any:
-    """Return a searched value from a row, where what is no number stands as text."""
-    if isinstance(domain, Choice) and isinstance(stored, str):
-        return next((option for option in domain.to_check() if describe(option) == stored), stored)
-    return stored
+def _value(name: str, domain: Any, row: Mapping[str, Any]) -> Any:
+    """Return a searched value from a row, where what is no number stands as text, and an optimizer as the name of its type."""
+    stored = row.get(name)
+    if not isinstance(domain, Choice) or not isinstance(stored, str):
+        return stored
+    meant = [option for option in domain.to_check() if stored in (describe(option), type(option).__name__)]
+    # of two of one type, the one whose fields the row has
+    return next((option for option in meant if len(meant) == 1 or _has_fields(row, name, option)), stored)
+
+
+def _has_fields(row: Mapping[str, Any], name: str, part: Any) -> bool:
+    columns = part_columns(name, part) if isinstance(part, Settings) else {}
+    return all(row.get(column) == as_value(getattr(part, field)) for column, field in columns.items())
