@@ -18,7 +18,15 @@ from tune_lb.__main__ import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-SMALL = ("num_samples=8", "candidates=2", "decide_blocks=1", "confirm_blocks=2", "epochs=2", "crossings=none", "placebo=false")
+SMALL = (
+    "num_samples=8",
+    "candidates=2",
+    "decide_blocks=1",
+    "confirm_blocks=2",
+    "epochs=2",
+    "crossings=none",
+    "placebo=false",
+)
 """What is shown, smaller: two epochs. A warmup that is as long is fixed to one."""
 SEARCH = ("search", "one_of.py", *SMALL, "warmup.epochs=1.0", "--sampler", "tpe", "--name", "shown")
 FIELDS = {"sam": "sam.rho", "ghost_batch_norm": "ghost_batch_norm.ghost_batch_size"}

@@ -10,6 +10,7 @@ from tests.space.test_space import space
 from tune_lb.models.mlp import MLP
 from tune_lb.observation.stored_members import trial_of
 from tune_lb.optimizers.elementwise import SGD, Adam
+from tune_lb.optimizers.lars import LARS
 from tune_lb.remedies import SAM, GhostBatchNorm, Warmup
 from tune_lb.schedules import Cosine, Step
 from tune_lb.search.proposers import proposers
@@ -25,6 +26,7 @@ ONE_OF = over([SAM(rho=over(0.1, 0.5)), GhostBatchNorm(ghost_batch_size=over([4,
     [
         ((), {"optimizer": over([SGD(momentum=0.5), SGD(momentum=0.9, nesterov=True), Adam()])}),
         ((), {"optimizer": over([SGD(momentum=over(0.0, 0.9)), Adam(beta1=over(0.5, 0.9))])}),
+        ((), {"optimizer": over([SGD(momentum=over(0.0, 0.9)), LARS(momentum=over(0.5, 0.9)), Adam()])}),
         ((ONE_OF, over([Warmup(epochs=over(1.0, 2.0)), None])), {}),
         ((over([SAM(rho=over(0.1, 0.5)), (SAM(rho=over(0.1, 0.5)), Warmup(epochs=2.0))]),), {}),
         (

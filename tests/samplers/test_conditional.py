@@ -14,6 +14,7 @@ from tests.search.test_planner import Run, compared
 from tests.space.test_space import space
 from tune_lb.errors import RequestError
 from tune_lb.optimizers.elementwise import SGD, Adam
+from tune_lb.optimizers.lars import LARS
 from tune_lb.remedies import SAM, GhostBatchNorm, Warmup
 from tune_lb.samplers.coding import coded, decoded
 from tune_lb.samplers.distinct import may_repeat, num_combinations, untried
@@ -243,8 +244,9 @@ def test_points_that_do_not_say_which_alternative_are_refused(point, said):
     assert any(said in line for line in error.value.problems), error.value.problems
 
 
-def test_derived_arms_take_the_optimizer_that_their_source_was_decided_for():
-    optimizer = over([SGD(momentum=over(0.0, 0.9)), Adam(beta1=over(0.5, 0.9))])
+@pytest.mark.parametrize("momentum", [over(0.0, 0.9), over(0.5, 0.9)])
+def test_derived_arms_take_the_optimizer_that_their_source_was_decided_for(momentum):
+    optimizer = over([SGD(momentum=over(0.0, 0.9)), LARS(momentum=momentum), Adam(beta1=over(0.5, 0.9))])
     for seed in range(3):
         search = Run(compared(optimizer=optimizer, seed=seed)).search
         source, copied = (search.selected(name).trial for name in ("small", "large_copied"))

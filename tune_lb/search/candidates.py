@@ -101,7 +101,8 @@ class SearchedArm:
         if not drawn:
             return neutral | {name: _field(trial, name) for name in wanted}
         own = self.design.template.resolved(drawn)
-        return neutral | drawn | {name: _field_or_first(trial, own, name) for name in wanted}
+        columns = {each.name: each.column for one in part_lists(self.design.template) for each in one.searched()}
+        return neutral | drawn | {name: _field_or_first(trial, own, columns.get(name, name)) for name in wanted}
 
     def derived(self, trial: Trial) -> Candidate:
         """Return the configuration that a copied or scaled arm takes from a trial of the arm that it is derived from."""

@@ -16,7 +16,7 @@ from tune_lb.space.arm import Arm
 from tune_lb.space.circles import reached
 from tune_lb.space.old_fields import successor
 from tune_lb.space.space import EXTENDABLE, PROCEDURE, TRIAL_FIELDS, Space
-from tune_lb.training.part_lists import part_lists
+from tune_lb.training.part_lists import listed_names, part_lists
 from tune_lb.training.remedy import overrides
 from tune_lb.training.taking import taken_by
 from tune_lb.training.trial import Trial
@@ -142,7 +142,7 @@ def _typed(template: Trial, name: str, value: Any) -> Any:
         field = part_columns(prefix, part).get(name)
         if field is not None:
             return as_typed(part, field, value)
-    return value if name in {one.name for one in part_lists(template)} else as_typed(template, name, value)
+    return value if name in listed_names(part_lists(template)) else as_typed(template, name, value)
 
 
 def field_names(template: Trial) -> list[str]:

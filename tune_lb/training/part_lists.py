@@ -5,7 +5,8 @@
 
 What is drawn is a dimension, whose values are names: of remedies (sam, ghost_batch_norm, none; sam+ema of a tuple of two), of
 types (SGD, Adam). It is called remedy (remedy2 ... where an arm has several such lists), optimizer, model.type, schedule.type,
-loss.type, initialization.type, as is its column. The fields of each alternative are dimensions that are there where it is drawn.
+loss.type, initialization.type, as is its column. The fields of each alternative are dimensions that are there where it is drawn;
+one that alternatives search over different domains is a dimension of each, with its name before it: SGD.momentum, LARS.momentum.
 """
 
 from __future__ import annotations
@@ -48,6 +49,30 @@ class PartList(NamedTuple):
             if isinstance(part, Settings):
                 yield (part.name if isinstance(part, Remedy) else self.field), part
 
+    def searched(self) -> list[Searched]:
+        """Return what is searched in its alternatives."""
+        of_columns: dict[str, list[tuple[str, Domain]]] = {}
+        for label in self.alternatives:
+            for prefix, part in self.fields(label):
+                for name, domain in part.dimensions().items():
+                    of_columns.setdefault(column_name(prefix, name), []).append((label, domain))
+        found = []
+        for column, pairs in of_columns.items():
+            if all(domain == pairs[0][1] for _, domain in pairs):
+                found.append(Searched(column, column, pairs[0][1], tuple(label for label, _ in pairs)))
+            else:
+                found += [Searched(f"{label}.{column}", column, domain, (label,)) for label, domain in pairs]
+        return found
+
+
+class Searched(NamedTuple):
+    """A searched field of alternatives of a list: its dimension, its column in the trial, its domain, and which have it."""
+
+    name: str
+    column: str
+    domain: Domain
+    labels: tuple[str, ...]
+
 
 def part_lists(trial: Any) -> list[PartList]:
     """Return the lists of parts of an arm's trial; none in one that is resolved."""
@@ -72,15 +97,16 @@ def listed_dimensions(lists: Sequence[PartList]) -> dict[str, Domain]:
     """Return the dimensions of lists: what is drawn, and the fields of the alternatives where they are drawn."""
     found: dict[str, Domain] = {one.name: Choice(tuple(one.alternatives)) for one in lists}
     for one in lists:
-        own: dict[str, tuple[Domain, list[str]]] = {}
-        for label in one.alternatives:
-            for column, domain in _searched(one, label):
-                own.setdefault(column, (domain, []))[1].append(label)
         found |= {
-            column: dataclasses.replace(domain, only=Condition(one.name, tuple(labels)))
-            for column, (domain, labels) in own.items()
+            own.name: dataclasses.replace(own.domain, only=Condition(one.name, own.labels)) for own in one.searched()
         }
     return found
+
+
+def listed_names(lists: Sequence[PartList]) -> list[str]:
+    """Return the names that lists have beside the columns of their parts: of what is drawn, and of fields of one alternative."""
+    own = [field.name for one in lists for field in one.searched() if field.name != field.column]
+    return [*own, *(one.name for one in lists)]
 
 
 def drawn(trial: Any, values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -100,16 +126,18 @@ def drawn(trial: Any, values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
                 known = f"none of {', '.join(one.alternatives)}{nearest(str(label), one.alternatives)}"
                 raise RequestError(f"arm {trial.arm!r}: {one.name} = {label!r} is {known}")
             chosen[one.name], parts = label, one.alternatives[label]
+            for own in one.searched():
+                if own.name != own.column and own.name in left:
+                    left[own.column] = chosen[own.name] = left.pop(own.name)
             if one.field == "remedies":
                 remedies += parts
             else:
                 changes[one.field] = parts[0]
             continue
         choice = Choice(tuple(_changed(one, label, values) for label in one.alternatives))
-        for label in one.alternatives:
-            for prefix, part in one.fields(label):
-                for column in part_columns(prefix, part):
-                    left.pop(column, None)
+        parts_of = [pair for label in one.alternatives for pair in one.fields(label)]
+        names = {column for prefix, part in parts_of for column in part_columns(prefix, part)}
+        left = {name: value for name, value in left.items() if name not in names.union(listed_names([one]))}
         if one.field == "remedies":
             lists.append(choice)
         else:
@@ -167,7 +195,6 @@ def list_problems(trial: Any, taken_names: Collection[str]) -> list[str]:
         return found
     lists = part_lists(trial)
     names = [one.name for one in lists]
-    found += [f": {column} is searched in {text}" for column, text in _unlike(lists)]
     fixed = {column for prefix, part in trial.parts().items() for column in part_columns(prefix, part)}
     found += [f": a remedy has the name of the column {name}; take another" for name in names if name in fixed]
     picks = itertools.product(*(one.alternatives.values() for one in lists if one.field == "remedies"))
@@ -193,31 +220,10 @@ def _entry_problems(entries: Sequence[tuple[Any, ...]]) -> list[str]:
     return found
 
 
-def _unlike(lists: Sequence[PartList]) -> Iterator[tuple[str, str]]:
-    """Yield columns that are searched in several alternatives, or lists, over domains that differ."""
-    seen: dict[str, tuple[str, str, Domain]] = {}
-    for one in lists:
-        for label in one.alternatives:
-            for column, domain in _searched(one, label):
-                name, other, known = seen.setdefault(column, (one.name, label, domain))
-                if name != one.name:
-                    yield column, f"{name} and in {one.name}: give each remedy in one list"
-                elif known != domain:
-                    yield (
-                        column,
-                        f"{other} over {known} and in {label} over {domain}: give both the same, or each an arm of its own",
-                    )
-
-
-def _searched(one: PartList, label: str) -> Iterator[tuple[str, Domain]]:
-    for prefix, part in one.fields(label):
-        for name, domain in part.dimensions().items():
-            yield column_name(prefix, name), domain
-
-
 def _changed(one: PartList, label: str, values: Mapping[str, Any]) -> Any:
     """Return an entry of a list with the fields that values give."""
     found = []
+    values = {**values, **{o.column: values[o.name] for o in one.searched() if o.name in values and label in o.labels}}
     for part in one.alternatives[label]:
         prefix = part.name if isinstance(part, Remedy) else one.field
         columns = part_columns(prefix, part) if isinstance(part, Settings) else {}

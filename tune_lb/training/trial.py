@@ -30,6 +30,7 @@ from tune_lb.training.loss_forms import as_loss, example_loss
 from tune_lb.training.part_lists import (
     drawn,
     listed_dimensions,
+    listed_names,
     most_evaluations,
     part_lists,
     remedies_of,
@@ -85,7 +86,7 @@ class Trial(Settings):
     remedy_lists: tuple[Choice, ...] = setting(
         (), "of an arm: lists of remedies, of each of which one is drawn", added_later=True
     )
-    drawn: tuple[tuple[str, str], ...] = setting((), "alternatives that were drawn of lists of parts", added_later=True)
+    drawn: tuple[tuple[str, Any], ...] = setting((), "what was drawn of lists of parts", added_later=True)
 
     def __post_init__(self) -> None:
         made_plain(self)
@@ -188,7 +189,7 @@ class Trial(Settings):
             *(pair for one in lists for label in one.alternatives for pair in one.fields(label)),
         ]
         columns = dict.fromkeys(name for prefix, part in parts for name in part_columns(prefix, part))
-        return [*columns, *(one.name for one in lists)]
+        return [*columns, *listed_names(lists)]
 
     def resolved(self, values: Mapping[str, Any]) -> Trial:
         """Return a copy with the values, by column name, in place of those fields; of a list of parts, what is drawn alone."""
@@ -297,7 +298,7 @@ class Trial(Settings):
         for prefix, part in self.parts().items():
             for column, name in part_columns(prefix, part).items():
                 row.setdefault(column, as_value(getattr(part, name)))
-        return row | dict(self.drawn)
+        return row | {name: as_value(value) for name, value in self.drawn}
 
     def trial_id(self, fingerprint: str) -> str:
         """Return the identity: a hash of every field, of the qualified names, and of the data's content; no seeds, no stage."""

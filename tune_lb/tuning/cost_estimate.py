@@ -94,7 +94,7 @@ def case_notes(space: Space, designs: Sequence[ArmDesign]) -> list[str]:
     dearest = typical_trials(space, designs)
     for arm, trials in trials_of_cases(space, designs).items():
         if len({trial.evaluations_per_update for trial in trials}) > 1:
-            given = ", ".join(f"{name} = {label}" for name, label in dearest[arm].drawn)
+            given = ", ".join(f"{name} = {label}" for name, label in dearest[arm].drawn if isinstance(label, str))
             found.append(f"arm {arm!r}: its time is that with {given}, which takes the most gradients per update")
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from tune_lb.space.halving import Halving
 from tune_lb.space.observation import CROSSINGS, Walk, Watch
 from tune_lb.space.space import Space
 from tune_lb.space.taking import lenders
-from tune_lb.training.part_lists import part_lists
+from tune_lb.training.part_lists import PartList, part_lists
 from tune_lb.training.trial import Trial
 from tune_lb.training.trial_columns import column_name
 from tune_lb.training.ways import AUTO
@@ -134,12 +134,25 @@ def field_columns(designs: Sequence[ArmDesign]) -> tuple[Column, ...]:
             for one in part_lists(design.template)
             if one.name not in everywhere
         }
+        found |= {own.name: own for one in part_lists(design.template) for own in _of_alternatives(one)}
         for remedy in design.template.possible_remedies():
             for split, kind in itertools.product(("train", "validation", "test"), ("loss", "error")):
                 for name in remedy.alternative_names():
                     text = f"{split}_{kind} of the weights called {name} by {remedy.name}"
                     found[f"{split}_{kind}@{name}"] = Column(f"{split}_{kind}@{name}", "float", text, role="outcome")
     return tuple(found.values())
+
+
+def _of_alternatives(one: PartList) -> Iterator[Column]:
+    """Yield the columns of fields that alternatives search over domains of their own."""
+    apart = {own.name for own in one.searched() if own.name != own.column}
+    for label in one.alternatives:
+        for prefix, part in one.fields(label):
+            for name, _, types, metadata in described(part):
+                column = f"{label}.{column_name(prefix, name)}"
+                if column in apart:
+                    text = metadata.get("description") or f"{name} of {label}"
+                    yield Column(column, column_type(types), f"{text}, where {label} was drawn", role="setting")
 
 
 @functools.cache
