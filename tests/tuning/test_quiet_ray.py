@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ray.air._internal import usage
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
 
+from tune_lb.tuning.deaths import death_of
 from tune_lb.tuning.quiet_ray import tune
 
 
@@ -15,3 +19,17 @@ def test_counting_callbacks_for_a_report_that_is_off_imports_no_tracker(monkeypa
         monkeypatch.delitem(sys.modules, f"ray.air.integrations.{name}", raising=False)
     usage.tag_callbacks([tune.Callback()])
     assert not {"ray.air.integrations.mlflow", "ray.air.integrations.wandb"} & sys.modules.keys()
+
+
+def test_a_worker_that_ray_ends_over_memory_in_the_middle_of_a_job_is_a_dead_worker(monkeypatch) -> None:
+    seen = []
+    # not made as Ray makes it, which starts Ray
+    manager = object.__new__(RayActorManager)
+    manager._failed_actor_ids = set()
+    monkeypatch.setattr(manager, "_cleanup_actor", lambda tracked_actor: None, raising=True)
+    actor = SimpleNamespace(actor_id=1, _on_error=lambda actor, error: seen.append(error))
+    task = SimpleNamespace(_tracked_actor=actor, _on_error=None)
+    said = "1 worker(s) were killed due to the node running low on memory."
+    manager._actor_task_failed(task, OutOfMemoryError(said))
+    assert isinstance(seen[0], RayActorError)
+    assert "memory was full" in death_of(str(seen[0]), None).cause

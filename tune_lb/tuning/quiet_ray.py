@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -21,6 +22,8 @@ for _name, _value in QUIET.items():
 
 from ray import tune  # noqa: E402  (Ray reads these variables when it is imported)
 from ray.air._internal import usage  # noqa: E402
+from ray.air.execution._internal import RayActorManager  # noqa: E402
+from ray.exceptions import RayActorError, RayError, RayTaskError  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
@@ -28,6 +31,21 @@ from ray.tune.search import Searcher  # noqa: E402
 # they are installed, which takes seconds
 if hasattr(usage, "tag_callbacks"):
     usage.tag_callbacks = lambda callbacks: False
+
+_task_failed = RayActorManager._actor_task_failed
+
+
+def _task_or_actor_failed(manager: RayActorManager, task: Any, exception: Exception) -> None:
+    """Take what Ray says of a worker that it ended, as for want of memory, for the death of that worker.
+
+    Where a job was under way, Ray says it by errors that its own manager of actors does not know, and the whole search would end.
+    """
+    if isinstance(exception, RayError) and not isinstance(exception, (RayActorError, RayTaskError)):
+        exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+    _task_failed(manager, task, exception)
+
+
+RayActorManager._actor_task_failed = _task_or_actor_failed
 
 
 @contextlib.contextmanager
