@@ -66,7 +66,7 @@ class Witness:
 
     def measure(self, surface, seed):
         weights = hashlib.sha256(surface.point.numpy().tobytes()).hexdigest()
-        if ray.is_initialized():  # not in the driver, which measures to estimate the cost
+        if in_worker():
             # as on another machine, which has not this folder
             sys.path[:] = [path for path in sys.path if not path.endswith(("/spaces", "/src"))]
             import late
@@ -75,9 +75,14 @@ class Witness:
         return {"witness": weights, "witness.reason": None}
 
 
+def in_worker():
+    """The program itself has Ray, too: it measures to estimate the cost, and builds networks."""
+    return ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE
+
+
 def suffer():
     """On a node that is told to be sick every worker dies."""
-    if ray.is_initialized() and "TUNE_LB_TEST_SICK" in os.environ:
+    if in_worker() and "TUNE_LB_TEST_SICK" in os.environ:
         os.kill(os.getpid(), 9)
 
 
@@ -92,7 +97,7 @@ class Network(MLP):
 @dataclass(frozen=True)
 class Fragile(MLP):
     def __call__(self, input_shape, num_classes):
-        if ray.is_initialized() and os.path.exists(os.path.join(os.environ["TUNE_LB_TEST_LOG"], "fail")):
+        if in_worker() and os.path.exists(os.path.join(os.environ["TUNE_LB_TEST_LOG"], "fail")):
             raise RuntimeError("told to fail")
         suffer()
         return super().__call__(input_shape, num_classes)

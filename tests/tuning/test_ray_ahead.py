@@ -9,7 +9,7 @@ import pytest
 import torch
 from ray.tune.execution import class_cache
 
-from tune_lb.tuning import ray_ahead
+from tune_lb.tuning import ray_ahead, request
 from tune_lb.tuning.cluster import Session
 from tune_lb.tuning.quiet_ray import environment_inherited
 from tune_lb.tuning.ray_ahead import RayAhead
@@ -22,8 +22,8 @@ def seen(monkeypatch):
     found = []
 
     @contextlib.contextmanager
-    def session(address):
-        found.append(f"starts {address}")
+    def session(address, cpus):
+        found.append(f"starts {address}" if cpus is None else f"starts with {cpus:g} CPUs")
         try:
             yield Session("head", "", None)
         finally:
@@ -41,6 +41,35 @@ def test_what_was_started_ahead_is_what_the_search_uses(seen):
             assert session.head == "head"
         assert seen == ["starts None", "ends"]
     assert seen == ["starts None", "ends"]
+
+
+def test_it_is_asked_how_many_cpus_workers_are_to_have_when_it_starts(seen):
+    asked = []
+    with RayAhead(None, lambda: asked.append("cpus") or 2.0) as ahead:
+        assert asked == []
+        ahead.start()
+    assert (asked, seen) == (["cpus"], ["starts with 2 CPUs", "ends"])
+    with RayAhead("auto", lambda: asked.append("of a cluster")) as ahead, ahead.session():
+        pass
+    assert asked == ["cpus"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus"),
+    [
+        ({}, 8.0),
+        ({"max_concurrent": 1}, 1.0),
+        ({"max_concurrent": 3, "cpus_per_trial": 2.0}, 6.0),
+        ({"max_concurrent": 20, "cpus_per_trial": 3.0}, 6.0),
+        ({"gpus_per_trial": 0.5}, 4.0),
+        ({"gpus_per_trial": "auto", "max_concurrent": 1}, None),
+    ],
+)
+def test_workers_that_are_not_asked_for_are_not_started(asked, cpus, monkeypatch):
+    """On this machine of 8 CPUs and, where they are asked for, 2 GPUs."""
+    gpus = 2.0 if "gpus_per_trial" in asked else 0.0
+    monkeypatch.setattr(request, "this_machine", lambda: [{"CPU": 8.0, "GPU": gpus}])
+    assert request.cpus_here(request.Request(space=None, name="a", run=None, asked={}, **asked)) == cpus
 
 
 def test_a_cluster_is_connected_to_when_it_is_needed(seen):

@@ -27,7 +27,7 @@ from tune_lb.results.storage import StorageError, Store
 from tune_lb.search.job import MemberKey
 from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
-from tune_lb.tuning.request import Request
+from tune_lb.tuning.request import Request, cpus_here
 from tune_lb.tuning.signals import interrupted, sigterm_interrupts
 from tune_lb.tuning.time_budget import seconds_of
 
@@ -97,7 +97,7 @@ def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, ide
         again = search_command(request.asked)
     if given.dry_run:
         return _planned(given, out, request, again)
-    with RayAhead(request.address) as ahead:
+    with RayAhead(request.address, functools.partial(cpus_here, request)) as ahead:
         return _searched(given, out, request, again, ahead)
 
 

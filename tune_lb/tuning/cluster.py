@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import socket
@@ -51,12 +52,16 @@ class Session(NamedTuple):
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None) -> Iterator[Session]:
-    """Start Ray on this machine, or connect to the cluster at an address, for the time of the block. Raises RequestError."""
+def ray_session(address: str | None, cpus: float | None = None) -> Iterator[Session]:
+    """Start Ray on this machine, or connect to the cluster at an address, for the time of the block. Raises RequestError.
+
+    cpus: of this machine that workers are to have, at most all; None: all. Ray starts a worker for each at once.
+    """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     short = _short_folder() if address is None else None
     if address is None:
-        options |= {"address": "local", "include_dashboard": False, "num_cpus": usable_cpus()}
+        own = usable_cpus() if cpus is None else min(usable_cpus(), math.ceil(cpus))
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": own}
         options |= {"_system_config": {"preload_python_modules": WORKER_IMPORTS}}
         options |= {} if short is None else {"_temp_dir": short}
     else:

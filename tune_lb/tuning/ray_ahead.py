@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from tune_lb.tuning.cluster import Session, ray_session
@@ -17,8 +17,9 @@ class RayAhead:
     processes with the thread that began them; and what still refers to Ray when another thread ends it, ends this process.
     """
 
-    def __init__(self, address: str | None) -> None:
-        self.address = address
+    def __init__(self, address: str | None, cpus: Callable[[], float | None] = lambda: None) -> None:
+        """cpus: asked when Ray starts on this machine; see ray_session."""
+        self.address, self.cpus = address, cpus
         self._opened = contextlib.ExitStack()
         self._session: Session | None = None
 
@@ -43,5 +44,5 @@ class RayAhead:
 
     def _started(self) -> Session:
         if self._session is None:
-            self._session = self._opened.enter_context(ray_session(self.address))
+            self._session = self._opened.enter_context(ray_session(self.address, None if self.address else self.cpus()))
         return self._session

@@ -12,7 +12,7 @@ from tune_lb.results.storage import Store
 from tune_lb.search.job import MemberKey
 from tune_lb.space.sources import Source
 from tune_lb.space.space import Space
-from tune_lb.tuning.resources import Node, Resources, resources_of
+from tune_lb.tuning.resources import Node, Resources, resources_of, this_machine
 
 RAY_START_S = 8.0
 """What starting Ray and its workers takes, about, in seconds."""
@@ -90,3 +90,11 @@ def workers(request: Request, nodes: Sequence[Node]) -> Resources:
         max_concurrent=request.max_concurrent,
         may_grow=request.address is not None,
     )
+
+
+def cpus_here(request: Request) -> float | None:
+    """Return how many CPUs of this machine the workers of a search take; None where the share of a GPU is measured later."""
+    if isinstance(request.gpus_per_trial, str):
+        return None
+    found = workers(request, this_machine())
+    return found.cpus * found.concurrency
