@@ -39,7 +39,7 @@ def test_members_of_a_search_are_those_of_a_training_by_itself(searches: Searche
     shutil.copy(networks.__file__, searches.folder / "spaces" / "nets.py")
     file = searches.folder / "spaces" / "impure.py"
     file.write_text(SPACE)
-    code, out, err = searches.run("search", "spaces/impure.py")
+    code, out, err = searches.run("search", "spaces/impure.py", "--max-concurrent", "1")
     assert code == 0, out + err
     rows = read(searches).set_index(["arm", "seed"])
     assert rows.execution["counting"].unique().tolist() == ["plain"]
