@@ -10,12 +10,15 @@ import optuna
 import pytest
 from scipy.stats import qmc
 
+from tests.search.test_halving import TWICE, Halved, loss_at
 from tests.search.test_planner import Run, compared
 from tests.space.test_space import space
 from tune_lb.errors import RequestError
 from tune_lb.optimizers.elementwise import SGD, Adam
 from tune_lb.optimizers.lars import LARS
 from tune_lb.remedies import SAM, GhostBatchNorm, Warmup
+from tune_lb.results.ledger import Ledger
+from tune_lb.results.storage import Store
 from tune_lb.samplers.coding import coded, decoded
 from tune_lb.samplers.distinct import may_repeat, num_combinations, untried
 from tune_lb.samplers.sampler import Stopped
@@ -24,6 +27,7 @@ from tune_lb.settings.domain import Condition, over
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.streams import seed_of
+from tune_lb.tuning.recorded_proposals import record_proposals, recorded_proposals
 
 ONE_OF = over([SAM(rho=over(0.1, 0.5)), GhostBatchNorm(ghost_batch_size=over([4, 8, 12])), None])
 LISTED = over([SAM(rho=over([0.1, 0.2, 0.3])), GhostBatchNorm(ghost_batch_size=over([4, 8])), None])
@@ -268,6 +272,28 @@ def test_an_arm_with_a_list_takes_from_those_that_it_combines():
         "remedy2": "none",
     }
     assert (of_large.values["remedy"], of_large.values["remedy2"]) == ("none", "none")
+
+
+def test_a_killed_search_goes_on_from_what_was_proposed(tmp_path):
+    # numbers of one alternative alone: proposals of the other are moved
+    of = compared(*arms(over([SAM(rho=over(0.1, 0.5)), None])), eta_over_b=0.01, sampler="tpe", num_samples=13)
+    ledger = Ledger(Store(tmp_path))
+    killed = Run(of, limit=42)
+    record_proposals(ledger, killed.search.new_proposals())
+    proposed = recorded_proposals(ledger, checked_designs(of))
+    assert proposed["own"] == killed.search.proposed["own"]
+    resumed = Run(of, known=killed.scores, proposed=proposed)
+    assert resumed.search.finished
+    assert len({m.configuration_id for run in (killed, resumed) for m in run.of("own", "search")}) == 13
+    assert not Run(of, known=resumed.scores, proposed=resumed.search.proposed).jobs
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "tpe"])
+def test_configurations_of_all_alternatives_are_halved_together(sampler):
+    run = Halved(compared(*arms(), num_samples=8, candidates=2, stopping=TWICE, sampler=sampler))
+    every, second, whole = (run.ids("own", look) for look in (1, 2, 0))
+    assert [len(every), len(second), len(whole)] == [8, 4, 2]
+    assert set(second) == set(sorted(every, key=lambda name: loss_at(name, 1))[:4])
 
 
 def test_an_extended_search_goes_on_in_the_sequence():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -17,10 +19,13 @@ from tune_lb.remedies import EMA, SAM, GhostBatchNorm, GradientNoise, Warmup
 from tune_lb.schedules import Cosine, Step
 from tune_lb.settings.active import ends
 from tune_lb.settings.domain import Condition, over
+from tune_lb.settings.setting import setting
 from tune_lb.space.arm import Arm
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import template_of
+from tune_lb.space.own_code import code_of_arms
 from tune_lb.space.smoke import smoke
+from tune_lb.training.remedy import Remedy
 
 ONE_OF = over([SAM(rho=over(0.1, 0.5)), GhostBatchNorm(ghost_batch_size=over([4, 8])), None])
 WARMUP = over([Warmup(epochs=over(1.0, 2.0)), None])
@@ -174,6 +179,22 @@ def test_the_middle_of_an_arm_and_a_smoke_run_have_what_is_drawn_alone():
     sizes = over([GhostBatchNorm(ghost_batch_size=over([75, 150])), None])
     smoked = smoke(space(Arm("small", batch_size=4), Arm("large"), Arm("own", sizes), batch_size=450))
     assert smoked.batch_size == 150
+
+
+@dataclass(frozen=True)
+class Mine(Remedy):
+    """A remedy of the user's, without an effect."""
+
+    name: ClassVar[str] = "mine"
+    share: float = setting(0.0, "of nothing", low=0.0)
+
+
+def test_code_of_the_users_in_a_list_is_code_of_the_arm():
+    lists = over([Mine(share=over(0.1, 0.2)), None]), over([MLP(hidden=over([(5,), (6,)])), f])
+    of = space(Arm("small", batch_size=4), Arm("large"), Arm("own", lists[0]), Arm("other", model=lists[1]))
+    code = code_of_arms(checked_designs(of))
+    assert [name.partition(":")[2] for name in code["own"].keys() - code["large"].keys()] == ["Mine"]
+    assert [name.partition(":")[2] for name in code["other"].keys() - code["large"].keys()] == ["f"]
 
 
 def test_trials_without_lists_are_what_they_were():

@@ -85,7 +85,8 @@ class SearchedArm:
 
     def untried(self, values: Values) -> Values:
         """Return a proposal, or in place of one that was made before another that was not, where there is one."""
-        return untried(self.dimensions, values, [candidate.values for candidate in self.candidates.values()])
+        tried = [candidate.values for candidate in self.candidates.values()]
+        return active(self.dimensions, untried(self.dimensions, values, tried))
 
     def taken_from(self, trial: Trial) -> Values:
         """Return what a trial of another arm has in this one's dimensions, remedies that it lacks at their neutral values."""
