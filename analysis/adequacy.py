@@ -12,15 +12,17 @@ import pandas as pd
 from analysis.asked import Asked, AskedArm
 from analysis.best_of_k import best_of_k
 from analysis.decisions import Decision, search_scores, unit_coordinate
+from analysis.member_columns import trained
 
 
 class Adequacy(NamedTuple):
     """How one arm's search went; nan or None where unknown.
 
-    num_points: configurations tried. search_gain: by how much the last doubling of points lowers the expected validation loss of
-    the best one, a share of it. search_noise: standard deviation of one member's log validation loss between blocks that all
-    candidates share. search_converged: the gain is at most the noise. median_test_error, share_beating_reference: of the search's
-    members. edges: dimensions in which the selected value is the lowest or the highest that was tried.
+    num_points: configurations tried, those that were stopped early among them. search_gain: by how much the last doubling of points
+    lowers the expected validation loss of the best one, a share of it. search_noise: standard deviation of one member's log
+    validation loss between blocks that all candidates share. search_converged: the gain is at most the noise. median_test_error,
+    share_beating_reference: of the search's members; nan where some were stopped early. edges: dimensions in which the selected
+    value is the lowest or the highest that was tried.
     """
 
     num_points: int
@@ -61,24 +63,27 @@ def searches(
     reference_error: float,
 ) -> dict[str, Adequacy]:
     """Arm -> how its search went, of the arms that searched. reference_error: test error of the confirmed reference."""
+    every = trained(members[members["stage"] == "search"])
     scores, of_arms = search_scores(members, asked), curves(members, asked)
     found = {}
     for name, decision in decided.items():
         own = scores[scores["arm"] == name]
+        tried = every[every["arm"] == name]
         curve = of_arms.loc[of_arms["arm"] == name, "value"].to_numpy(np.float64)
         gain = float(1 - curve[-1] / curve[len(curve) // 2 - 1]) if len(curve) > 1 and curve[-1] > 0 else math.nan
         noise = decision.standing.loss_spread if decision.standing else math.nan
         known = math.isfinite(gain) and math.isfinite(noise)
-        errors = own["test_error"].dropna()
+        # those that were not stopped are the best ones: they say nothing of the points
+        errors = own["test_error"].dropna() if not asked.looks else own["test_error"].iloc[:0]
         beats = errors < reference_error
         found[name] = Adequacy(
-            num_points=int(own["configuration_id"].nunique()),
+            num_points=int(tried["configuration_id"].nunique()),
             search_gain=gain,
             search_noise=noise,
             search_converged=bool(gain <= noise) if known else None,
             median_test_error=float(errors.median()),
             share_beating_reference=float(beats.mean()) if len(beats) and math.isfinite(reference_error) else math.nan,
-            edges=", ".join(edges(own, asked.arm(name), selected.get(name))),
+            edges=", ".join(edges(tried, asked.arm(name), selected.get(name))),
         )
     return found
 

@@ -110,6 +110,8 @@ class Asked:
     """What the sampler sought, where that is other than a low validation loss; -name: a high one."""
     points: int = 0
     """Configurations that were given, to be tried first."""
+    looks: tuple[float, ...] = ()
+    """Shares of a training after which configurations of a search were stopped early; empty: none were."""
 
     def arm(self, name: str) -> AskedArm:
         """The arm of that name; one that only the result files know has the defaults."""
@@ -179,6 +181,7 @@ def read_asked(space: Mapping[str, Any]) -> Asked:
         selected_configurations={str(arm): str(id) for arm, id in selected.items()} if blocks else {},
         objectives=tuple(space.get("objectives") or ()),
         points=int(space.get("points") or 0),
+        looks=tuple((space.get("stopping") or {}).get("looks") or ()),
     )
 
 

@@ -17,6 +17,7 @@ from analysis.member_columns import (
     metric_values,
     quality_columns,
     setting_columns,
+    trained,
     usable,
 )
 
@@ -60,7 +61,11 @@ def configurations(
     table["n"] = of_shown.size().reindex(table.index, fill_value=0)
     diverged = shown[shown["status"] == "diverged"].groupby(keys).size()
     table["n_diverged"] = diverged.reindex(table.index, fill_value=0).astype("int64")
-    table["n_failed"] = of_all.size() - results.groupby(keys).size().reindex(table.index, fill_value=0)
+    table["n_failed"] = of_all.size() - trained(members).groupby(keys).size().reindex(table.index, fill_value=0)
+    if asked.looks:
+        stopped = members[members["status"] == "stopped"].groupby(keys)
+        table["n_stopped"] = stopped.size().reindex(table.index, fill_value=0).astype("int64")
+        table["stopped_at"] = stopped["stopped_at"].max().reindex(table.index)
     table = table.join(_standings(members, asked, decided).reindex(table.index))
     table = table.join(of_shown[values].mean()).join(of_shown[values].std(ddof=1).add_suffix("_std"))
     if protocol:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.arrays import FloatArray, means_of_known
 from analysis.asked import DERIVED_ROLES, Asked, AskedArm
-from analysis.member_columns import usable
+from analysis.member_columns import trained, usable
 from tune_lb.inference.decision import Standing, log_loss, residual_spread, standing
 from tune_lb.inference.selection_variance import Searched, selection_variance, with_floor
 
@@ -50,12 +50,26 @@ def chance_loss(members: pd.DataFrame, asked: Asked) -> float | None:
 
 def search_scores(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """The search members of all arms with what they are ranked by: columns value (loss at most that of chance, or error), tie."""
-    rows = usable(members[members["stage"] == "search"])
+    return _scored(usable(members[members["stage"] == "search"]), asked, "")
+
+
+def scores_of_all(members: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """The same of all configurations that were tried: at the first look, where some were stopped early; else search_scores."""
+    if not asked.looks:
+        return search_scores(members, asked)
+    rows = trained(members[members["stage"] == "search"])
+    known = _column(rows, "look1.validation_loss").notna() | (rows["status"] == "diverged")
+    return _scored(rows[known], asked, "look1.")
+
+
+def _scored(rows: pd.DataFrame, asked: Asked, look: str) -> pd.DataFrame:
+    """Rows with value and tie; look: what the columns begin with that hold what is ranked by."""
     diverged = rows["status"] == "diverged"
     chance = chance_loss(rows, asked)
-    loss = _column(rows, "validation_loss").mask(diverged, np.inf)
+    loss = _column(rows, f"{look}validation_loss").mask(diverged, np.inf)
     loss = loss if chance is None else loss.clip(upper=chance)
-    error = _column(rows, "validation_error")
+    error = _column(rows, f"{look}validation_error")
+    error = error.fillna(_column(rows, "validation_error")) if look else error
     value, tie = (error, loss) if asked.select_by == "error" else (loss, error)
     return rows.assign(value=value, tie=tie)
 

@@ -26,6 +26,11 @@ def usable(members: pd.DataFrame) -> pd.DataFrame:
     return members[members["status"].isin(("completed", "diverged"))]
 
 
+def trained(members: pd.DataFrame) -> pd.DataFrame:
+    """Members with a result, and those of a search that was stopped early, which have none of their end."""
+    return members[members["status"].isin(("completed", "diverged", "stopped"))]
+
+
 def remedy_columns(members: pd.DataFrame, roles: Roles, remedies: Collection[str]) -> list[str]:
     """Columns that hold a field of one of the remedies, such as sam.rho."""
     return [name for name in setting_columns(members, roles) if "." in name and name.partition(".")[0] in remedies]

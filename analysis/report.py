@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.asked import OUTSIDE_ROLES
+from analysis.asked import OUTSIDE_ROLES, Asked
 from analysis.chart_of_configurations import configurations_chart
 from analysis.costs import cost_table, provenance_table
 from analysis.document import Document, Part, Table, bullets, filled, section, table
 from analysis.fronts import front_tables
-from analysis.notation import count, counted, known, percent, points, significant, with_interval
+from analysis.notation import count, counted, known, listed, percent, points, significant, with_interval
 from analysis.old_design.report import old_document
 from analysis.old_design.results import OldResults
 from analysis.paper_sections import paper_sections
@@ -156,6 +156,12 @@ def _sharpness(results: Results, drawn: list[str]) -> list[Part]:
     return [*measured_tables(results), *figures, *at_equal_loss(results)]
 
 
+def _stopped(asked: Asked) -> str:
+    """How a search stopped configurations early."""
+    shares = listed([f"{100 * share:.3g} %" for share in asked.looks])
+    return f"; the worse ones stopped early, after {shares} of the training" if asked.looks else ""
+
+
 def _protocol(results: Results) -> Table:
     asked, design = results.asked, results.asked.design
     sizes = f"{asked.num_train} training, {asked.num_validation} validation, {asked.num_test} test examples"
@@ -166,7 +172,7 @@ def _protocol(results: Results) -> Table:
             f", until no interval reaches further than {design.half_width:g} points" if design.half_width else ""
         )
         rows |= {
-            "search": f"{design.num_samples} points ({asked.sampler}), one member each, in one block"
+            "search": f"{design.num_samples} points ({asked.sampler}), one member each, in one block{_stopped(asked)}"
             if asked.searches
             else "nothing is searched",
             "decide": f"{design.candidates} candidates in {counted(design.decide_blocks, 'block')}"

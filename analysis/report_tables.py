@@ -25,6 +25,7 @@ def adequacy_table(results: Results) -> Table:
             "gain of the last doubling, % of the loss": percent(row["search_gain"], 0),
             "noise of a member, %": percent(row["search_noise"], 0),
             "search": verdicts.get(row["search_converged"], MISSING),
+            **_stopped(results, str(row["arm"])),
             "at an end of what was tried": str(row["edges"]),
             "median point %": percent(row["median_test_error"]),
             "points that beat the tuned reference %": percent(row["share_beating_reference"], 0),
@@ -35,6 +36,17 @@ def adequacy_table(results: Results) -> Table:
         if row["num_points"]
     ]
     return filled("searches", rows)
+
+
+def _stopped(results: Results, arm: str) -> dict[str, str]:
+    """What an arm's search stopped early, and the gradient evaluations that it took; nothing where none stops any."""
+    if not results.asked.looks:
+        return {}
+    own = results.members[(results.members["arm"] == arm) & (results.members["stage"] == "search")]
+    return {
+        "stopped early": count(int((own["status"] == "stopped").sum())),
+        "gradient evaluations of the search": count(own["gradient_evaluations"].sum()),
+    }
 
 
 def decided(results: Results) -> list[Part]:

@@ -81,7 +81,7 @@ class Results(Run):
         """Arm -> how its search went."""
         errors = self.comparison.errors.get(str(self.asked.reference))
         reference = math.nan if errors is None else float(np.nanmean(errors))
-        return adequacy.searches(usable(self.members), self.asked, self.decisions, self.selected, reference)
+        return adequacy.searches(self.members, self.asked, self.decisions, self.selected, reference)
 
     @cached_property
     def arms(self) -> pd.DataFrame:

@@ -17,7 +17,8 @@ ARMS = {
     "num_blocks": "confirm blocks with members",
     "n": "members that the row is a mean of",
     "n_diverged": "of these, members that diverged and count at chance error",
-    "n_failed": "members without a result (failed, out_of_memory, stopped), which count nowhere",
+    "n_failed": "members without a result (failed, out_of_memory), which count nowhere",
+    "n_stopped": "members of the search that were stopped early, which count nowhere; only where the search stops any",
     "test_error": "error on the test set, fraction; mean over blocks of means over seeds; interval: Student t over blocks",
     "difference": "test error minus that of the reference, fraction, negative is better, paired by block; interval: of the whole "
     "procedure, simultaneous over the arms that are tested, by itself for references",

@@ -95,6 +95,16 @@ def _selection(results: Results, arms: Rows) -> Iterator[str]:
             f"The first {counted(asked.points, 'point')} of the search were given: how well the procedure's intervals cover was "
             "studied for Sobol points only.",
         )
+    elif asked.looks:
+        searched = results.members[results.members["stage"] == "search"]
+        stopped = int((searched["status"] == "stopped").sum())
+        yield Caveat(
+            "stopped early",
+            f"{stopped:,} of {counted(len(searched), 'configuration')} were stopped early, after "
+            f"{listed([f'{100 * share:.3g} %' for share in asked.looks])} of the training, inside each arm: arms that search "
+            "equally many are compared at equal gradient evaluations. What is decided between and confirmed was trained in full. "
+            "How well the procedure's intervals cover was studied for searches without.",
+        )
     elif not asked.exchangeable:
         yield Caveat(
             "sampler learns",

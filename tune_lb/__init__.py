@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tune_lb.settings.setting import setting as setting
     from tune_lb.space.arm import Arm as Arm
     from tune_lb.space.experiment import Experiment as Experiment
+    from tune_lb.space.halving import Halving as Halving
     from tune_lb.space.observation import Walk as Walk
     from tune_lb.space.observation import Watch as Watch
     from tune_lb.space.space import Space as Space
@@ -43,6 +44,7 @@ __getattr__, __dir__, __all__ = face(
         "tune_lb.space.experiment": "Experiment",
         "tune_lb.space.observation": "Walk Watch",
         "tune_lb.space.space": "Space",
+        "tune_lb.space.halving": "Halving",
         "tune_lb.space.until": "Until",
         "tune_lb.training.phase": "Phase",
         "tune_lb.training.remedy": "Remedy",

@@ -45,6 +45,10 @@ def tuning_curves(run: Run, choice: Choice = EVERYTHING) -> Tuning:
     The bands are of the distribution of a random point's value, in one block: they do not count that another block would rank the
     points otherwise. Points must be exchangeable. Without opda there are curves and no bands, and the note says so.
     """
+    if run.asked.looks:
+        raise Missing(
+            f"figure {NAME}: run {run.asked.name} stopped the worse configurations early: no curve of the best of k"
+        )
     if not run.asked.exchangeable:
         raise Missing(
             f"figure {NAME}: the points of run {run.asked.name} are not exchangeable ({run.asked.sampler} learns): no curve"
@@ -191,6 +195,8 @@ def importance(run: Run, choice: Choice = EVERYTHING) -> Importance:
         "Share of the variance of the log validation loss in the search, mean decrease of impurity in a random forest (Optuna). "
         f"Line: what {NOISE} gets in the same fit; a bar below it says nothing. {points}."
     )
+    if run.asked.looks:
+        note += f" At the first look, after {100 * run.asked.looks[0]:.3g} % of the training, before any was stopped."
     return Importance("How much each searched dimension matters", table, note)
 
 

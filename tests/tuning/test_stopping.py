@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections import Counter
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from tests.faults.small_runs import SPACE, run_of, search
 from tune_lb.budgets import Epochs
+from tune_lb.cli.standing import Standing
 from tune_lb.data.device import on_device
 from tune_lb.errors import RequestError
+from tune_lb.export.exported import Feed
+from tune_lb.export.optuna import Optuna
 from tune_lb.remedies.warmup import Warmup
 from tune_lb.results.ledger import Ledger
+from tune_lb.results.run_files import read_space, write_space
 from tune_lb.results.storage import Store
+from tune_lb.results.stored_points import points_of
 from tune_lb.search.halving import stopped
 from tune_lb.settings.domain import over
 from tune_lb.space.arm import Arm
@@ -197,3 +207,57 @@ def test_what_cannot_be_judged_is_said_before_anything_starts(tmp_path: Path) ->
 def test_another_stopping_is_another_space(halved: Path) -> None:
     with pytest.raises(RequestError, match="stopping"):
         prepare(Request(space=WHOLE, name="tiny", run=Store(run_of(halved)), asked={}), write=False)
+
+
+def standing(place: Path) -> dict[str, dict[str, int]]:
+    return {arm["arm"]: arm["search"] for arm in Standing(Store(run_of(place))).look().arms}
+
+
+def test_status_counts_what_is_trained_and_never_jumps_back(halved: Path, tmp_path: Path) -> None:
+    call, seen = Call(tmp_path), []
+    write_space(call.store, json.loads((run_of(halved) / "space.json").read_text()))
+    while not call.state.finished:
+        call.end(call.work())
+        seen.append(standing(tmp_path)["small"]["done"])
+        # from files alone a look is known to be decided when the first who went on from it is there
+        assert seen[-1] <= next(arm.done for arm in call.state.progress() if arm.name == "small")
+    assert seen == sorted(seen)
+    assert standing(tmp_path) == standing(halved) == {arm: {"done": 6, "total": 6} for arm in ("small", "large")}
+
+
+def test_programs_are_given_whom_is_decided_of_once(halved: Path, tmp_path: Path) -> None:
+    call = Call(tmp_path)
+    write_space(call.store, json.loads((run_of(halved) / "space.json").read_text()))
+    feed, given = Feed(call.store), []
+    while not call.state.finished:
+        call.end(call.work())
+        given += feed.new()
+    whole = members(halved)
+    assert {member.key: member.row["status"] for member in given} == whole["status"].to_dict()
+    assert len(given) == len(whole)
+    assert all(member.row["updates"] == whole.loc[member.key, "updates"] for member in given)
+
+
+def test_optuna_is_given_pruned_trials(halved: Path, tmp_path: Path) -> None:
+    store = Store(run_of(halved))
+    writer = Optuna(tmp_path, "tiny", read_space(store))
+    writer.write(Feed(store).new())
+    assert writer.close() == 12
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "studies.log")))
+    trials = optuna.load_study(study_name="tiny.small", storage=storage).trials
+    assert Counter(trial.state.name for trial in trials) == {"PRUNED": 4, "COMPLETE": 2}
+    rows = members(halved).reset_index().set_index("configuration_id")
+    for trial in trials:
+        row = rows[rows["stage"] == "search"].loc[trial.user_attrs["configuration_id"]]
+        looks = [row[f"look{number}.validation_loss"] for number in (1, 2)]
+        assert trial.intermediate_values == {k: loss for k, loss in enumerate(looks, 1) if loss == loss}
+        # as Optuna's own `tell` has it: what a pruned trial was seen with last
+        assert trial.value == row["validation_loss"]
+
+
+def test_points_of_such_a_run_are_of_whole_trainings(halved: Path) -> None:
+    rows = members(halved)
+    whole = rows[(rows["stage"] == "search") & (rows["status"] == "completed")].sort_values("validation_loss")
+    found = points_of(run_of(halved), best=6)
+    for arm in ("small", "large"):
+        assert [p["lr"] for p in found if p["arm"] == arm] == pytest.approx(whole[whole["arm"] == arm]["lr"].tolist())

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from tune_lb.cli.output import Output, duration, number, size
-from tune_lb.cli.procedure import stages_text
+from tune_lb.cli.procedure import stages_text, stopping_text
 from tune_lb.samplers.distinct import untried
 from tune_lb.samplers.sampler import Proposer, Values
 from tune_lb.search.proposers import proposers
@@ -38,6 +38,11 @@ def show_plan(out: Output, space: Space, estimate: Estimate, *, on_cluster: bool
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_row("arms", f"{len(designs)}: {', '.join(marked)}")
     lines.add_row("members", f"{most}{members:,}; of an arm: {stages_text(space, designs)}{there}")
+    stopping = stopping_text(space, designs)
+    if stopping:
+        lines.add_row(
+            "stopping", f"{stopping}; checkpoints that wait for a look take up to {size(estimate.waiting_bytes)}"
+        )
     for line in _data_lines(estimate):
         lines.add_row("data", line)
     lines.add_row("looks", _looks(space, estimate))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tune_lb.search.expected import expected_members
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.space.until import Until
@@ -25,6 +26,20 @@ def stages_text(space: Space, designs: Sequence[ArmDesign]) -> str:
     if not any(design.dimensions and design.num_samples > 1 for design in designs):
         return f"nothing is searched, its one configuration is trained in {blocks}"
     return f"{space.num_samples} searched, {decided}one confirmed in {blocks}"
+
+
+def stopping_text(space: Space, designs: Sequence[ArmDesign]) -> str:
+    """Return how the searches of the arms are stopped early, and what that spares; nothing where none is."""
+    searched = {expected_members(space, design)["search"] for design in designs} - {0}
+    if space.stopping is None or not searched:
+        return ""
+    number = max(searched)
+    counts = (number, *space.stopping.going_on(number, space.candidates))
+    shares = (*(f"{100 * share:.3g} %" for share in space.stopping.looks), "the end")
+    ways = ", ".join(f"{count} to {share}" for count, share in zip(counts, shares, strict=True))
+    trainings = space.stopping.trainings(number, space.candidates)
+    spared = 100 * (1 - trainings / number)
+    return f"of an arm's configurations {ways}: {trainings:.3g} whole trainings in place of {number} ({spared:.0f} % spared)"
 
 
 def _seeds(space: Space) -> str:

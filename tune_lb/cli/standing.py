@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tune_lb.results.ledger import Ledger
 from tune_lb.results.lock import Holder, holder
 from tune_lb.results.merger import Merger, trial_stems
 from tune_lb.results.run_files import of_old_design, read_members, read_space
+from tune_lb.results.stopped import looks_passed, waiting
 from tune_lb.results.storage import Store
 
 COLUMNS = ("arm", "stage", "status", "trial_id", "seed", "finished_at", "error", "validation_loss", "validation_error")
@@ -87,7 +89,8 @@ class Standing:
         known = read_space(self.store)
         members, problems = self._members()
         events = self.ledger.events()
-        columns = [name for name in (*COLUMNS, "code") if name in members.schema.names]
+        looks = [name for name in members.schema.names if name.startswith("look") and name.endswith(".validation_loss")]
+        columns = [name for name in (*COLUMNS, "code", *looks) if name in members.schema.names]
         every = members.select(columns).to_pylist()
         rows = [row for row in every if counts(row, known.get("code", {}))]
         stages: tuple[str, ...] = OLD_STAGES if of_old_design(known) else STAGES
@@ -126,6 +129,11 @@ def _arm(
     """Return members done and expected by stage."""
     own = [row for row in rows if row["arm"] == arm["name"]]
     done = Counter(row["stage"] for row in own if row["status"] in FINISHED)
+    shares = (known.get("stopping") or {}).get("looks") or ()
+    if shares:
+        # one that may go on counts by what it was trained so far
+        passed = [looks_passed(row) for row in own if (row["trial_id"], row["seed"]) in waiting(own)]
+        done["search"] -= math.ceil(sum(1.0 - shares[number - 1] for number in passed) - 1e-9)
     total = _expected(arm, known, confirmed)
     statuses = Counter(row["status"] for row in own)
     failed = sum(number for status, number in statuses.items() if status not in FINISHED)

@@ -80,6 +80,8 @@ def _table(look: Look) -> Table:
 
 
 def _best(look: Look, arm: Mapping[str, Any], column: str) -> str:
-    own = (row for row in look.rows if row["arm"] == arm["arm"] and row["stage"] == "search")
+    own = (
+        row for row in look.rows if row["arm"] == arm["arm"] and row["stage"] == "search" and row["status"] != "stopped"
+    )
     values = [value for row in own if (value := row.get(column)) is not None and math.isfinite(value)]
     return f"{min(values):.4g}" if values else ""

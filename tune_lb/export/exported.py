@@ -14,6 +14,7 @@ from tune_lb.results.code_versions import counts
 from tune_lb.results.columns import FINISHED, roles_of
 from tune_lb.results.merger import Merger, trial_stems
 from tune_lb.results.run_files import read_history, read_members, read_space
+from tune_lb.results.stopped import waiting
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_table
 
@@ -22,6 +23,8 @@ Key = tuple[str, int]
 
 PARAMETERS = ("setting", "protocol", "provenance")
 """Roles of the columns that say how a member was made."""
+STOPPED_AT = "stopped_at"
+"""A column that members have where some are stopped early."""
 RESULTS = ("outcome", "metric", "cost")
 """Roles of the columns that say what came of it."""
 
@@ -105,7 +108,15 @@ class Feed:
         if not places:
             return []
         new = table.take(places).to_pylist()
-        rows = [row for row in new if row["status"] in FINISHED and counts(row, versions) and not awaited(row)]
+        open_keys = waiting(table.select(_of_looks(table.schema.names)).to_pylist()) if STOPPED_AT in roles else set()
+        rows = [
+            row
+            for row in new
+            if row["status"] in FINISHED
+            and counts(row, versions)
+            and (row["trial_id"], row["seed"]) not in open_keys
+            and not awaited(row)
+        ]
         keys = {(row["trial_id"], row["seed"]) for row in rows}
         self.given |= keys
         history = self._history(keys, copied)
@@ -131,6 +142,12 @@ class Feed:
                 yield decode_table(trials.read(f"{stem}.history.parquet"))
             except RequestError:
                 continue
+
+
+def _of_looks(names: Sequence[str]) -> list[str]:
+    """Return the columns that say how far members of a search that stops some early came."""
+    looks = [name for name in names if name.startswith("look") and name.endswith(".validation_loss")]
+    return ["arm", "stage", "status", "trial_id", "seed", *looks]
 
 
 def plain_name(text: str) -> str:

@@ -1,7 +1,8 @@
 """Optuna: a study for each arm that searched, named RUN.ARM, in one journal file; optuna.load_study and optuna-dashboard open it.
 
 A trial is a configuration of the search stage, its value what configurations are ranked by there (validation loss or error); one
-that diverged is pruned. What the decide and confirm stages say of it stands in its user attributes.
+that diverged is pruned, and so is one that was stopped early, with what it was at the looks as intermediate values. What the decide
+and confirm stages say of it stands in its user attributes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_lb.export.exported import Exported
+from tune_lb.results.stopped import looks_passed
 from tune_lb.results.stored_dimensions import is_there
 
 CONFIGURATION = "configuration_id"
@@ -82,7 +84,7 @@ class Optuna:
         found = member.row.get(self.value)
         counts = found is not None and math.isfinite(found) and member.row["status"] != "diverged"
         trial = optuna.trial.create_trial(
-            state=TrialState.COMPLETE if counts else TrialState.PRUNED,
+            state=TrialState.COMPLETE if counts and member.row["status"] != "stopped" else TrialState.PRUNED,
             value=float(found) if counts and found is not None else None,
             params=inside,
             distributions={name: distributions[name] for name in inside},
@@ -94,7 +96,9 @@ class Optuna:
         return trial
 
     def _curve(self, member: Exported) -> dict[int, float]:
-        return {p.step: p.value for p in member.history if p.name == self.value and math.isfinite(p.value)}
+        found = {p.step: p.value for p in member.history if p.name == self.value and math.isfinite(p.value)}
+        looks = range(1, 1 + looks_passed(member.row))
+        return found or {number: float(member.row[f"look{number}.{self.value}"]) for number in looks}
 
 
 def _configuration(member: Exported) -> str:

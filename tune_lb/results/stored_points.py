@@ -27,7 +27,11 @@ def points_of(run: str | os.PathLike[str], best: int = 1) -> tuple[dict[str, Any
     rows = [
         row
         for row in read_members(store)[0].to_pylist()
-        if row["stage"] == "search" and row.get("validation_loss") is not None and math.isfinite(row["validation_loss"])
+        # what was stopped early was seen at another moment than whole trainings
+        if row["stage"] == "search"
+        and row["status"] != "stopped"
+        and row.get("validation_loss") is not None
+        and math.isfinite(row["validation_loss"])
     ]
     found: list[dict[str, Any]] = []
     for arm, domains in arms.items():

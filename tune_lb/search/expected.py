@@ -1,9 +1,17 @@
-"""How many members a design has."""
+"""How many members a design has, and how much of them is trained."""
 
 from __future__ import annotations
 
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
+
+
+def expected_trainings(space: Space, design: ArmDesign) -> float:
+    """Return what the members of an arm amount to in whole trainings: fewer than they are, where some are stopped early."""
+    members = expected_members(space, design)
+    searched = members["search"]
+    spared = 0.0 if space.stopping is None else searched - space.stopping.trainings(searched, space.candidates)
+    return sum(members.values()) - spared
 
 
 def expected_members(

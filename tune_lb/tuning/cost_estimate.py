@@ -10,7 +10,7 @@ from torch import nn
 from tune_lb.data.device import Parts
 from tune_lb.observation.variance_profile import num_pieces_of
 from tune_lb.samplers.distinct import completed
-from tune_lb.search.expected import expected_members
+from tune_lb.search.expected import expected_members, expected_trainings
 from tune_lb.search.proposers import proposers
 from tune_lb.settings.active import cases
 from tune_lb.settings.identity import describe
@@ -26,6 +26,9 @@ from tune_lb.tuning.light_trials import light
 from tune_lb.tuning.looking_costs import LookingCosts, looking_costs, step_costs, trained_a_little
 from tune_lb.tuning.looks import looks_of
 
+STATES_OF_CHECKPOINT = 3
+"""How large a checkpoint is at most, in networks: weights and two moments of the optimiser."""
+
 
 @dataclass(frozen=True)
 class ArmEstimate:
@@ -33,7 +36,8 @@ class ArmEstimate:
 
     evaluation_s: losses and errors of one member at its end. looking_s: metrics, and what is observed of the members of the watched
     blocks while they train, of all members together: measuring_s for each that is measured, watching_s for each that is watched.
-    num_examples: of the train, validation and test part.
+    num_examples: of the train, validation and test part. trainings: what the members amount to in whole trainings, where some are
+    stopped early; 0: as many as they are.
     """
 
     arm: str
@@ -46,11 +50,12 @@ class ArmEstimate:
     num_examples: tuple[int, int, int]
     measuring_s: float = 0.0
     watching_s: float = 0.0
+    trainings: float = 0.0
 
     @property
     def member_s(self) -> float:
-        """Return what a member takes that is not looked at."""
-        return (self.core_s - self.looking_s) / max(1, self.members)
+        """Return what a member takes that is not looked at, trained to its end."""
+        return (self.core_s - self.looking_s) / (self.trainings or max(1, self.members))
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Estimate:
     already_done: int
     notes: tuple[str, ...] = ()
     """What could not be used and why, a line each."""
+    waiting_bytes: int = 0
+    """About what the checkpoints take at most that wait for a look at an arm's search; part of disk_bytes."""
 
 
 def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Trial]:
@@ -152,17 +159,21 @@ def estimate(
             watching_s += plan.num_updates * max(0.0, step.alone_s * times - per_update)
         looking_s = measured * looking.metrics_s + watched * watching_s
         taking_s = _taking_s(space, trial, trials, seconds, len(own_parts.train))
-        core_s = members * (plan.num_updates * per_update + looking.evaluation_s + taking_s) + looking_s
+        trainings = expected_trainings(space, design)
+        core_s = trainings * (plan.num_updates * per_update + looking.evaluation_s + taking_s) + looking_s
         sizes = (len(own_parts.train), len(own_parts.validation), len(own_parts.test))
         per_member = (looking.metrics_s, watching_s)
         costs = (per_update, core_s, looking.evaluation_s, looking_s)
-        rows.append(ArmEstimate(design.name, members, plan.num_updates, *costs, sizes, *per_member))
+        rows.append(ArmEstimate(design.name, members, plan.num_updates, *costs, sizes, *per_member, trainings))
     total = sum(row.core_s for row in rows)
     members = sum(row.members for row in rows)
     left = max(0.0, 1.0 - already_done / max(1, members))
     confirmed = space.most_blocks * space.block_seeds * len(designs)
-    disk = confirmed * num_parameters * 4 + members * 20_000 + kept_files * state_bytes
-    return Estimate(rows, total, start_s + left * total / concurrency, concurrency, disk, already_done, tuple(notes))
+    searched = max((expected_members(space, design)["search"] for design in designs), default=0)
+    waiting = 0 if space.stopping is None else searched * STATES_OF_CHECKPOINT * state_bytes
+    disk = confirmed * num_parameters * 4 + members * 20_000 + kept_files * state_bytes + waiting
+    wall_s = start_s + left * total / concurrency
+    return Estimate(rows, total, wall_s, concurrency, disk, already_done, tuple(notes), waiting)
 
 
 def left_s(space: Space, row: ArmEstimate, left: float, confirmed: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tune_lb.errors import RequestError
-from tune_lb.search.expected import expected_members
+from tune_lb.search.expected import expected_members, expected_trainings
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.division import FEWEST
 from tune_lb.space.space import Space
@@ -68,5 +68,5 @@ def wall_s(space: Space, estimate: Estimate, members: int) -> float:
         number = sum(expected_members(divided, design).values())
         # what is looked at hangs on the confirm blocks, or on all members
         looks = number / max(1, row.members) if space.metrics_on == "all" else measured
-        total += number * (row.core_s - row.looking_s) / max(1, row.members) + looks * row.looking_s
+        total += expected_trainings(divided, design) * row.member_s + looks * row.looking_s
     return RAY_START_S + total / estimate.concurrency
