@@ -45,7 +45,7 @@ def _stopped(results: Results, arm: str) -> dict[str, str]:
     own = results.members[(results.members["arm"] == arm) & (results.members["stage"] == "search")]
     return {
         "stopped early": count(int((own["status"] == "stopped").sum())),
-        "gradient evaluations of the search": count(own["gradient_evaluations"].sum()),
+        "gradient evaluations of the search": count(int(own["gradient_evaluations"].sum())),
     }
 
 
