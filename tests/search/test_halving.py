@@ -155,6 +155,18 @@ def test_a_diverged_member_needs_no_look_and_a_failed_one_is_not_waited_for():
     assert run.search.finished
 
 
+def test_a_loss_that_is_no_number_is_the_worst():
+    of = halved()
+    sick = Search(of, FACTS).ready("large")[0]
+    run = Halved(
+        of,
+        score=lambda m: (
+            Score(math.nan, math.nan, looks=((math.nan,) * 2,), is_whole=False) if m.key == sick else score(m)
+        ),
+    )
+    assert sick not in {m.key for _, _, look, m in run.trained if look != 1}
+
+
 def test_what_is_left_and_done_never_jumps_back():
     of = halved(derived=False, placebo=False, compute_matched=False)
     search, seen = Search(of, FACTS), []

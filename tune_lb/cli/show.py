@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tune_lb.cli.asked import asked_space
 from tune_lb.cli.output import Output, command, listed, number
-from tune_lb.cli.procedure import stages_text
+from tune_lb.cli.procedure import stages_text, stopping_text
 from tune_lb.settings.identity import describe
 from tune_lb.settings.setting import Settings
 from tune_lb.space.checks import checked_designs
@@ -63,6 +63,7 @@ def _facts(space: Space, designs: Sequence[ArmDesign]) -> dict[str, str]:
         "model": _whole(template.model),
         "training": ", ".join(map(_whole, training)),
         "procedure": f"{space.sampler}; {stages_text(space, designs)}",
+        **({"stopping": stopping} if (stopping := stopping_text(space, designs)) else {}),
         "metrics": f"{listed([metric.name for metric in space.metrics])}, on members of stage {space.metrics_on}",
         **({"objectives": f"{', '.join(space.objectives)} (what the sampler seeks)"} if space.objectives else {}),
         **({"points": f"{len(space.points)} to try first"} if space.points else {}),

@@ -83,7 +83,9 @@ def rank_at(state: State, arm: SearchedArm, index: int, look: int) -> Rank | Non
     score = score_at(state.looked.get(member.key), state.scores.get(member.key), look)
     if score is None:
         return FAILED if member.key in state.failed else None
-    return (*rank(state.space.select_by, clipped(score, state.chance(candidate))), 0.0)
+    found = rank(state.space.select_by, clipped(score, state.chance(candidate)))
+    # a loss that is no number, of a network that did not diverge in training, is as bad as one that did
+    return (*(math.inf if math.isnan(value) else value for value in found), 0.0)
 
 
 def score_at(looked: Score | None, whole: Score | None, look: int) -> Score | None:
