@@ -35,14 +35,14 @@ if hasattr(usage, "tag_callbacks"):
 _task_failed = RayActorManager._actor_task_failed
 
 
-def _task_or_actor_failed(manager: RayActorManager, task: Any, exception: Exception) -> None:
+def _task_or_actor_failed(manager: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
     """Take what Ray says of a worker that it ended, as for want of memory, for the death of that worker.
 
     Where a job was under way, Ray says it by errors that its own manager of actors does not know, and the whole search would end.
     """
     if isinstance(exception, RayError) and not isinstance(exception, (RayActorError, RayTaskError)):
         exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
-    _task_failed(manager, task, exception)
+    _task_failed(manager, tracked_actor_task, exception)
 
 
 RayActorManager._actor_task_failed = _task_or_actor_failed
