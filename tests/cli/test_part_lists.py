@@ -25,7 +25,7 @@ SMALL = (
     "confirm_blocks=2",
     "epochs=2",
     "crossings=none",
-    "placebo=false",
+    "placebo=False",
 )
 """What is shown, smaller: two epochs. A warmup that is as long is fixed to one."""
 SEARCH = ("search", "one_of.py", *SMALL, "warmup.epochs=1.0", "--sampler", "tpe", "--name", "shown")
