@@ -27,6 +27,11 @@ REMARKS = {
         "Neither batch is trained to the end at this size, the large one least, and their test errors are not told apart. The "
         "large batch is sharper by every measure, as published, but at train losses so far apart that says little of minima."
     ),
+    "keskar_c4": (
+        "A hundred classes are hardly learnt from so few images, whatever the batch, and the test errors are not told apart. "
+        "The large batch is sharper many times over all the same, as published, at a train loss that is nearly the small "
+        "batch's: sharpness that is not the end of a training, and without a drop."
+    ),
     "keskar_f1": (
         "On a part of the data the test error does not tell the two batches apart, so there is no drop that sharpness could "
         "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max "
