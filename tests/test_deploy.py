@@ -124,7 +124,15 @@ exec "$@"
 """
 
 PYTHON = """
-if [ "$1" = - ]; then cat > /dev/null; exit 0; fi
+if [ "$1" = - ]; then
+    cat > /dev/null
+    # it waits for the nodes: for their lines here, since they are started in the background
+    for _ in {1..500}; do
+        if [ "$(grep -c "^ray start" "$WROTE")" -ge "$(($3 > 1 ? 2 : 1))" ]; then exit 0; fi
+        /bin/sleep 0.02
+    done
+    exit 0
+fi
 trap 'echo "search ended" >> "$WROTE"; exit 130' TERM
 echo ready >> "$WROTE"
 while [ -n "${STAYS:-}" ]; do sleep 0.02; done
