@@ -103,24 +103,27 @@ def test_two_searches_go_on_when_a_node_and_the_object_store_are_lost(
     process = searches.start(*words, "epochs=60", "--max-concurrent", "2")
     beside = searches.start(*words, "--name", "beside", "--max-concurrent", "1", *FEW)
     end = time.monotonic() + TIMEOUT_S
-    while len(set(searches.nodes().values())) < 3 and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.05)
+    stores = [Store(f"s3://bucket/runs/{name}") for name in ("tiny", "beside")]
+    while (
+        len(set(searches.nodes().values())) < 3 or not all(store.child("trials").list() for store in stores)
+    ) and process.poll() is beside.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.1)
     os.kill(to_lose, signal.SIGKILL)
     object_store.stop()
     time.sleep(12)
     object_store.start()
     trained = []
-    for name, each in (("tiny", process), ("beside", beside)):
+    for store, each in zip(stores, (process, beside), strict=True):
         out, err = each.communicate(timeout=TIMEOUT_S)
         assert (each.returncode, err) == (0, ""), out
-        store = Store(f"s3://bucket/runs/{name}")
         members = read_members(store)[0].to_pandas()
         assert set(members["status"]) == {"completed"}, "what was lost with a node is no failure of a member"
         assert set(members["arm"]) == {"small", "large", "noisy"}
         assert not members.duplicated(["trial_id", "seed"]).any()
         assert not store.child("ray").list()
         trained += list(members["witness"])
-        if name == "tiny":
+        if each is process:
             assert "storage: s3://bucket/runs/tiny" in out
             assert " does not answer (" in out
             assert "storage: it answers again after " in out

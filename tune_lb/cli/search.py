@@ -24,6 +24,7 @@ from tune_lb.results.lock import FILE as LOCK
 from tune_lb.results.lock import held
 from tune_lb.results.run_files import read_space
 from tune_lb.results.storage import StorageError, Store
+from tune_lb.results.waiting import storage_waited_for
 from tune_lb.search.job import MemberKey
 from tune_lb.space.smoke import smoke
 from tune_lb.space.space import Space
@@ -141,9 +142,12 @@ def _searched(given: argparse.Namespace, out: Output, request: Request, again: s
         sys.stderr.flush()
         os._exit(code)
 
+    def say_aside(line: str) -> None:
+        out.line(line, style="yellow")
+
     try:
         with logged(writers, prepared, out, name, given.storage), Progress(out) as progress:
-            ending = tuner.search(prepared, ahead, progress, lost, lambda line: out.line(line, style="yellow"))
+            ending = tuner.search(prepared, ahead, progress, lost, say_aside)
     except StorageError as error:
         return _failing(out, result, error, again)
     result |= {"status": ending.status, "members": ending.members}
@@ -154,7 +158,8 @@ def _searched(given: argparse.Namespace, out: Output, request: Request, again: s
     result |= {"cut": list(ending.cut)} if ending.cut else {}
     result |= {"unmeasured": ending.unmeasured, "damaged": ending.damaged, "missing": ending.missing}
     try:
-        return conclude(out, result, name, given.storage, again)
+        with storage_waited_for(say_aside):
+            return conclude(out, result, name, given.storage, again)
     except RequestError as error:
         # everything is trained: what goes wrong now is no wrong request
         return _failing(out, result, error, again)
