@@ -23,8 +23,10 @@ from tune_lb.results.columns import HISTORY, MEMBERS, PREDICTIONS, TARGETS, Colu
 from tune_lb.results.merger import HISTORY_SCHEMA
 from tune_lb.settings.setting import HOLDS_PARTS, Settings, column_type
 from tune_lb.settings.setting import described as fields_of
+from tune_lb.space.halving import Halving
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.trial import column_name
+from tune_lb.tuning.stopping import stopping_columns
 
 BEGUN: Any = {
     "procedure": "blocks",
@@ -62,7 +64,7 @@ def columns_page(
     """Return the page. of_metrics: the columns of each metric."""
     more = {
         "setting": _settings(remedies),
-        "outcome": _other_weights(remedies),
+        "outcome": [*_other_weights(remedies), *_stopping()],
         "metric": _values(metrics, of_metrics),
         "protocol": _protocol(metrics, of_metrics),
         "cost": _walk(),
@@ -150,6 +152,14 @@ def _other_weights(remedies: Mapping[str, type[Remedy]]) -> list[str]:
     return [
         f"With {', '.join(having)}, which evaluate an average of the weights, losses and errors of other weights stand beside: "
         f"`test_error{names[0]}` is that of the last ones, others are those of further averages.",
+    ]
+
+
+def _stopping() -> list[str]:
+    columns = stopping_columns(Halving())
+    return [
+        "Where the space stops configurations early; here with one look, others are `look2`, ...:",
+        column_table(columns, role=False),
     ]
 
 
