@@ -12,9 +12,13 @@ import pytest
 from tests.analysis.old_design.fabrication import ARMS, Procedure, fabricate, store_run
 from tests.cli.conftest import Called
 from tests.faults.small_runs import search as trained_here
+from tests.object_store import ObjectStore
 from tests.searching import Searches
 from tune_lb.cli.output import Output
 from tune_lb.cli.search import conclude
+from tune_lb.results import waiting
+from tune_lb.results.storage import Store
+from tune_lb.results.waiting import storage_waited_for
 from tune_lb.space.loading import load_space
 
 SPACE = """
@@ -113,6 +117,36 @@ def test_how_a_search_ended_is_its_exit_code(
     assert all(line in out for line in lines), out
     assert ("failed: " in out) == bool(result["failures"])
     assert ("next: the same command" in out) == bool(code)
+
+
+@pytest.mark.soak
+def test_the_answer_waits_for_an_object_store_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped when all is trained, and started again when it is said that it does not answer."""
+    pytest.importorskip("moto.server", reason="needs moto (pip install 'moto[s3]' flask flask-cors)")
+    server = ObjectStore()
+    for key, value in server.environment().items():
+        monkeypatch.setenv(key, value)
+    store_run(fabricate(ARMS, Procedure(num_trials=2, split_seeds=(0,))), str(tmp_path / "made"))
+    place = Store("s3://bucket/runs/made")
+    for path in (file for file in (tmp_path / "made").rglob("*") if file.is_file()):
+        place.write(str(path.relative_to(tmp_path / "made")), path.read_bytes())
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.2)
+    server.stop()
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        if not said:
+            server.start()
+        said.append(line)
+
+    with storage_waited_for(say):
+        code = conclude(Output(False), ended("done"), "made", "s3://bucket/runs", "the same command")
+    server.stop()
+    assert code == 0, capsys.readouterr()
+    assert " does not answer (" in said[0]
+    assert "it answers again after" in said[1]
 
 
 @pytest.mark.ray

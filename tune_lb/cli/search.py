@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 DONE, FAILED, PARTIAL, INTERRUPTED = 0, 1, 3, 130
 
+ANALYSED_AGAIN = 3
+"""How often the answer is tried again where the run lies in an object store, each time when that answers."""
+
 
 def run(given: argparse.Namespace, out: Output, only: frozenset[MemberKey] | None = None) -> int:
     """Check everything, show the plan, train what is missing, and show the answer. only: no other members than these."""
@@ -186,6 +189,17 @@ def _lost(out: Output, result: Answer, again: str) -> int:
     return FAILED
 
 
+def _analysed(name: str, storage: str) -> Answer:
+    """Analyse a run. That is a process of its own, which does not wait for an object store that is away: this one does."""
+    store = Store(storage).child(name)
+    for _ in range(0 if store.is_local else ANALYSED_AGAIN):
+        try:
+            return analyse(name, storage)
+        except RequestError:
+            store.exists("space.json")
+    return analyse(name, storage)
+
+
 def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -> int:
     """Show how a search ended, with the answer where there is one, and return the exit code. again: the same command."""
     if result["status"] == "interrupted":
@@ -206,7 +220,7 @@ def conclude(out: Output, result: Answer, name: str, storage: str, again: str) -
         )
         out.close(result, again)
         return PARTIAL if result["failed"] else DONE
-    answer = analyse(name, storage)
+    answer = _analysed(name, storage)
     show_answer(out, answer)
     _show_problems(out, result)
     for metric, number in result.get("unmeasured", {}).items():
