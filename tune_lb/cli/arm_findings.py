@@ -17,7 +17,7 @@ from tune_lb.settings.identity import describe
 from tune_lb.space.checks import checked_designs
 from tune_lb.space.space import Space
 from tune_lb.training.network_check import Finding
-from tune_lb.tuning.cost_estimate import trials_of_cases, typical_trials
+from tune_lb.tuning.cost_estimate import dearest, trials_of_cases
 from tune_lb.tuning.data_loading import data_notes, load
 from tune_lb.tuning.network_findings import named, network_findings
 
@@ -29,12 +29,13 @@ def run(given: argparse.Namespace, out: Output) -> int:
     data, problems = load(space, designs)
     if data is None:
         raise RequestError(problems)
-    trials = typical_trials(space, designs)
+    cases = trials_of_cases(space, designs)
+    trials = dearest(cases)
     firsts = {arm: next(iter(data.of(trial).values())) for arm, trial in trials.items()}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parts = {id(first): on_device(first, device) for first in firsts.values()}
     on_devices = {arm: parts[id(first)] for arm, first in firsts.items()}
-    findings = network_findings(trials, on_devices, trials_of_cases(space, designs))
+    findings = network_findings(trials, on_devices, cases)
     rows = [{"arm": arm, "model": describe(trials[arm].model), **_said(findings[arm])} for arm in trials]
     loaded = [_standardization(next(iter(sets.values()))) for sets in data.all()]
     shared = {"data": [*loaded, *data_notes(data, designs)], **_of_space(space)}

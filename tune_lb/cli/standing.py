@@ -19,7 +19,7 @@ from tune_lb.results.ledger import Ledger
 from tune_lb.results.lock import Holder, holder
 from tune_lb.results.merger import Merger, trial_stems
 from tune_lb.results.run_files import of_old_design, read_members, read_space
-from tune_lb.results.stopped import looks_passed, waiting
+from tune_lb.results.stopped import looks_passed, loss_columns, waiting
 from tune_lb.results.storage import Store
 
 COLUMNS = ("arm", "stage", "status", "trial_id", "seed", "finished_at", "error", "validation_loss", "validation_error")
@@ -89,7 +89,7 @@ class Standing:
         known = read_space(self.store)
         members, problems = self._members()
         events = self.ledger.events()
-        looks = [name for name in members.schema.names if name.startswith("look") and name.endswith(".validation_loss")]
+        looks = loss_columns(members.schema.names)
         columns = [name for name in (*COLUMNS, "code", *looks) if name in members.schema.names]
         every = members.select(columns).to_pylist()
         rows = [row for row in every if counts(row, known.get("code", {}))]

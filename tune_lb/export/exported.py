@@ -14,7 +14,7 @@ from tune_lb.results.code_versions import counts
 from tune_lb.results.columns import FINISHED, roles_of
 from tune_lb.results.merger import Merger, trial_stems
 from tune_lb.results.run_files import read_history, read_members, read_space
-from tune_lb.results.stopped import waiting
+from tune_lb.results.stopped import loss_columns, waiting
 from tune_lb.results.storage import Store
 from tune_lb.results.tables import decode_table
 
@@ -146,8 +146,7 @@ class Feed:
 
 def _of_looks(names: Sequence[str]) -> list[str]:
     """Return the columns that say how far members of a search that stops some early came."""
-    looks = [name for name in names if name.startswith("look") and name.endswith(".validation_loss")]
-    return ["arm", "stage", "status", "trial_id", "seed", *looks]
+    return ["arm", "stage", "status", "trial_id", "seed", *loss_columns(names)]
 
 
 def plain_name(text: str) -> str:

@@ -9,6 +9,11 @@ from typing import Any
 STOPPED = "stopped"
 
 
+def loss_columns(names: Iterable[str]) -> list[str]:
+    """Return which of these columns hold the validation loss of a member at a look."""
+    return [name for name in names if name.startswith("look") and name.endswith(".validation_loss")]
+
+
 def looks_passed(row: Mapping[str, Any]) -> int:
     """Return at how many looks a member was seen."""
     return next(k for k in itertools.count() if row.get(f"look{k + 1}.validation_loss") is None)

@@ -76,10 +76,12 @@ class Estimate:
 
 def typical_trials(space: Space, designs: Sequence[ArmDesign]) -> dict[str, Trial]:
     """Return the first configuration of every arm, to be timed; of lists of parts, what takes most gradients per update."""
-    return {
-        arm: max(trials, key=lambda trial: trial.evaluations_per_update)
-        for arm, trials in trials_of_cases(space, designs).items()
-    }
+    return dearest(trials_of_cases(space, designs))
+
+
+def dearest(cases_of: Mapping[str, Sequence[Trial]]) -> dict[str, Trial]:
+    """Return of every arm's cases the one that takes most gradients per update."""
+    return {arm: max(trials, key=lambda trial: trial.evaluations_per_update) for arm, trials in cases_of.items()}
 
 
 def trials_of_cases(space: Space, designs: Sequence[ArmDesign]) -> dict[str, list[Trial]]:
@@ -95,13 +97,13 @@ def trials_of_cases(space: Space, designs: Sequence[ArmDesign]) -> dict[str, lis
     return found
 
 
-def case_notes(space: Space, designs: Sequence[ArmDesign]) -> list[str]:
-    """Say as what arms with lists of parts are timed, where that makes a difference."""
+def case_notes(cases_of: Mapping[str, Sequence[Trial]]) -> list[str]:
+    """Say as what arms with lists of parts are timed, where that makes a difference. cases_of: see trials_of_cases."""
     found = []
-    dearest = typical_trials(space, designs)
-    for arm, trials in trials_of_cases(space, designs).items():
+    timed = dearest(cases_of)
+    for arm, trials in cases_of.items():
         if len({trial.evaluations_per_update for trial in trials}) > 1:
-            given = ", ".join(f"{name} = {label}" for name, label in dearest[arm].drawn if isinstance(label, str))
+            given = ", ".join(f"{name} = {label}" for name, label in timed[arm].drawn if isinstance(label, str))
             found.append(f"arm {arm!r}: its time is that with {given}, which takes the most gradients per update")
     return found
 

@@ -19,7 +19,7 @@ from tune_lb.space.experiment import Experiment
 from tune_lb.space.space import Space
 from tune_lb.training.taking import taken_by
 from tune_lb.tuning.arm_checks import arm_problems
-from tune_lb.tuning.cost_estimate import trials_of_cases, typical_trials
+from tune_lb.tuning.cost_estimate import dearest, trials_of_cases
 from tune_lb.tuning.data_loading import load
 from tune_lb.tuning.member_trainable import MemberTrainable, OwnArm
 from tune_lb.tuning.network_findings import network_findings
@@ -51,7 +51,8 @@ def own_arm(space: Space, arm: str, seed: int = 0, split_seed: int = 0, metrics:
         problems += arm_problems([design], data, space.microbatch)
     if problems or data is None:
         raise RequestError(dict.fromkeys(problems))
-    trial, cases = typical_trials(space, [design])[arm], trials_of_cases(space, [design])
+    cases = trials_of_cases(space, [design])
+    trial = dearest(cases)[arm]
     parts = on_device(data.of(trial)[0], "cuda" if torch.cuda.is_available() else "cpu")
     with user_code(f"arm {arm!r}", made_by=trial.model):
         way = "plain" if network_findings({arm: trial}, {arm: parts}, cases)[arm].is_plain else "alone"

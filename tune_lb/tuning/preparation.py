@@ -33,7 +33,7 @@ from tune_lb.space.space import Space
 from tune_lb.training.device_memory import DeviceMemory
 from tune_lb.tuning.arm_checks import arm_problems
 from tune_lb.tuning.code_changes import code_versions
-from tune_lb.tuning.cost_estimate import Estimate, case_notes, estimate, num_members, trials_of_cases, typical_trials
+from tune_lb.tuning.cost_estimate import Estimate, case_notes, dearest, estimate, num_members, trials_of_cases
 from tune_lb.tuning.data_loading import LoadedData, data_notes, error_notes, load, needed_files
 from tune_lb.tuning.execution_choice import choose_execution
 from tune_lb.tuning.gpu_share import gpu_share
@@ -115,7 +115,8 @@ def prepare(
     versions, code_notes = code_versions(request.name, codes, known, accepted=request.accept_code_change)
     facts = dataclasses.replace(data.facts(), salts=salts(versions))
     on_gpu = torch.cuda.is_available() and request.gpus_per_trial != 0
-    trials = typical_trials(space, designs)
+    cases = trials_of_cases(space, designs)
+    trials = dearest(cases)
     firsts = {arm: next(iter(data.of(trial).values())) for arm, trial in trials.items()}
     on_devices = {id(first): on_device(first, "cuda" if on_gpu else "cpu") for first in firsts.values()}
     parts = {arm: on_devices[id(first)] for arm, first in firsts.items()}
@@ -124,7 +125,7 @@ def prepare(
     torch.set_num_threads(max(1, int(request.cpus_per_trial or 1)))
     try:
         say("checking the networks")
-        findings = network_findings(trials, parts, trials_of_cases(space, designs))
+        findings = network_findings(trials, parts, cases)
         # other machines have other memory
         memory = available_bytes() if request.address is None else None
         too_large = memory_problems(
@@ -179,7 +180,7 @@ def prepare(
                     *error_notes(data, space.error),
                     *data_notes(data, designs),
                     *sampling_notes(designs),
-                    *case_notes(space, designs),
+                    *case_notes(cases),
                     *_block_notes(space, facts),
                     *code_notes,
                 ],
