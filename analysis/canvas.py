@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analysis.notation import significant
@@ -94,7 +93,7 @@ def new_figure(width: float, height: float, title: str, note: str) -> Figure:
 
 def said(figure: Figure, gid: str) -> str:
     """Title or note of a figure, in one line."""
-    return " ".join(" ".join(text.get_text() for text in figure.findobj(Text) if text.get_gid() == gid).split())
+    return " ".join(" ".join(text.get_text() for text in figure.texts if text.get_gid() == gid).split())
 
 
 def png(figure: Figure) -> bytes:

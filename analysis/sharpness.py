@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from analysis.arrays import FloatArray
 
@@ -41,7 +40,8 @@ def rank_correlation(sharpness: FloatArray, gap: FloatArray, train_loss: FloatAr
 
 def rank_correlations(tables: FloatArray) -> FloatArray:
     """The same for many tables of n points without missing values at once: (B, 3, n) -> (B, 3)."""
-    ranks = rankdata(tables, axis=2)
+    # pandas, not scipy.stats, which takes longer to import than all tables of a report to make
+    ranks = pd.DataFrame(tables.reshape(-1, tables.shape[2]).T).rank().to_numpy().T.reshape(tables.shape)
     ranks = ranks - ranks.mean(axis=2, keepdims=True)
     lengths = np.sqrt((ranks**2).sum(axis=2, keepdims=True))
     units = ranks / np.where(lengths > 0, lengths, np.nan)

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from analysis.canvas import INK, NOTE, TITLE
@@ -58,17 +59,22 @@ def svg(figure: Figure, name: str) -> str:
     scale = _POINTS / figure.dpi
     # not the one that drew the PNG, which had another resolution
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    for text in figure.findobj(lambda artist: artist.get_gid() in (TITLE, NOTE)):
+    for text in figure.texts:
         box = text.get_window_extent(renderer)
-        if text.get_gid() == TITLE and text.get_text():  # type: ignore[attr-defined]
+        if text.get_gid() == TITLE and text.get_text():
             top = max(top, height - scale * box.y0 - 4)
-        elif text.get_gid() == NOTE and text.get_text():  # type: ignore[attr-defined]
+        elif text.get_gid() == NOTE and text.get_text():
             bottom = min(bottom, height - scale * box.y1 + 4)
+        else:
+            continue
         text.set_visible(False)
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
     figure.set_layout_engine("none")
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        # what savefig does besides is to draw everything once more, for a layout that is there
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return _for_page(buffer.getvalue(), f"0 {top:.0f} {width:.0f} {bottom - top:.0f}", width)
 
 
