@@ -54,9 +54,9 @@ ALLOWED = {
     "recipe": f"{GROUND} {VOCABULARY} data optimizers surface remedies training",
     "testing": f"{GROUND} {VOCABULARY} data models optimizers surface metrics training",
     "tuning": f"{GROUND} {VOCABULARY} face data models optimizers metrics samplers training space search observation results",
-    "cli": "face errors settings budgets schedules prediction_errors data optimizers samplers metrics training remedies space "
+    "cli": "face lazy errors settings budgets schedules prediction_errors data optimizers samplers metrics training remedies space "
     "search inference observation recipe results export tuning",
-    "__main__": "cli errors",
+    "__main__": "lazy cli errors",
     "analysis": "errors settings results inference",
     "search_spaces": "face remedies metrics models data optimizers samplers schedules budgets losses",
 }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tune_lb.cli.arguments import parse
 from tune_lb.errors import RequestError, one_line, own_line
+from tune_lb.lazy import collector_paused
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -26,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # stdout is one JSON object, or a Python file: what a network or a space prints goes beside it
         only_ours = given.json or given.command == "best"
         with contextlib.redirect_stdout(sys.stderr) if only_ours else contextlib.nullcontext():
-            code: int = importlib.import_module(f"tune_lb.cli.{given.command}").run(given, out)
+            with collector_paused():
+                command = importlib.import_module(f"tune_lb.cli.{given.command}")
+            code: int = command.run(given, out)
         sys.stdout.flush()
         return code
     except RequestError as error:

@@ -20,6 +20,7 @@ from tune_lb.cli.progress import Progress, Steps
 from tune_lb.cli.runs import asked_here, check_run_name
 from tune_lb.cli.time_budget import within_time
 from tune_lb.errors import RequestError
+from tune_lb.lazy import collector_paused
 from tune_lb.results.lock import FILE as LOCK
 from tune_lb.results.lock import held
 from tune_lb.results.run_files import read_space
@@ -80,8 +81,9 @@ def run(given: argparse.Namespace, out: Output, only: frozenset[MemberKey] | Non
 def _run(given: argparse.Namespace, out: Output, space: Space, store: Store, identity: dict[str, Any]) -> int:
     out.paragraph(space.question, style="bold")
     # Ray is imported where it is needed
-    from tune_lb.tuning import tuner
-    from tune_lb.tuning.ray_ahead import RayAhead
+    with collector_paused():
+        from tune_lb.tuning import tuner
+        from tune_lb.tuning.ray_ahead import RayAhead
 
     again = search_command(identity["asked"])
     resources = {key: getattr(given, key) for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")}

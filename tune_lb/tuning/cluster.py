@@ -34,7 +34,7 @@ LONGEST_FOLDER = 40
 CURRENT = "ray_current_cluster"
 """File in Ray's temporary folder with the address of the cluster that was started last."""
 
-WORKER_IMPORTS = ["tune_lb.tuning.job_trainable"]
+WORKER_IMPORTS = ["tune_lb.tuning.worker_imports"]
 """What a worker of this machine imports when it starts (2 to 4 s), before it is asked for."""
 
 ADVICE = "start one (ray start --head, or ray up deploy/cluster.yaml), or leave --address out"
