@@ -45,6 +45,12 @@ def significant(value: float, digits: int = 2) -> str:
     return f"{value:.{digits - 1}e}"
 
 
+def with_spread(value: float, spread: float, digits: int = 2) -> str:
+    """A mean to so many significant digits and its standard deviation, where one is known."""
+    text = significant(value, digits)
+    return f"{text} +- {significant(spread)}" if known(spread) else text
+
+
 def count(value: float) -> str:
     """A whole number with separators of thousands."""
     return f"{value:,.0f}" if known(value) else MISSING

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.blocks import arrays
 from analysis.document import Part, Section, Text, bullets, section, table
-from analysis.notation import count, significant
+from analysis.notation import count, significant, with_spread
 from analysis.run import Run
 from tune_lb.inference.effects import Effect, differences, paired_t, quantile
 
@@ -158,9 +158,8 @@ def _sign(effect: Effect, was: float) -> str:
 
 
 def level_text(value: float, spread: float) -> str:
-    """A mean and its standard deviation, where one is known."""
-    text = significant(value, 4)
-    return f"{text} +- {significant(spread)}" if math.isfinite(spread) else text
+    """A mean and its standard deviation, with the digits that papers print."""
+    return with_spread(value, spread, 4)
 
 
 def effect_text(row: Mapping[Any, Any], digits: int = 3) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.decisions import Decision
 from analysis.document import Part, Table, Text, filled, table
-from analysis.notation import MISSING, count, counted, known, percent, points, significant
+from analysis.notation import MISSING, count, counted, known, percent, points, significant, with_spread
 from analysis.results import Results
 from analysis.sentences import correlation
 from analysis.tips import value_text
@@ -108,7 +108,7 @@ def measured_tables(results: Results) -> list[Part]:
             "train loss": significant(row["train_loss"]),
             "gap, points": percent(row["generalization_gap"]),
         }
-        | {name: f"{significant(row[name])} +- {significant(row[f'{name}_std'])}" for name in values}
+        | {name: with_spread(row[name], row[f"{name}_std"]) for name in values}
         for row in arms
     ]
     found = results.measured

@@ -23,6 +23,11 @@ REMARKS = {
         "too: after the same number of epochs it has made a twentieth of the updates and is not trained to the end. Its test "
         "error is not told from the small batch's, so the published drop is neither seen nor contradicted."
     ),
+    "keskar_c2": (
+        "Both batches are far from trained at this size, and the one that is further, with the lower train and test error, is "
+        "the large one; neither difference is told from two seeds. Keskar's sharpness is higher for the large batch by one to "
+        "two orders of magnitude, as published, but so uneven over its two seeds that not even its sign is told."
+    ),
     "keskar_c3": (
         "Neither batch is trained to the end at this size, the large one least, and their test errors are not told apart. The "
         "large batch is sharper by every measure, as published, but at train losses so far apart that says little of minima."
@@ -42,6 +47,11 @@ REMARKS = {
         "stability training leave the minimum as sharp as it was, as published of the first; what ends flatter "
         "(augmentation, adversarial training, a warm start) has not got far down in train loss. Only the warm start is "
         "flatter at a test error that is no worse."
+    ),
+    "keskar_warm_start_c1": (
+        "There is no drop to bring back at this size: no warm start is told from the large batch by its test error. What the "
+        "paper's figure shows of sharpness is seen: the longer the small batch goes first, the flatter the large batch ends, "
+        "but for the shortest start. Its train loss falls along with that, to far below either batch's alone."
     ),
     "maxibatch_noise": (
         "No noise brings anything back, whatever its size, where it enters or whether it follows the small batch's layers, and "

@@ -16,9 +16,10 @@ from making.experiments import repeating
 from making.markdown import code, escaped, table
 from making.remarks import REMARKS
 from tune_lb.space.loading import Declared
-from tune_lb.space.papers import PAPERS, ROWS, SCRIPTS
+from tune_lb.space.papers import PAPERS, ROWS, SCALES, SCRIPTS
 
 RUNS = ROOT / "docs" / "reproduction"
+PAPER = SCALES[1]
 FIRST_SENTENCES = 4
 """Sentences of a run's answer that stand here; the report has all."""
 
@@ -48,8 +49,9 @@ def reproduction_page() -> str:
     parts = [
         "<!-- Made from docs/reproduction/ by `python docs/reproduction.py`. Run that again where a run was added. -->",
         "# The papers, run again",
-        f"{len(tried)} of the {len(ROWS)} tables, figures and claims (*rows*) of the five papers were run at the small scale, "
-        f"{counted(len(done), 'run')} with {counted(members, 'member')}, on CPUs; {len(SCRIPTS)} are tests. Every number and "
+        f"{len(tried)} of the {len(ROWS)} tables, figures and claims (*rows*) of the five papers were run, "
+        f"{counted(len(done), 'run')} with {counted(members, 'member')}, on CPUs{_scales(done)}; {len(SCRIPTS)} are tests. Every "
+        "number and "
         "figure on this page is of a run that is kept under [reproduction/](reproduction/), and comes from there by "
         "`python docs/reproduction.py`. Each experiment is a space that was committed before its run; "
         "[experiments](experiments.md) has what is assumed and what it costs.",
@@ -59,6 +61,15 @@ def reproduction_page() -> str:
         *(part for paper in PAPERS for part in _paper(paper, done, spaces)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _scales(done: Mapping[str, Results]) -> str:
+    whole = [f"[{name}](#{name})" for name in done if name.endswith(f"_{PAPER}")]
+    return (
+        f": {' and '.join(whole)} at the size of the paper, the others at the small scale"
+        if whole
+        else ", at the small scale"
+    )
 
 
 def _rows(done: Mapping[str, Results], spaces: Mapping[str, Declared]) -> list[list[str]]:
