@@ -25,11 +25,17 @@ from tune_lb.space.checks import checked_designs
 from tune_lb.space.designs import template_of
 from tune_lb.space.own_code import code_of_arms
 from tune_lb.space.smoke import smoke
+from tune_lb.training.part_lists import in_rows
 from tune_lb.training.remedy import Remedy
 
 ONE_OF = over([SAM(rho=over(0.1, 0.5)), GhostBatchNorm(ghost_batch_size=over([4, 8])), None])
 WARMUP = over([Warmup(epochs=over(1.0, 2.0)), None])
 OPTIMIZER = over([SGD(momentum=over(0.0, 0.9)), Adam(beta1=over(0.5, 0.9), weight_decay=0.01)])
+
+
+def f(shape, classes):
+    """Be a network of the user's."""
+    return MLP(hidden=(3,))(shape, classes)
 
 
 def template(*remedies, **settings):
@@ -130,9 +136,29 @@ def test_other_parts_have_a_column_of_their_own(field):
     assert getattr(own.resolved({"eta_over_b": 0.01, f"{field}.type": labels[1]}), field) == lists[field].values[1]
 
 
-def f(shape, classes):
-    """Be a network of the user's."""
-    return MLP(hidden=(3,))(shape, classes)
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        ({"optimizer": over([SGD(momentum=0.5), Adam()])}, ("SGD", "Adam")),
+        ({"optimizer": over([SGD(momentum=0.5), SGD(), Adam()])}, ("SGD(momentum=0.5)", "SGD()", "Adam()")),
+        ({"optimizer": OPTIMIZER}, ("SGD", "Adam")),
+        ({"schedule": over([Step(drop=0.5), Cosine()])}, ("Step(drop=0.5)", "Cosine()")),
+        ({"model": over([MLP(hidden=(5,)), MLP(hidden=(6,)), f])}, ("MLP(hidden=(5,))", "MLP(hidden=(6,))", "f")),
+        ({"batch_size": over([4, 8])}, (4, 8)),
+    ],
+)
+def test_a_domain_is_described_by_what_its_column_holds(settings, values):
+    own = template(**settings)
+    (name,) = settings
+    domain = own.dimensions()[name]
+    assert in_rows(name, domain).as_json()["values"] == list(values)
+    drawn = [own.resolved({"eta_over_b": 0.01, name: value}) for value in domain.values]
+    assert [trial.columns()[name] for trial in drawn] == list(values)
+    assert len({trial.configuration_id() for trial in drawn}) == len(values)
+
+
+def test_ranges_are_described_as_they_are():
+    assert in_rows("optimizer", over(0.1, 0.2)) == over(0.1, 0.2)
 
 
 def test_ends_are_those_of_every_alternative():

@@ -19,6 +19,7 @@ from tune_lb.space.checks import checked_designs
 from tune_lb.space.description import space_hash
 from tune_lb.space.designs import ArmDesign, sampling_notes
 from tune_lb.space.space import Space
+from tune_lb.training.part_lists import in_rows
 
 NOTES = {
     "copied": "takes the learning rate that {} selects",
@@ -83,14 +84,14 @@ def _searched(design: ArmDesign) -> list[str]:
     note = NOTES.get(design.role)
     lines = [note.format(design.derived_from)] if note else []
     if design.derived_from is None:
-        lines += [f"{name}: {domain}" for name, domain in design.dimensions.items()] or ["nothing"]
+        lines += [f"{name}: {in_rows(name, domain)}" for name, domain in design.dimensions.items()] or ["nothing"]
     if design.combines:
         lines.append(f"begins with the best of {', '.join(design.combines)}")
     return lines + ([f"compared at equal cost with {design.matched_by}"] if design.matched_by else [])
 
 
 def _plain(design: ArmDesign) -> dict[str, Any]:
-    dimensions = {name: domain.as_json() for name, domain in design.dimensions.items()}
+    dimensions = {name: in_rows(name, domain).as_json() for name, domain in design.dimensions.items()}
     batch_size: Any = design.template.batch_size
     row = {"name": design.name, "role": design.role, "batch_size": batch_size if isinstance(batch_size, int) else None}
     return row | {"num_samples": design.num_samples, "dimensions": dimensions, "derived_from": design.derived_from}

@@ -24,7 +24,7 @@ from tune_lb.settings.identity import describe
 from tune_lb.settings.setting import Settings
 from tune_lb.training.remedy import Remedy
 from tune_lb.training.remedy_combinations import combination_problems
-from tune_lb.training.trial_columns import column_name, most_gradient_evaluations, part_columns
+from tune_lb.training.trial_columns import as_value, column_name, most_gradient_evaluations, part_columns
 
 NONE = "none"
 """The alternative of no remedy."""
@@ -144,6 +144,31 @@ def drawn(trial: Any, values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
             changes[one.field] = choice
     changes |= {"remedies": tuple(remedies), "remedy_lists": tuple(lists), "drawn": tuple(chosen.items())}
     return dataclasses.replace(trial, **changes), left
+
+
+def whole_drawn(trial: Any, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the optimizer that values choose of a list is called, where its type does not say which one it is."""
+    listed = trial.optimizer if isinstance(trial.optimizer, Choice) else Choice(())
+    if "optimizer" not in values or any(map(_searches, listed.values)) or _differ_by_type(listed):
+        return {}
+    return {"optimizer": str(as_value(values["optimizer"]))}
+
+
+def in_rows(name: str, domain: Domain) -> Domain:
+    """Return the domain with its values as they stand in the column of its name."""
+    if not isinstance(domain, Choice):
+        return domain
+    by_type = name == "optimizer" and _differ_by_type(domain)
+    return dataclasses.replace(
+        domain, values=tuple(type(value).__name__ if by_type else as_value(value) for value in domain.values)
+    )
+
+
+def _differ_by_type(listed: Choice) -> bool:
+    """Whether the column of optimizers, which has their type, says of each which one it is."""
+    return all(isinstance(value, Settings) for value in listed.values) and len(set(map(type, listed.values))) == len(
+        listed.values
+    )
 
 
 def label_in(one: PartList, trial: Any) -> str:

@@ -34,16 +34,12 @@ from tune_lb.training.part_lists import (
     most_evaluations,
     part_lists,
     remedies_of,
+    whole_drawn,
 )
 from tune_lb.training.phase import Phase
 from tune_lb.training.plan import BatchSize, Plan, constant_boundaries, joined, walked_boundaries
 from tune_lb.training.remedy import Remedy, nested, overrides
-from tune_lb.training.trial_columns import (
-    as_value,
-    column_name,
-    most_gradient_evaluations,
-    part_columns,
-)
+from tune_lb.training.trial_columns import as_value, column_name, most_gradient_evaluations, part_columns
 from tune_lb.training.trial_problems import PARTS, trial_problems
 from tune_lb.training.ways import PRECISIONS
 
@@ -213,7 +209,9 @@ class Trial(Settings):
             own["optimizer"] = dataclasses.replace(own.get("optimizer", trial.optimizer), groups=tuple(groups))
         if left:
             raise KeyError(f"arm {self.arm!r} has no field {next(iter(left))!r}")
-        return dataclasses.replace(trial, **own, remedies=tuple(remedies), phases=tuple(phases))
+        said = {**dict(trial.drawn), **whole_drawn(self, values)}
+        parts = {"remedies": tuple(remedies), "phases": tuple(phases), "drawn": tuple(said.items())}
+        return dataclasses.replace(trial, **own, **parts)
 
     def without(self, name: str, batch_size: int) -> Trial:
         """Return the same trial with another batch and without the remedy of a name."""

@@ -15,7 +15,7 @@ from tune_lb.space.description import description
 from tune_lb.space.designs import ArmDesign
 from tune_lb.space.space import Space
 from tune_lb.space.until import Until
-from tune_lb.training.part_lists import part_lists
+from tune_lb.training.part_lists import in_rows, part_lists
 from tune_lb.tuning.data_loading import LoadedData, with_other_test_part
 from tune_lb.tuning.replay import PROCEDURE
 from tune_lb.tuning.request import Request
@@ -136,7 +136,7 @@ def _arm(design: ArmDesign) -> dict[str, Any]:
             *(remedy.name for remedy in design.template.remedies),
             *(" or ".join(one.alternatives) for one in part_lists(design.template) if one.field == "remedies"),
         ],
-        "dimensions": {name: domain.as_json() for name, domain in design.dimensions.items()},
+        "dimensions": {name: in_rows(name, domain).as_json() for name, domain in design.dimensions.items()},
         "num_samples": design.num_samples,
         "cost": design.template.evaluations_per_update,
         "shares_points": design.shares_points,
