@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import ray
 
 from tune_lb.errors import PROGRAM, RequestError
-from tune_lb.tuning.ray_processes import end_ray, sigterm_blocked
+from tune_lb.tuning.ray_processes import end_ray, few_processes, sigterm_blocked
 from tune_lb.tuning.resources import Node, usable_cpus
 from tune_lb.tuning.signals import sigterm_kept
 
@@ -69,7 +69,9 @@ def ray_session(address: str | None, cpus: float | None = None) -> Iterator[Sess
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with sigterm_kept() if address is not None else sigterm_blocked():
+        with contextlib.ExitStack() as around:
+            for manner in (sigterm_blocked, few_processes) if address is None else (sigterm_kept,):
+                around.enter_context(manner())
             started = ray.init(**options)
     except ray.exceptions.AuthenticationError as error:
         raise RequestError(
