@@ -1,6 +1,6 @@
 """What a search adds to the training that it does.
 
-    python benchmarks/search_overhead.py [--members 100] [--epochs 38] [--rounds 1] [--execution alone]
+    python benchmarks/search_overhead.py [--members 100] [--epochs 57] [--rounds 1] [--execution alone]
 
 Trains the same members two ways, in turns: as `python -m tune_lb search` of this file with two workers; and in two plain
 processes, half of the members in each, one training and evaluation after the other, with nothing stored. The members are of one
@@ -51,7 +51,7 @@ def space_of(members: int, epochs: float, execution: str) -> Space:
     )
 
 
-SETTINGS = os.environ.get("TUNE_LB_OVERHEAD", "100 38 alone").split()
+SETTINGS = os.environ.get("TUNE_LB_OVERHEAD", "100 57 alone").split()
 SPACE = space_of(int(SETTINGS[0]), float(SETTINGS[1]), SETTINGS[2])
 
 
