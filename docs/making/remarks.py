@@ -42,6 +42,13 @@ REMARKS = {
         "explain. Keskar's sharpness in the full space is far higher for the large batch all the same, while its lambda_max "
         "is smaller and its train loss too: the two measures of sharpness disagree."
     ),
+    "keskar_f1_paper": (
+        "At the paper's size the paper is found again: the large batch fits the train set better and the test images worse, by "
+        "about the published difference, and it is sharper by Keskar's measure in the full space and in random subspaces at the "
+        "larger eps. Its train loss is the lower one, so the sharpness is not that of a training that has not ended. "
+        "lambda_max does not tell the two apart, which no paper says of this network. Of the test error an earlier run of as many "
+        "other seeds (docs/answers/keskar_f1.md) told nothing, with an interval that holds both zero and this difference."
+    ),
     "keskar_remedies_c1": (
         "There is no drop to bring back at this size, and no remedy is told from the large batch. Conservative training and "
         "stability training leave the minimum as sharp as it was, as published of the first; what ends flatter "
