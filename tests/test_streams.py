@@ -76,8 +76,6 @@ DRAWS = {
 def test_who_draws_from_a_global_generator_is_seen_and_it_goes_on_from_where_it_was(kind, kept_generators):
     np.random.set_bit_generator(kind(5))
     for name, (draw, moved) in DRAWS.items():
-        if name.endswith("seed") and kind is np.random.PCG64:
-            continue  # NumPy seeds the Mersenne twister alone
         before = global_state()
         np.testing.assert_equal(before.numpy, np.random.get_state(legacy=False))
         draw()
