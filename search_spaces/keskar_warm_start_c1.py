@@ -51,6 +51,6 @@ SPACE = Experiment(
         "30 epochs in place of 100",
         "4 warm starts in place of 100",
     ),
-    cost="about 45 minutes on two cores, by a dry run",
+    cost="18 members in 27 minutes on one core",
     paper_cost="about 112 days on two busy cores, by a dry run",
 )
