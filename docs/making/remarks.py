@@ -106,9 +106,11 @@ REMARKS = {
         "fall that was offered, so their range is too narrow."
     ),
     "walk_vgg11": (
-        "Between successive iterates the loss has no barrier in any epoch that was looked at, neither of the small batches nor of "
-        "the descent on the whole data, and the smaller rate walks lower over the floor of the valley at first, as published. The "
-        "small batch at the common rate ends farthest from the start. The whole batch makes a handful of updates at this size, so "
-        "that nothing is to be made of the errors, and less of a path than the paper's figures show."
+        "Between successive iterates the loss has no barrier in any epoch that was looked at, neither of the small batches nor "
+        "of the descent on the whole data; in the last one most successive gradients of the small batch oppose each other while "
+        "its distance from the start hardly grows: it bounces between the walls of a valley, as published, the smaller rate "
+        "lower over its floor at first. The small batch at the common rate ends farthest from the start. The whole batch makes "
+        "a handful of updates at this size, so that nothing is to be made of the errors, and less of a path than the paper's "
+        "figures show."
     ),
 }
