@@ -70,6 +70,6 @@ SPACE = Experiment(
         "batches of 100 and 500",
     ),
     paper_differs=("spectral norm on 5,000 images", "gradient descent in one step of all examples"),
-    cost="about half an hour on two cores, by a dry run",
+    cost="6 members in half an hour on two cores",
     paper_cost="about 1,440 days on two busy cores, by a dry run",
 )

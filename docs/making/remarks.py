@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 REMARKS = {
+    "jaiswal_caltech101": (
+        "At equal eta / B no drop is told up to the largest batch, whose test error is about the smallest's, so there is "
+        "nothing that noise could bring back, and noise lowers the error at one batch size and raises it at the other, neither "
+        "told. Training the largest batch twice as long ends below the smallest batch's error. The small network fits the train "
+        "images whole and generalizes poorly at every batch size, which leaves little room for the published steps."
+    ),
     "jaiswal_noise_model": (
         "A square-root rate closes most of the drop, ghost batch norm adds little to it here, and as many updates as the "
         "small batch close it whole, which is the order that Hoffer et al. report. The large batch is far from trained: most "
