@@ -35,7 +35,7 @@ MOST_SERIES = 7
 
 
 class Bars(NamedTuple):
-    """bars: batch_size, series, arm, mean, low, high, n, recovered (share of the drop; nan where there is none to recover).
+    """bars: batch_size, series, arm, mean, low, high, n, recovered (share of the drop; nan where none can be told).
 
     members: arm, value. level: of the baseline, nan without one.
     """
@@ -51,8 +51,8 @@ class Bars(NamedTuple):
 def with_without(run: Run, choice: Choice = EVERYTHING) -> Bars:
     """Every series of arms at each batch size, those without a remedy first; what each recovers of the drop there.
 
-    recovered = 1 - (arm - baseline) / (arm without the remedy at that batch size - baseline), from means. Raises Missing where no
-    arm has a remedy.
+    recovered = 1 - (arm - baseline) / (arm without the remedy at that batch size - baseline), from means, where that drop can be
+    told from zero over blocks. Raises Missing where no arm has a remedy.
     """
     rows = confirmed(run, choice, NAME)
     with_remedy = [arm.name for arm in run.asked.arms if arm.remedies]
@@ -66,20 +66,23 @@ def with_without(run: Run, choice: Choice = EVERYTHING) -> Bars:
     what = quantity(run, name, numeric_columns(rows), f"figure {NAME}")
     of_arm, blocks = series_of(run, rows), blocks_of(rows)
     bars: list[dict[str, Any]] = []
+    by_block: dict[str | None, pd.Series] = {}
     for arm in run.asked.order(rows["arm"].unique().tolist()):
         own = rows[rows["arm"] == arm]
         values = what.of(own[what.column])
         series = "without" if of_arm[arm] == "plain" else of_arm[arm]
         size = float(own["batch_size"].iloc[0])
+        by_block[arm] = values.groupby(blocks[own.index]).mean()
         bars.append({"batch_size": size, "series": series, "arm": arm, **mean_of(values, blocks[own.index])._asdict()})
     table = pd.DataFrame(bars)
-    plain = {
-        row["batch_size"]: row["mean"]
+    level = next((row["mean"] for row in bars if row["arm"] == run.asked.baseline), float("nan"))
+    small = by_block.get(run.asked.baseline, pd.Series(dtype="float64"))
+    told = {
+        row["batch_size"]: _told(by_block[row["arm"]] - small)
         for row in bars
         if not run.asked.arm(row["arm"]).remedies and row["series"] == "without"
     }
-    level = next((row["mean"] for row in bars if row["arm"] == run.asked.baseline), float("nan"))
-    drops = table["batch_size"].map(plain) - level
+    drops = table["batch_size"].map(told).astype("float64")
     worse = drops * (1 if what.scale > 0 else -1) > 0
     has_remedy = table["arm"].isin(with_remedy)
     table = table.assign(recovered=(1 - (table["mean"] - level) / drops).where(worse & has_remedy))
@@ -107,6 +110,12 @@ def with_without(run: Run, choice: Choice = EVERYTHING) -> Bars:
         level,
         note,
     )
+
+
+def _told(differences: pd.Series) -> float:
+    """The mean of differences by block; nan where it cannot be told from zero."""
+    found = mean_of(differences, differences.index.to_series())
+    return found.mean if found.low * found.high > 0 else float("nan")
 
 
 def draw_with_without(info: Bars) -> Figure:
@@ -150,8 +159,9 @@ def draw_with_without(info: Bars) -> Figure:
     if info.what.scale < 0:
         shown = info.members.loc[info.members["arm"].isin(info.bars["arm"]), "value"]
         low, high = min(shown.min(), info.bars["low"].min()), max(shown.max(), info.bars["high"].max())
-        axes.set_ylim(max(0.0, low - 0.35 * (high - low)), min(100.0, high + 0.15 * (high - low)))
-        axes.set_ylabel(f"{info.what.label} (the axis does not begin at 0)")
+        foot = max(0.0, low - 0.35 * (high - low))
+        axes.set_ylim(foot, min(100.0, high + 0.15 * (high - low)))
+        axes.set_ylabel(info.what.label + (" (the axis does not begin at 0)" if foot > 0 else ""))
     patches = [
         axes.bar(0, 0, color=of[n].colour, alpha=0.55, ec=INK, lw=0.8, hatch=hatches[n], label=n) for n in series
     ]

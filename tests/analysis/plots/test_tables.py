@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,7 +19,7 @@ from analysis.plots.walk_tables import distances_table, epochs_table
 from analysis.plots.with_without import with_without
 from analysis.results import Results
 from tests.analysis.fabrication import Arm, fabricate
-from tests.analysis.plots.made import SIZES, THRESHOLD, crossed, over_sizes, trained, walked
+from tests.analysis.plots.made import PLAIN, SIZES, THRESHOLD, crossed, over_sizes, trained, walked
 from tune_lb.errors import RequestError
 from tune_lb.metrics.names import metric_kinds
 
@@ -90,6 +92,19 @@ def test_what_a_remedy_recovers_is_of_the_drop_at_its_batch_size(results: Result
     assert bars.loc["batch_1024_sam", "recovered"] == pytest.approx((large - sam) / (large - small))
     assert np.isnan(bars.loc["batch_1024", "recovered"])
     assert info.level == pytest.approx(small)
+
+
+def test_nothing_is_recovered_of_a_drop_that_cannot_be_told() -> None:
+    noisy = over_sizes(replace(PLAIN, member_std=0.01))
+    recovered = with_without(noisy).bars.set_index("arm")["recovered"]
+    errors = noisy.confirmed.pivot_table(index="block", columns="arm", values="test_error")
+    seen = set()
+    for size in SIZES[1:]:
+        drops = errors[f"batch_{size}"] - errors["batch_32"]
+        told = bool(stats.ttest_1samp(drops, 0.0).pvalue < 0.05)
+        assert np.isfinite(recovered[f"batch_{size}_sam"]) == (told and drops.mean() > 0)
+        seen.add((told, bool(drops.mean() > 0)))
+    assert {(True, True), (False, True)} <= seen
 
 
 def test_curves_are_means_and_ranges_over_members(results: Results) -> None:
