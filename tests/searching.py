@@ -106,12 +106,16 @@ class Fragile(MLP):
 LATE = '''
 """Imported when it is needed, and not before."""
 import os
+import time
 
 
 def write(weights, node):
     # a line is one write, which processes that append do not cut into one another's
     with open(os.path.join(os.environ["TUNE_LB_TEST_LOG"], "trained.log"), "a") as file:
         file.write(f"{weights} {node}\\n")
+    end = time.monotonic() + 300
+    while os.path.exists(os.path.join(os.environ["TUNE_LB_TEST_LOG"], "hold")) and time.monotonic() < end:
+        time.sleep(0.02)
 '''
 
 SIZES = '''
@@ -240,6 +244,11 @@ class Searches:
                 except ProcessLookupError:
                     continue
             time.sleep(0.05)
+
+    @property
+    def hold(self) -> Path:
+        """While this file exists, a worker waits after a training, before it stores it (five minutes at most)."""
+        return self.log / "hold"
 
     def trained(self) -> list[str]:
         """Return the members trained to the end so far, in the order in which that happened."""

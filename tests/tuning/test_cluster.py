@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,10 +85,16 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
 
 def until_stored(searches: Searches, process: subprocess.Popen[str], number: int) -> None:
     """Wait until so many members are trained to the end, or the program ends."""
-    end = time.monotonic() + TIMEOUT_S
-    while len(searches.trained()) < number and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_while(lambda: len(searches.trained()) < number, [process])
     assert process.poll() is None, process.communicate()
+
+
+def wait_while(condition: Callable[[], bool], processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Wait while it holds and all of these run."""
+    end = time.monotonic() + TIMEOUT_S
+    while condition() and all(process.poll() is None for process in processes):
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def raylets(searches: Searches) -> set[int]:
@@ -104,17 +110,19 @@ def test_two_searches_go_on_when_a_node_and_the_object_store_are_lost(
     start_node(searches, *node)
     (to_lose,) = raylets(searches) - before
     words = ("search", "spaces/tiny.py", "--address", address, "--storage", "s3://bucket/runs")
+    searches.hold.touch()  # or one of the two ends before the other has begun
     process = searches.start(*words, "epochs=60", "--max-concurrent", "2")
     beside = searches.start(*words, "--name", "beside", "--max-concurrent", "1", *FEW)
-    end = time.monotonic() + TIMEOUT_S
+    both = (process, beside)
+    wait_while(lambda: len(set(searches.nodes().values())) < 3, both)
+    searches.hold.unlink()
     stores = [Store(f"s3://bucket/runs/{name}") for name in ("tiny", "beside")]
-    while (
-        len(set(searches.nodes().values())) < 3 or not all(store.child("trials").list() for store in stores)
-    ) and process.poll() is beside.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_while(lambda: not all(store.child("trials").list() for store in stores), both)
+    searches.hold.touch()  # the first has trainings left to store when the store is away
+    assert process.poll() is None, process.communicate()
     os.kill(to_lose, signal.SIGKILL)
     object_store.stop()
+    searches.hold.unlink()
     time.sleep(12)
     # a command that has nothing to write says nothing: the store stays away until the first one has
     lines: list[str] = []
