@@ -46,6 +46,6 @@ SPACE = Experiment(
         "12 epochs, the rate falls at 8",
         "a large batch of 500",
     ),
-    cost="about an hour on two busy cores, by a dry run",
+    cost="10 members in 30 minutes on two busy cores",
     paper_cost="about 15 days on two busy cores, by a dry run",
 )

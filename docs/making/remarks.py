@@ -66,6 +66,12 @@ REMARKS = {
         "paper's figure shows of sharpness is seen: the longer the small batch goes first, the flatter the large batch ends, "
         "but for the shortest start. Its train loss falls along with that, to far below either batch's alone."
     ),
+    "maxibatch_linearization": (
+        "Small steps towards linear change next to nothing: the test error is not told from the large batch's, and lambda_max is "
+        "a little higher at every look at the watched seed, where a little lower was published. The whole step at once makes "
+        "training jump, flattens one seed and sharpens the other; its error is not told either. The large batch is hardly "
+        "trained at this size, so a generalization gap that could be narrowed is not there yet."
+    ),
     "maxibatch_noise": (
         "No noise brings anything back, whatever its size, where it enters or whether it follows the small batch's layers, and "
         "batch norm from few samples costs a little: the published negative results, at a size where the large batch is "
