@@ -12,6 +12,8 @@ import pytest
 
 from tests.search.test_planner import ARMS, FACTS, compared
 from tests.space.test_space import space
+from tune_lb.remedies.sam import SAM
+from tune_lb.remedies.warmup import Warmup
 from tune_lb.samplers.sampler import Stopped
 from tune_lb.search.halving import FAILED, lost, num_there, rung
 from tune_lb.search.planner import Search
@@ -46,8 +48,11 @@ def score(member, halving=TWICE):
 class Halved:
     """A simulated call of the search with three workers, which finish in a random order."""
 
-    def __init__(self, of, *, order=0, known=None, limit=10**6, score=score, fails=lambda member: False, proposed=None):
+    def __init__(
+        self, of, *, order=0, known=None, limit=10**6, score=score, fails=lambda member: False, proposed=None, only=None
+    ):
         self.search = Search(of, FACTS, proposed=proposed)
+        self.search.only = only
         self.search.observe(known or {})
         self.trained = []
         draw, running = random.Random(order), []
@@ -153,6 +158,25 @@ def test_a_diverged_member_needs_no_look_and_a_failed_one_is_not_waited_for():
     assert [len(run.ids("large", look)) for look in (1, 2, 0)] == [8, 4, 2]
     assert not {m.key for _, _, look, m in run.trained if look != 1} & set(sick)
     assert run.search.finished
+
+
+def test_who_failed_is_tried_again_as_far_as_it_would_have_come_and_nobody_else_is():
+    """Where a list of parts is searched, too."""
+    one_of = Arm("one_of", over([SAM(rho=over(0.02, 1.0)), Warmup(epochs=over(1.0, 8.0)), None]))
+    of = compared(*ARMS, one_of, num_samples=8, candidates=2, stopping=TWICE)
+    whole = Halved(of)
+    first = [m for arm, stage, look, m in whole.trained if (arm, stage, look) == ("one_of", "search", 1)]
+    ranked = sorted(first, key=lambda m: loss_at(m.configuration_id, 1))
+    sick = {ranked[0].key, ranked[-1].key}
+    failing = Halved(of, fails=lambda member: member.key in sick)
+    assert failing.search.failed.keys() == sick
+
+    again = Halved(of, known=failing.known, only=sick)
+    looks = [sorted((m.key, look) for *_, look, m in run.trained if m.key in sick) for run in (whole, again)]
+    assert looks[0] == looks[1]
+    assert len(looks[0]) > 2, "the best one goes on, the worst is stopped"
+    assert {m.key for *_, m in again.trained} == sick
+    assert again.search.finished
 
 
 def test_a_loss_that_is_no_number_is_the_worst():

@@ -64,7 +64,9 @@ class StudyProposer:
             for number, (values, score) in enumerate(known):
                 self._add(study, distributions, number, values, score)
             for values, stopped in pruned:
-                self._add_stopped(study, distributions, values, stopped)
+                seen = {stopped.look: stopped.value}
+                state = optuna.trial.TrialState.PRUNED
+                self._store(study, distributions, values, state=state, intermediate_values=seen)
             # those that are being trained were asked for as well, or two would be the same
             waiting = max(0, index - len(inside)) if self.asked else 0
             if has_conditions(self.domains):
@@ -83,11 +85,8 @@ class StudyProposer:
     def _add(
         self, study: Any, distributions: dict[str, Any], number: int, values: Values, score: tuple[float, ...]
     ) -> None:
-        import optuna
-
-        params = coded(self.domains, values)
         if self.asked:
-            study.enqueue_trial(params)
+            study.enqueue_trial(coded(self.domains, values))
             trial = study.ask(distributions)
             # Optuna spares itself this for given values, and with it the state
             asked = study.trials[-1]
@@ -95,28 +94,15 @@ class StudyProposer:
             study.tell(trial, list(score))
             return
         attributes = {} if self.generation is None else {self.generation[0]: number // self.generation[1]}
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=params,
-                distributions={name: distributions[name] for name in params},
-                values=list(score),
-                system_attrs=attributes,
-            )
-        )
+        self._store(study, distributions, values, values=list(score), system_attrs=attributes)
 
-    def _add_stopped(self, study: Any, distributions: dict[str, Any], values: Values, score: Stopped) -> None:
+    def _store(self, study: Any, distributions: dict[str, Any], point: Values, **known: Any) -> None:
+        """Put a trial of a point into the study, with what is known of it."""
         import optuna
 
-        state, params = optuna.trial.TrialState.PRUNED, coded(self.domains, values)
-        seen = {score.look: score.value}
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
-                params=params,
-                distributions={name: distributions[name] for name in params},
-                intermediate_values=seen,
-            )
-        )
+        params = coded(self.domains, point)
+        there = {name: distributions[name] for name in params}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=there, **known))
 
     def _distributions(self) -> dict[str, Any]:
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
