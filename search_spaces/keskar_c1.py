@@ -71,6 +71,6 @@ SPACE = Experiment(
         "6 seeds in place of 5",
         "sharpness on 500 images",
     ),
-    cost="about 24 minutes on two cores, by a dry run",
+    cost="12 members in 26 minutes on two cores",
     paper_cost="about 26 hours on two busy cores, by a dry run",
 )
