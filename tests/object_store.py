@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import random
+import socket
 import urllib.request
 from typing import Any
+
+
+def free_port() -> int:
+    """Return a port that nobody has, below those that the system hands out: nobody gets it by chance before it is used."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 class ObjectStore:
     """A running server with one bucket, called bucket. What it holds is in this process, so it outlives a stop."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = free_port()
         self.start()
         request = urllib.request.Request(f"{self.address}/bucket", method="PUT", headers={"Host": "s3.amazonaws.com"})
         with urllib.request.urlopen(request, timeout=30):
@@ -27,7 +39,6 @@ class ObjectStore:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.server: Any = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
         self.server.start()
-        self.port = self.server.get_host_and_port()[1]
 
     def stop(self) -> None:
         self.server.stop()

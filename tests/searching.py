@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -234,6 +235,15 @@ class Searches:
                 continue  # it ended, or is not ours
         return found
 
+    def named(self, name: str) -> set[int]:
+        """Return those of them that are called so."""
+        found = set()
+        for pid in self.processes():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                    found.add(pid)
+        return found
+
     def kill_all(self, wait_s: float = 30.0) -> None:
         end = time.monotonic() + wait_s
         while left := self.processes():
@@ -286,13 +296,14 @@ def sigterm_to_all(searches: Searches, process: subprocess.Popen[str], driver_la
     """As batch systems and containers do, in whatever order: here Ray's processes and the workers get it first."""
     for pid in searches.processes():
         if pid != process.pid:
-            os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
     time.sleep(driver_last_s)
     process.send_signal(signal.SIGTERM)
 
 
 def kill_of_ray(searches: Searches, name: str) -> None:
-    (its,) = [pid for pid in searches.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    (its,) = searches.named(name)
     os.kill(its, signal.SIGKILL)
 
 

@@ -57,7 +57,7 @@ def test_a_measurement_without_time_ends_with_a_row_that_says_so(program):
 
 @pytest.mark.slow
 def test_measurements_are_processes_that_wait_for_their_turn(program, tmp_path):
-    arguments = ["--stand-in", "--processes", "--minutes", "1", "--out", str(tmp_path)]
+    arguments = ["--stand-in", "--processes", "--minutes", "3", "--out", str(tmp_path)]
     assert program.main([*arguments, "--only", "updates", "share"]) == 0
     rows = found(tmp_path)
     assert {"alone", "together"} <= set(rows["way"])

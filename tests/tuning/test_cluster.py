@@ -14,12 +14,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
 from tests.killing import REPOSITORY
-from tests.object_store import ObjectStore
+from tests.object_store import ObjectStore, free_port
 from tests.searching import TIMEOUT_S, Searches, assert_as_if_nothing_had_been
 from tune_lb.errors import RequestError
 from tune_lb.results.run_files import read_members
@@ -29,17 +28,10 @@ from tune_lb.tuning import cluster
 AWAY_S = 60.0
 """Longest time for which an object store stays away, beside the 12 s for which it always does."""
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 FEW = ("--num-samples", "1", "--confirm-blocks", "1", "--block-seeds", "1")
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats")
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def start_node(searches: Searches, *words: str, **environment: str) -> None:
@@ -97,18 +89,14 @@ def wait_while(condition: Callable[[], bool], processes: Sequence[subprocess.Pop
         time.sleep(0.1)
 
 
-def raylets(searches: Searches) -> set[int]:
-    return {pid for pid in searches.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == "raylet"}
-
-
 def test_two_searches_go_on_when_a_node_and_the_object_store_are_lost(
     searches: Searches, object_store: ObjectStore, address: str
 ) -> None:
     """The second takes the processor that the first leaves. Workers, commands and Ray Tune write to the store, which stops."""
     node = [f"--address={address}", "--node-ip-address=127.0.0.1"]
-    before = raylets(searches)
+    before = searches.named("raylet")
     start_node(searches, *node)
-    (to_lose,) = raylets(searches) - before
+    (to_lose,) = searches.named("raylet") - before
     words = ("search", "spaces/tiny.py", "--address", address, "--storage", "s3://bucket/runs")
     searches.hold.touch()  # or one of the two ends before the other has begun
     process = searches.start(*words, "epochs=60", "--max-concurrent", "2")

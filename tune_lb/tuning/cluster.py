@@ -25,7 +25,7 @@ from tune_lb.tuning.signals import sigterm_kept
 ANSWER_S = 5.0
 """Longest wait for a connection to the address of a cluster, in seconds."""
 
-HEALTH_S = 12.0
+HEALTH_S = 30.0
 """Longest wait for what answers there to say that it is Ray."""
 
 LONGEST_FOLDER = 40
