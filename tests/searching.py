@@ -257,7 +257,7 @@ class Searches:
 
     @property
     def hold(self) -> Path:
-        """While this file exists, a worker waits after a training, before it stores it (five minutes at most)."""
+        """While this file exists, a worker waits where it measures what it trained and stored (five minutes at most)."""
         return self.log / "hold"
 
     def trained(self) -> list[str]:

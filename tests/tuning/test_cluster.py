@@ -98,17 +98,13 @@ def test_two_searches_go_on_when_a_node_and_the_object_store_are_lost(
     start_node(searches, *node)
     (to_lose,) = searches.named("raylet") - before
     words = ("search", "spaces/tiny.py", "--address", address, "--storage", "s3://bucket/runs")
-    searches.hold.touch()  # or one of the two ends before the other has begun
+    searches.hold.touch()  # or one of the two ends before the other has begun, or before the store is away
     process = searches.start(*words, "epochs=60", "--max-concurrent", "2")
     beside = searches.start(*words, "--name", "beside", "--max-concurrent", "1", *FEW)
-    both = (process, beside)
-    wait_while(lambda: len(set(searches.nodes().values())) < 3, both)
-    searches.hold.unlink()
+    wait_while(lambda: len(set(searches.nodes().values())) < 3, (process, beside))
     stores = [Store(f"s3://bucket/runs/{name}") for name in ("tiny", "beside")]
-    wait_while(lambda: not all(store.child("trials").list() for store in stores), both)
+    assert all(store.child("trials").list() for store in stores), "stored before they are measured"
     os.kill(to_lose, signal.SIGKILL)
-    searches.hold.touch()  # the first has trainings left to store when the store is away
-    assert process.poll() is None, process.communicate()
     object_store.stop()
     searches.hold.unlink()
     time.sleep(12)
@@ -135,10 +131,9 @@ def test_two_searches_go_on_when_a_node_and_the_object_store_are_lost(
         assert not members.duplicated(["trial_id", "seed"]).any()
         assert not store.child("ray").list()
         measured = members["witness.reason"].isna()
-        # who was lost with its node just then is stored and not trained again
-        assert set(members.loc[~measured, "witness.reason"].str.partition(" (")[0]) <= {
-            "the worker died while it measured"
-        }
+        # who was at its metric when its node was lost is stored and not trained again
+        reasons = {reason.partition(" (")[0] for reason in members.loc[~measured, "witness.reason"]}
+        assert reasons <= {"the worker died while it measured"}
         lost.append(int((~measured).sum()))
         trained += list(members.loc[measured, "witness"])
         if out is first[0]:
@@ -147,7 +142,7 @@ def test_two_searches_go_on_when_a_node_and_the_object_store_are_lost(
             assert "storage: it answers again after " in out
     nodes = searches.nodes()
     assert set(trained) <= set(nodes)
-    assert sum(lost) <= 2, "one worker was on the node, with a block of two seeds"
+    assert sum(lost) in (1, 2), "one worker was on the node, with a member or a block of two seeds"
     assert len(set(nodes.values())) == 3, "members were trained on all nodes"
     assert not list((searches.folder / "elsewhere").iterdir())
 
