@@ -30,7 +30,7 @@ REMARKS = {
         "error is the small batch's to within less than a point, so at this size the published sharpness is there and the "
         "published drop is not. An earlier run of half as many seeds had a drop of more than a point that was not told from "
         "none: its large batches had trained in stacks and its small ones alone, here the other way round, and rounding alone "
-        "moves a seed's error by up to a point."
+        "moves a seed's error by a point and more."
     ),
     "keskar_c2": (
         "Both batches are far from trained at this size, and the one that is further, with the lower train and test error, is "
